@@ -1,0 +1,111 @@
+"""Time of one specific restoration: the float32 bundle against our PyTorch module, side by side.
+
+    python -m benchmarks.core --checkpoint synthetic --bundle BUNDLE --json FILE
+
+Both restore the same face with the same five references, `--threads` CPU threads each, in turns, so
+that a slower minute of the machine slows both; the first round of each is not counted. PyTorch
+runs the same arithmetic as the bundle, eagerly and without gradients.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import runtime
+from export.checkpoint import load_weights
+from export.graphs import RestorerGraph
+from runtime import Restorer, component_boxes, read_landmarks
+from runtime.errors import UsageError
+from runtime.files import write_atomically
+from runtime.images import read_image
+
+SAMPLES = Path(runtime.__file__).with_name("samples")
+REFERENCES = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--checkpoint", required=True, help="as for dmd-export")
+    parser.add_argument("--bundle", required=True, type=Path, help="made from that checkpoint")
+    parser.add_argument("--json", required=True, type=Path, help="result to write")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=15)
+    args = parser.parse_args()
+    result = measure(args.checkpoint, args.bundle, args.threads, args.rounds)
+    write_atomically(args.json, (json.dumps(result, indent=2) + "\n").encode())
+    print(json.dumps(result, indent=2))
+
+
+def measure(checkpoint: str, bundle: Path, threads: int, rounds: int) -> dict[str, object]:
+    """Seconds of both in turns, `rounds` times after one warm-up each, and the median ratio."""
+    torch.set_num_threads(threads)
+    weights = load_weights(checkpoint)
+    graph = RestorerGraph(weights.network)
+    with Restorer(bundle, device="cpu", threads=threads) as restorer:
+        if restorer.manifest.weights.sha256 != weights.record.sha256:
+            raise UsageError(f"{bundle} was not made from {checkpoint}")
+        face = read_image(SAMPLES / "astronaut.png")
+        points = read_landmarks(SAMPLES / "astronaut.png.txt")
+        identity = restorer.memorize([face] * REFERENCES, [points] * REFERENCES)
+        tensors = [
+            torch.from_numpy(np.ascontiguousarray(face[None, :, :, ::-1], dtype=np.uint8)),
+            torch.from_numpy(component_boxes(points)[None]),
+            torch.from_numpy(identity.rows.copy()),
+            torch.ones(1, REFERENCES),
+        ]
+
+        def eager() -> object:
+            with torch.inference_mode():
+                return graph(*tensors)
+
+        def exported() -> object:
+            return restorer.restore_aligned(face, points, identity)
+
+        times: dict[str, list[float]] = {"pytorch": [], "onnxruntime": []}
+        warm_up = {"pytorch": _seconds(eager), "onnxruntime": _seconds(exported)}
+        for _ in range(rounds):
+            times["pytorch"].append(_seconds(eager))
+            times["onnxruntime"].append(_seconds(exported))
+    ratios = [o / p for o, p in zip(times["onnxruntime"], times["pytorch"], strict=True)]
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "gpu": None},
+        "versions": {
+            "python": platform.python_version(),
+            **{tool: version(tool) for tool in ("torch", "onnxruntime", "dmdnet-runtime")},
+        },
+        "what": f"one face, {REFERENCES} references, float32, whole call, {threads} threads",
+        "rounds": rounds,
+        "warm_up_s": warm_up,
+        "median_s": {name: statistics.median(values) for name, values in times.items()},
+        "ratio_median": statistics.median(ratios),
+        "ratio_quartiles": statistics.quantiles(ratios, n=4),
+        "times_s": times,
+    }
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""DMDNet in PyTorch, and its export to bundles that `runtime` opens."""

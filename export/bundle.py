@@ -1,0 +1,158 @@
+"""Weights -> a checked bundle, written whole or not at all."""
+
+import copy
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+import torch
+
+from export import parity
+from export.checkpoint import load_weights
+from export.graphs import MemorizerGraph, RestorerGraph, export_onnx
+from runtime.bundle import (
+    MANIFEST,
+    MANIFEST_VERSION,
+    Bundle,
+    FileRecord,
+    GraphSpec,
+    Manifest,
+    TensorSpec,
+)
+from runtime.errors import ExportError
+from runtime.files import sha256_of, write_atomically
+from runtime.layout import layout_text
+
+Report = Callable[[str], None]
+
+_SPARE = 64 << 20  # bytes beyond the weights: graphs, manifest, rounding
+_TOOLS = ("dmdnet-runtime", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+
+
+def export_bundle(
+    out: Path,
+    precision: str = "fp32",
+    checkpoint: str | None = None,
+    *,
+    force: bool = False,
+    report: Report = print,
+) -> Bundle:
+    """Export both graphs, check them against PyTorch, and leave a bundle at `out`.
+
+    `precision`: "fp32" or "fp16". `checkpoint` as in `export.checkpoint.load_weights`. `force`
+    replaces an existing bundle. `report` gets a line when a stage starts and when it ends, and the
+    parity table. Raises `ExportError`, with nothing left behind, when `out` exists, the disk is
+    too full, or the parity check fails; `CheckpointError` for the weights.
+    """
+    _refuse_existing(out, force)
+    with _building_place(out) as building:
+        with _stage(report, 1, "weights"):
+            weights = load_weights(checkpoint)
+        _refuse_full_disk(building, weights.network, precision)
+        network = weights.network
+        if precision == "fp16":
+            network = copy.deepcopy(network).half()
+        restorer, memorizer = building / "restorer.onnx", building / "memorizer.onnx"
+        with _stage(report, 2, "restorer graph"):
+            export_onnx(RestorerGraph(network), restorer)
+        with _stage(report, 3, "memorizer graph"):
+            export_onnx(MemorizerGraph(network), memorizer)
+        with _stage(report, 4, "parity with PyTorch float32"):
+            rows = parity.measure(weights.network, restorer, memorizer)
+        report(parity.table(rows))
+        reasons = parity.failures(rows, precision)
+        if reasons:
+            raise ExportError(f"parity missed, nothing kept: {'; '.join(reasons)}")
+        with _stage(report, 5, "hashes and manifest"):
+            manifest = Manifest(
+                manifest_version=MANIFEST_VERSION,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                precision=precision,
+                restorer=_graph_spec(restorer),
+                memorizer=_graph_spec(memorizer),
+                dictionary_layout=layout_text(network.layout),
+                weights=weights.record,
+                files={
+                    file.name: FileRecord(file.stat().st_size, sha256_of(file))
+                    for file in sorted(building.iterdir())
+                },
+                parity=rows,
+                tools={tool: version(tool) for tool in _TOOLS},
+            )
+            write_atomically(building / MANIFEST, manifest.to_json().encode())
+        _put_in_place(building, out, force)
+    return Bundle(out, manifest)
+
+
+def _refuse_existing(out: Path, force: bool) -> None:
+    if not (out.exists() or out.is_symlink()):
+        return
+    if not force:
+        raise ExportError(f"{out} exists already; choose another --out, or replace it with --force")
+    if not (out / MANIFEST).is_file():
+        raise ExportError(f"{out} is not a bundle; --force replaces bundles only")
+
+
+def _refuse_full_disk(folder: Path, network: torch.nn.Module, precision: str) -> None:
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+    need = numbers * (2 if precision == "fp16" else 4) + _SPARE
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise ExportError(
+            f"{folder.parent}: no space: the bundle needs {need >> 20} MiB, {free >> 20} are free"
+        )
+
+
+@contextmanager
+def _building_place(out: Path) -> Iterator[Path]:
+    """A temporary folder beside `out`, gone afterwards whatever happens."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
+    try:
+        yield building
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _put_in_place(building: Path, out: Path, force: bool) -> None:
+    """Rename; an older bundle steps aside first, and comes back if the rename fails."""
+    _refuse_existing(out, force)  # somebody may have made one meanwhile
+    building.chmod(0o755)
+    old = building.with_suffix(".old")
+    if out.exists():
+        out.rename(old)
+    try:
+        building.rename(out)
+    except BaseException:
+        if old.exists():
+            old.rename(out)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _stage(report: Report, number: int, name: str) -> Iterator[None]:
+    start = time.monotonic()
+    report(f"[{number}/5] {name} ...")
+    yield
+    report(f"[{number}/5] {name}: {time.monotonic() - start:.1f} s")
+
+
+def _graph_spec(path: Path) -> GraphSpec:
+    graph = onnx.load(path, load_external_data=False).graph
+    return GraphSpec(
+        path.name, tuple(map(_tensor_spec, graph.input)), tuple(map(_tensor_spec, graph.output))
+    )
+
+
+def _tensor_spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    tensor = value.type.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    shape = tuple(d.dim_param or d.dim_value for d in tensor.shape.dim)
+    return TensorSpec(value.name, str(dtype), shape)

@@ -1,0 +1,55 @@
+"""DMDNet face restoration without torch: open a bundle, memorise people, restore faces.
+
+Importing this package loads nothing heavy; each name below is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from runtime.errors import (
+    BundleError,
+    CheckpointError,
+    CheckpointUnavailableError,
+    DeviceError,
+    DictionaryError,
+    DmdnetError,
+    DmdnetWarning,
+    ExportError,
+    InvalidImageError,
+    InvalidLandmarksError,
+)
+
+if TYPE_CHECKING:
+    from runtime.dictionary import SpecificDictionary
+    from runtime.landmarks import component_boxes, read_landmarks
+    from runtime.restorer import Restorer
+
+__all__ = [
+    "BundleError",
+    "CheckpointError",
+    "CheckpointUnavailableError",
+    "DeviceError",
+    "DictionaryError",
+    "DmdnetError",
+    "DmdnetWarning",
+    "ExportError",
+    "InvalidImageError",
+    "InvalidLandmarksError",
+    "Restorer",
+    "SpecificDictionary",
+    "component_boxes",
+    "read_landmarks",
+]
+
+_HOME = {
+    "Restorer": "runtime.restorer",
+    "SpecificDictionary": "runtime.dictionary",
+    "component_boxes": "runtime.landmarks",
+    "read_landmarks": "runtime.landmarks",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'runtime' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,122 @@
+"""ONNX Runtime, on the CPU or through its CUDA provider."""
+
+import threading
+import warnings
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends import Boxes, Rows
+from runtime.bundle import Bundle
+from runtime.errors import BundleError, DeviceError, DmdnetWarning
+from runtime.images import Image
+
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+
+# A batch saves no time on a CPU and costs 300 MB a face (README, figures)
+_MAX_BATCH = {"cuda": 8, "cpu": 1}
+
+
+class OnnxRuntimeBackend:
+    """One session a graph; the memorizer's is opened when it is first needed."""
+
+    def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
+        self._bundle, self._threads = bundle, threads
+        self._lock = threading.Lock()
+        self._memorizer: Any = None
+        self._device, self._restorer = self._choose(device)
+        self.max_batch = _MAX_BATCH[self._device]
+        self.description = (
+            f"ONNX Runtime {_onnxruntime().__version__}, {PROVIDERS[self._device]}, "
+            f"{bundle.manifest.precision}"
+        )
+        if self._device == "cpu" and bundle.manifest.precision == "fp16":
+            warnings.warn(
+                "a float16 bundle is slower on a CPU than a float32 one: it is made for GPUs",
+                DmdnetWarning,
+                stacklevel=2,
+            )
+
+    def restore(
+        self, image: Image, boxes: Boxes, dictionary: Rows, membership: NDArray[np.float32]
+    ) -> Image:
+        inputs: dict[str, NDArray[Any]] = {
+            "image": image,
+            "boxes": boxes,
+            "dictionary": dictionary,
+            "membership": membership,
+        }
+        return cast(Image, self._run(self._restorer, inputs))
+
+    def memorize(self, image: Image, boxes: Boxes) -> Rows:
+        with self._lock:
+            if self._memorizer is None and self._restorer is not None:
+                self._memorizer = self._open(self._bundle.manifest.memorizer.file, self._device)
+        return cast(Rows, self._run(self._memorizer, {"image": image, "boxes": boxes}))
+
+    def close(self) -> None:
+        self._restorer = self._memorizer = None
+
+    def _choose(self, device: str) -> tuple[str, Any]:
+        """The device that is used and its session; "auto" tries cuda, then cpu, and says so."""
+        if device not in ("auto", *PROVIDERS):
+            raise DeviceError(f'device must be "auto", "cuda" or "cpu", not {device!r}')
+        offered = _onnxruntime().get_available_providers()
+        file = self._bundle.manifest.restorer.file
+        if device != "auto":
+            if PROVIDERS[device] not in offered:
+                raise DeviceError(
+                    f"this ONNX Runtime offers no {PROVIDERS[device]} (only {', '.join(offered)}); "
+                    "install dmdnet-runtime[gpu] in place of [cpu]"
+                )
+            return device, self._open(file, device)
+        if PROVIDERS["cuda"] in offered:
+            try:
+                return "cuda", self._open(file, "cuda")
+            except DeviceError as error:
+                warnings.warn(f"using the CPU: {error}", DmdnetWarning, stacklevel=4)
+        return "cpu", self._open(file, "cpu")
+
+    def _open(self, name: str, device: str) -> Any:
+        onnxruntime = _onnxruntime()
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what fails is raised here, in our words
+        options.enable_mem_pattern = False  # saves 200 MB here, and no time
+        if self._threads is not None:
+            options.intra_op_num_threads = self._threads
+        path, wanted = self._bundle.path / name, PROVIDERS[device]
+        try:
+            session = onnxruntime.InferenceSession(path, options, providers=[wanted])
+        except Exception as error:  # the binding raises many classes, none public
+            if device == "cpu":
+                raise BundleError(f"{path}: ONNX Runtime cannot open it: {error}") from None
+            raise DeviceError(f"{wanted} could not start: {error}") from None
+        # ONNX Runtime leaves out a provider that fails and goes on without it
+        if session.get_providers()[0] != wanted:
+            raise DeviceError(
+                f"{wanted} could not start (its libraries or the GPU are missing); ONNX Runtime "
+                f"would have used {session.get_providers()[0]}"
+            )
+        return session
+
+    def _run(self, session: Any, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
+        """Run with I/O binding: inputs go to the device once, the result comes back once."""
+        if session is None:
+            raise BundleError("this Restorer is closed")
+        binding = session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        binding.bind_output(session.get_outputs()[0].name, "cpu")
+        session.run_with_iobinding(binding)
+        return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DeviceError(
+            "onnxruntime is not installed: install dmdnet-runtime[cpu] or dmdnet-runtime[gpu]"
+        ) from None
+    return onnxruntime

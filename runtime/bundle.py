@@ -1,0 +1,179 @@
+"""A bundle on disk: its manifest, and the check that every file is what the manifest says."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.errors import BundleError
+from runtime.files import sha256_of
+
+MANIFEST = "manifest.json"
+MANIFEST_VERSION = 1
+PRECISIONS = ("fp32", "fp16")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A graph's input or output; a dimension is a number, or a name where it is free."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """An ONNX file of the bundle."""
+
+    file: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """What a file must be, byte for byte."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class WeightsRecord:
+    """Where the weights came from; `synthetic` ones restore nothing."""
+
+    source: str
+    sha256: str
+    synthetic: bool
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One case of the exported graphs against the PyTorch float32 network.
+
+    Differences are in 8-bit levels; `psnr_db` is None when nothing differs. `reference_peak` is
+    the largest absolute activation of the float32 network's convolutions (float16 holds 65504).
+    """
+
+    case: str
+    max_levels: float
+    mean_levels: float
+    psnr_db: float | None
+    finite: bool
+    reference_peak: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`manifest.json`; its JSON schema is docs/manifest.schema.json."""
+
+    manifest_version: int
+    created: str  # UTC, ISO 8601
+    precision: str
+    restorer: GraphSpec
+    memorizer: GraphSpec
+    dictionary_layout: str
+    weights: WeightsRecord
+    files: Mapping[str, FileRecord]
+    parity: tuple[Parity, ...]
+    tools: Mapping[str, str]
+
+    @property
+    def dictionary_dtype(self) -> np.dtype:
+        return np.dtype(np.float32 if self.precision == "fp32" else np.float16)
+
+    def to_json(self) -> str:
+        """The manifest as text, with a hash of itself."""
+        content = asdict(self)
+        content["manifest_sha256"] = _own_hash(content)
+        return json.dumps(content, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """Parse and check; raises ValueError, KeyError or TypeError for anything unexpected."""
+        content = json.loads(text)
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+        version = content.get("manifest_version")
+        if version != MANIFEST_VERSION:
+            raise ValueError(f"version {version}, this program reads version {MANIFEST_VERSION}")
+        if content.pop("manifest_sha256", None) != _own_hash(content):
+            raise ValueError("it was altered: its hash does not fit its content")
+        if content["precision"] not in PRECISIONS:
+            raise ValueError(f"unknown precision {content['precision']!r}")
+        content["restorer"] = _graph(content["restorer"])
+        content["memorizer"] = _graph(content["memorizer"])
+        content["weights"] = WeightsRecord(**content["weights"])
+        content["files"] = {name: FileRecord(**f) for name, f in content["files"].items()}
+        content["parity"] = tuple(Parity(**case) for case in content["parity"])
+        return cls(**content)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+
+def open_bundle(path: str | Path, verify: bool = True) -> Bundle:
+    """Read a bundle's manifest and check its files: sizes always, SHA-256 if `verify`.
+
+    Raises `BundleError` that names the missing, truncated or altered file.
+    """
+    path = Path(path)
+    manifest_file = path / MANIFEST
+    if not path.exists():
+        raise BundleError(f"{path}: no such bundle; make one with dmd-export")
+    try:
+        manifest = Manifest.from_json(manifest_file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{manifest_file}: missing; is {path} a bundle?") from None
+    except NotADirectoryError:
+        raise BundleError(f"{path}: a file, but a bundle is a folder") from None
+    except OSError as error:
+        raise BundleError(f"{manifest_file}: cannot be read: {error.strerror}") from None
+    except KeyError as error:
+        raise BundleError(f"{manifest_file}: not a manifest: {error} is missing") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise BundleError(f"{manifest_file}: not a manifest: {error}") from None
+    for name, record in manifest.files.items():
+        _check_file(path, name, record, verify)
+    return Bundle(path, manifest)
+
+
+def _check_file(folder: Path, name: str, record: FileRecord, verify: bool) -> None:
+    if Path(name).name != name:
+        raise BundleError(f"{folder / MANIFEST}: file name {name!r} leads out of the bundle")
+    file = folder / name
+    try:
+        size = file.stat().st_size
+        if size != record.size:
+            raise BundleError(
+                f"{file}: {size} bytes where the manifest says {record.size}; export again"
+            )
+        if verify and sha256_of(file) != record.sha256:
+            raise BundleError(f"{file}: altered since the export (its SHA-256 differs)")
+    except FileNotFoundError:
+        raise BundleError(f"{file}: missing; export again") from None
+    except OSError as error:
+        raise BundleError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _graph(content: dict[str, Any]) -> GraphSpec:
+    inputs, outputs = (
+        tuple(TensorSpec(t["name"], t["dtype"], tuple(t["shape"])) for t in content[side])
+        for side in ("inputs", "outputs")
+    )
+    return GraphSpec(content["file"], inputs, outputs)
+
+
+def _own_hash(content: dict[str, Any]) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

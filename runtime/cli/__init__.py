@@ -1,0 +1,1 @@
+"""The runtime's commands, `dmd-enroll` and `dmd-restore`."""

@@ -1,0 +1,62 @@
+"""`dmd-enroll`: make a person's dictionary from a few good, aligned photographs."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import NoReturn
+
+from runtime.cli import console
+from runtime.errors import DmdnetError, UsageError
+
+
+def main() -> NoReturn:
+    parser = console.Parser(
+        "dmd-enroll", "Make a person's dictionary from a few good, aligned photographs of the face."
+    )
+    parser.add_argument(
+        "references", nargs="+", metavar="REFERENCE", help="picture, folder or glob"
+    )
+    parser.add_argument("--bundle", required=True, type=Path, help="folder made by dmd-export")
+    parser.add_argument("--out", required=True, type=Path, help="file to write, NAME.safetensors")
+    parser.add_argument(
+        "--landmarks",
+        type=Path,
+        metavar="DIR|FILE",
+        help="68 lines `x y`; in a folder named IMAGE.txt (default: beside each picture)",
+    )
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    parser.add_argument("--threads", type=console.positive, help="CPU threads")
+    args = parser.parse_args()
+    console.run(parser.prog, lambda: enroll(args))
+
+
+def enroll(args: Namespace) -> int:
+    """Memorise all references or none: a person's dictionary with some missing is no use."""
+    from tqdm import tqdm
+
+    from runtime.cli.inputs import landmark_file, picture_files
+    from runtime.images import read_image
+    from runtime.landmarks import read_landmarks
+    from runtime.restorer import Restorer
+
+    if args.out.is_dir() or not args.out.parent.is_dir():
+        raise UsageError(f"{args.out}: --out must be a file in a folder that exists")
+    files = picture_files(args.references)
+    failures: list[str] = []
+    rows = []
+    with Restorer(args.bundle, device=args.device, threads=args.threads) as restorer:
+        for file in tqdm(files, unit="reference", disable=None, leave=False):
+            try:
+                points = read_landmarks(landmark_file(file, args.landmarks, len(files)))
+                image = read_image(file)
+                try:
+                    rows.append(restorer.memorize([image], [points]))
+                except DmdnetError as error:
+                    raise type(error)(f"{file}: {error}") from None
+            except DmdnetError as error:
+                failures.append(str(error))
+        if not failures:
+            rows[0].merge(*rows[1:]).save(args.out)
+            print(f"enrolled {len(files)} references in {args.out} ({restorer.backend})")
+    for failure in failures:
+        console.say(f"dmd-enroll: {failure}")
+    return console.FAILED if failures else 0

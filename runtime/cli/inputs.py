@@ -1,0 +1,43 @@
+"""From command-line arguments to picture files and their landmark files."""
+
+from collections.abc import Sequence
+from glob import glob
+from pathlib import Path
+
+from runtime.errors import InvalidImageError, InvalidLandmarksError, UsageError
+from runtime.images import SUFFIXES
+
+
+def picture_files(arguments: Sequence[str]) -> list[Path]:
+    """Files as given, the pictures of folders, what globs match; each sorted, without repeats.
+
+    Raises `InvalidImageError` for an argument that gives nothing.
+    """
+    files: dict[Path, None] = {}
+    for argument in arguments:
+        path = Path(argument)
+        if path.is_dir():
+            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+            nothing = "no pictures in this folder"
+        elif path.exists() or not any(sign in argument for sign in "*?["):
+            found, nothing = [path], ""  # a file that is missing is reported when it is read
+        else:
+            found = sorted(Path(p) for p in glob(argument, recursive=True) if Path(p).is_file())
+            nothing = "nothing matches"
+        if not found:
+            raise InvalidImageError(f"{argument}: {nothing}")
+        files.update(dict.fromkeys(found))
+    return list(files)
+
+
+def landmark_file(picture: Path, landmarks: Path | None, pictures: int) -> Path:
+    """Where the landmarks of a picture are: `IMAGE.txt` beside it, in the folder, or the file."""
+    if landmarks is None:
+        return picture.with_name(picture.name + ".txt")
+    if landmarks.is_dir():
+        return landmarks / (picture.name + ".txt")
+    if not landmarks.exists():
+        raise InvalidLandmarksError(f"{landmarks}: no such landmark file or folder")
+    if pictures > 1:
+        raise UsageError(f"{landmarks} is one landmark file, but there are {pictures} pictures")
+    return landmarks

@@ -1,0 +1,150 @@
+"""A person's specific dictionary: what the memorizer keeps of a few good photographs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.errors import DictionaryError
+from runtime.files import write_atomically
+
+_FORMAT = "dmdnet-specific-dictionary"
+_VERSION = "1"
+_DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
+
+
+@dataclass(frozen=True, eq=False)
+class SpecificDictionary:
+    """Keys and values of one person's references, read by the restorer beside the generic ones.
+
+    `rows`: (K, D) float32 or float16, one row a reference photograph, read-only; columns as in
+    `layout` (see `runtime.layout`). `weights_sha256` names the weights that made the rows: no
+    other weights can read them. Raises `DictionaryError` when the parts do not fit together.
+
+    The file holds features of a face, from which a likeness can be computed: treat it as
+    personal data. It never holds a picture.
+    """
+
+    rows: NDArray[np.floating]
+    layout: str
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        rows = self.rows
+        if not isinstance(rows, np.ndarray) or rows.dtype not in _DTYPES or rows.ndim != 2:
+            raise DictionaryError("dictionary rows must be a float32 or float16 array (K, D)")
+        columns = _columns(self.layout)
+        if rows.shape[1] != columns or not len(rows):
+            raise DictionaryError(
+                f"dictionary rows have shape {rows.shape}; the layout wants (K, {columns}), K > 0"
+            )
+        if not np.isfinite(rows).all():
+            raise DictionaryError("the dictionary holds numbers that are not finite")
+        view = rows.view()
+        view.setflags(write=False)
+        object.__setattr__(self, "rows", view)
+
+    def __len__(self) -> int:
+        """Number of references."""
+        return len(self.rows)
+
+    def __getitem__(self, chosen: slice | Sequence[int]) -> "SpecificDictionary":
+        """The dictionary of some references only: `alice[:3]`, `alice[[0, 4]]`."""
+        try:
+            rows = self.rows[chosen if isinstance(chosen, slice) else list(chosen)]
+        except (IndexError, TypeError) as error:
+            raise DictionaryError(f"no such references: {error}") from None
+        return SpecificDictionary(rows, self.layout, self.weights_sha256)
+
+    def merge(self, *others: "SpecificDictionary") -> "SpecificDictionary":
+        """One dictionary with the rows of all, in order; all must come from the same weights."""
+        for other in others:
+            self._check_same("the dictionary to merge", other.weights_sha256, other.layout)
+            if other.rows.dtype != self.rows.dtype:
+                raise DictionaryError(
+                    f"cannot merge {self.rows.dtype} rows with {other.rows.dtype} rows; "
+                    "enrol both with the same bundle"
+                )
+        rows = np.concatenate([self.rows, *(other.rows for other in others)])
+        return SpecificDictionary(rows, self.layout, self.weights_sha256)
+
+    def save(self, path: str | Path) -> None:
+        """Write a safetensors file, whole or not at all. Raises `DictionaryError`."""
+        import safetensors.numpy
+
+        metadata = {
+            "format": _FORMAT,
+            "format_version": _VERSION,
+            "layout": self.layout,
+            "weights_sha256": self.weights_sha256,
+            "references": str(len(self.rows)),
+            "dtype": str(self.rows.dtype),
+        }
+        data = safetensors.numpy.save({"rows": np.ascontiguousarray(self.rows)}, metadata)
+        try:
+            write_atomically(Path(path), data)
+        except OSError as error:
+            raise DictionaryError(f"{path}: cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SpecificDictionary":
+        """Read and check a file that `save` wrote. Raises `DictionaryError` that names it."""
+        import safetensors
+
+        path = Path(path)
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                names = list(file.keys())
+                rows = file.get_tensor("rows") if names == ["rows"] else np.empty(0)
+        except FileNotFoundError:
+            raise DictionaryError(f"{path}: no such dictionary file") from None
+        except OSError as error:
+            raise DictionaryError(f"{path}: cannot be read: {error.strerror or error}") from None
+        except (safetensors.SafetensorError, TypeError, AttributeError) as error:
+            raise DictionaryError(f"{path}: not a dictionary file: {error}") from None
+        if metadata.get("format") != _FORMAT or names != ["rows"]:
+            raise DictionaryError(f"{path}: a safetensors file, but not of a specific dictionary")
+        if metadata.get("format_version") != _VERSION:
+            raise DictionaryError(
+                f"{path}: format version {metadata.get('format_version')}, this program reads "
+                f"version {_VERSION}; update dmdnet-runtime or enrol again"
+            )
+        said = (metadata.get("references"), metadata.get("dtype"))
+        if said != (str(len(rows)) if rows.ndim else None, str(rows.dtype)):
+            raise DictionaryError(f"{path}: its metadata does not describe its numbers: {said}")
+        try:
+            return cls(rows, metadata.get("layout", ""), metadata.get("weights_sha256", ""))
+        except DictionaryError as error:
+            raise DictionaryError(f"{path}: {error}") from None
+
+    def rows_for(self, layout: str, weights_sha256: str, dtype: np.dtype) -> NDArray[np.floating]:
+        """The rows as a bundle of these weights wants them. Raises `DictionaryError`."""
+        self._check_same("the bundle", weights_sha256, layout)
+        if self.rows.dtype == dtype:
+            return self.rows
+        with np.errstate(over="ignore"):
+            rows = self.rows.astype(dtype)
+        if not np.isfinite(rows).all():
+            raise DictionaryError(f"the dictionary's numbers do not fit into {dtype}")
+        return rows
+
+    def _check_same(self, whose: str, weights_sha256: str, layout: str) -> None:
+        if weights_sha256 != self.weights_sha256:
+            raise DictionaryError(
+                f"the dictionary was made with weights {self.weights_sha256}, but {whose} has "
+                f"weights {weights_sha256}; enrol the person again"
+            )
+        if layout != self.layout:
+            raise DictionaryError(f"the dictionary's layout differs from that of {whose}")
+
+
+def _columns(layout: str) -> int:
+    """Numbers in a row, from a layout's text: `256.le.key:16x40x40 256.le.value:...`."""
+    try:
+        sizes = [segment.split(":")[1].split("x") for segment in layout.split()]
+        return sum(int(c) * int(h) * int(w) for c, h, w in sizes)
+    except (ValueError, IndexError):
+        raise DictionaryError(f"not a dictionary layout: {layout[:60]!r}") from None

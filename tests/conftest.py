@@ -1,0 +1,119 @@
+"""Bundles to test with: a narrow network for speed, a full-size one for the goldens."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from export.bundle import export_bundle
+from export.synthetic import synthetic_state
+from runtime.images import read_image
+from runtime.landmarks import read_landmarks
+from runtime.restorer import Restorer
+
+ROOT = Path(__file__).parent.parent
+SAMPLES = ROOT / "runtime" / "samples"
+
+Face = tuple[NDArray[np.uint8], NDArray[np.float64]]
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    folder = Path(os.environ.get("DMDNET_SHARED", ROOT.parent / "shared"))
+    if not (folder / "reference" / "golden").is_dir():
+        pytest.skip(f"no shared data in {folder}; set DMDNET_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def narrow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "narrow.pth"
+    torch.save(synthetic_state(seed=1, width=8, entries=4), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def bundle(narrow_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float32 bundle of a narrow network."""
+    path = tmp_path_factory.mktemp("narrow") / "fp32"
+    export_bundle(path, "fp32", str(narrow_checkpoint))
+    return path
+
+
+@pytest.fixture(scope="session")
+def half_bundle(narrow_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights in float16."""
+    path = tmp_path_factory.mktemp("narrow") / "fp16"
+    export_bundle(path, "fp16", str(narrow_checkpoint))
+    return path
+
+
+@pytest.fixture(scope="session")
+def full_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float32 bundle of a full-size network: the goldens' weights, or else synthetic ones."""
+    folder = tmp_path_factory.mktemp("full")
+    checkpoint = "synthetic"
+    script = ROOT.parent / "shared" / "reference" / "make_checkpoint.py"
+    script = Path(os.environ.get("DMDNET_SHARED", script.parents[1])) / "reference" / script.name
+    if script.exists():
+        spec = importlib.util.spec_from_file_location("make_checkpoint", script)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        checkpoint = str(folder / "golden.pth")
+        torch.save(module.synthetic_state_dict(0), checkpoint)
+    export_bundle(folder / "fp32", "fp32", checkpoint)
+    return folder / "fp32"
+
+
+@pytest.fixture(scope="session")
+def restorer(bundle: Path) -> Restorer:
+    return Restorer(bundle, device="cpu")
+
+
+@pytest.fixture(scope="session")
+def faces() -> list[Face]:
+    """Two people: (BGR picture, landmarks)."""
+    return [
+        (picture(SAMPLES / name), read_landmarks(SAMPLES / f"{name}.txt"))
+        for name in ("astronaut.png", "grace_hopper.png")
+    ]
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """Run one of our commands as a user does; stdout and stderr come back as text."""
+
+    def run(
+        name: str, *arguments: object, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        program = Path(sys.executable).with_name(name)
+        words = [str(program), *map(str, arguments)]
+        return subprocess.run(words, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+    return run
+
+
+def picture(path: Path) -> NDArray[np.uint8]:
+    """An 8-bit picture, BGR."""
+    image = read_image(path)
+    assert image.dtype == np.uint8
+    return image.astype(np.uint8)
+
+
+def one_line(result: subprocess.CompletedProcess[str], *parts: str) -> None:
+    """The command failed with one line on stderr that holds all of `parts`."""
+    lines = result.stderr.splitlines()
+    assert result.returncode != 0
+    assert len(lines) == 1, result.stderr
+    for part in parts:
+        assert part in lines[0]

@@ -1,0 +1,209 @@
+import collections
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from export import bundle as export_module
+from export import parity
+from export.bundle import export_bundle
+from export.parity import failures
+from runtime import CheckpointError, ExportError
+from runtime.bundle import Parity, open_bundle
+from tests.conftest import Command, one_line
+
+
+def session(path: Path) -> Any:
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def test_faces_and_references_are_free(bundle: Path) -> None:
+    restorer, memorizer = session(bundle / "restorer.onnx"), session(bundle / "memorizer.onnx")
+    boxes = np.array([[120, 180, 220, 280], [280, 180, 380, 280], [200, 250, 300, 350]] * 2)
+    for faces, references in ((1, 1), (2, 1), (1, 7), (3, 2)):
+        corners = np.stack([boxes[:4]] * max(faces, references)).astype(np.int32)
+        image = np.zeros((references, 512, 512, 3), np.uint8)
+        (rows,) = memorizer.run(None, {"image": image, "boxes": corners[:references]})
+        assert rows.shape == (references, memorizer.get_outputs()[0].shape[1])
+        inputs = {
+            "image": np.zeros((faces, 512, 512, 3), np.uint8),
+            "boxes": corners[:faces],
+            "dictionary": rows,
+            "membership": np.ones((faces, references), np.float32),
+        }
+        assert restorer.run(None, inputs)[0].shape == (faces, 512, 512, 3)
+
+
+def test_half_graph_is_strongly_typed(half_bundle: Path) -> None:
+    """Convolutions, values and interpolation half; logits and softmax float."""
+    model = onnx.shape_inference.infer_shapes(
+        onnx.load(half_bundle / "restorer.onnx", load_external_data=False)
+    )
+    types = {i.name: i.data_type for i in model.graph.initializer}
+    values = [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    types |= {value.name: value.type.tensor_type.elem_type for value in values}
+    counted = collections.Counter(
+        (node.op_type, onnx.TensorProto.DataType.Name(types[node.input[0]]))
+        for node in model.graph.node
+        if node.op_type in ("Conv", "MatMul", "Softmax")
+    )
+    assert counted == {
+        ("Conv", "FLOAT16"): 171,
+        ("MatMul", "FLOAT16"): 54,
+        ("MatMul", "FLOAT"): 18,
+        ("Softmax", "FLOAT"): 18,
+    }
+    large = [i for i in model.graph.initializer if np.prod(i.dims) > 256]
+    assert {i.data_type for i in large} == {onnx.TensorProto.FLOAT16}
+
+
+def test_tensorrt_finds_its_casts(bundle: Path) -> None:
+    """The cast from 8 bits is the first node on the image, the cast to 8 bits the last."""
+    graph = onnx.load(bundle / "restorer.onnx", load_external_data=False).graph
+    assert [n.op_type for n in graph.node if "image" in n.input] == ["Cast"]
+    assert [n.op_type for n in graph.node if "restored" in n.output] == ["Cast"]
+
+
+def test_parity_report(bundle: Path, half_bundle: Path) -> None:
+    for row in open_bundle(bundle).manifest.parity:
+        assert row.finite
+        assert row.max_levels <= 1
+    for row in open_bundle(half_bundle).manifest.parity:
+        assert row.psnr_db is not None
+        assert 50 < row.psnr_db < 100  # half precision leaves a trace
+
+
+GOOD = Parity("generic", 1.0, 0.01, 70.0, True, 10.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "precision", "says"),
+    [
+        ({}, "fp32", None),
+        ({"psnr_db": None, "max_levels": 0.0}, "fp32", None),
+        ({"max_levels": 2.0}, "fp32", "2 levels"),
+        ({"max_levels": 3.0}, "fp16", None),
+        ({"psnr_db": 49.9}, "fp16", "49.9 dB"),
+        ({"psnr_db": float("nan")}, "fp16", "nan dB"),
+        ({"finite": False}, "fp16", "not finite"),
+        ({"reference_peak": 7e4}, "fp16", "overflow"),
+        ({"reference_peak": 7e4}, "fp32", None),
+    ],
+)
+def test_tolerances(change: dict[str, Any], precision: str, says: str | None) -> None:
+    reasons = failures((dataclasses.replace(GOOD, **change),), precision)
+    assert (reasons == []) if says is None else (says in reasons[0])
+
+
+def test_a_graph_that_misses_its_tolerance_leaves_nothing(
+    narrow_checkpoint: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The exported file has another bias than the network."""
+
+    def wrong_export(graph: torch.nn.Module, path: Path) -> None:
+        shutil.copy(bundle / path.name, path)
+        data = np.memmap(f"{bundle / path.name}.data", np.uint8, "r").copy()
+        floats = data.view(np.float32)
+        if path.name == "restorer.onnx":
+            floats[np.abs(floats) > 1e-3] *= np.float32(1.05)
+        Path(f"{path}.data").write_bytes(data.tobytes())
+
+    monkeypatch.setattr(export_module, "export_onnx", wrong_export)
+    said: list[str] = []
+    with pytest.raises(ExportError, match=r"generic: .*specific: .*mixed: "):
+        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint), report=said.append)
+    assert any("max levels" in line for line in said)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_existing_outputs(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ExportError, match="exists already"):
+        export_bundle(tmp_path / "out", "fp32", "none.pth")
+    with pytest.raises(ExportError, match="is not a bundle"):
+        export_bundle(tmp_path / "out", "fp32", "none.pth", force=True)
+    shutil.copytree(bundle, tmp_path / "old")
+    with pytest.raises(CheckpointError):
+        export_bundle(tmp_path / "old", "fp32", "none.pth", force=True)
+    open_bundle(tmp_path / "old")
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["old", "out"]
+
+
+def test_force_replaces(
+    bundle: Path, narrow_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def copy(_graph: torch.nn.Module, path: Path) -> None:
+        for name in (path.name, f"{path.name}.data"):
+            shutil.copy(bundle / name, path.with_name(name))
+
+    monkeypatch.setattr(export_module, "export_onnx", copy)
+    monkeypatch.setattr(parity, "measure", lambda *_: (GOOD,))
+    shutil.copytree(bundle, tmp_path / "out")
+    export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint), force=True)
+    assert open_bundle(tmp_path / "out").manifest.parity == (GOOD,)
+    assert [f.name for f in tmp_path.iterdir()] == ["out"]
+
+
+def test_full_disk(
+    narrow_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
+    with pytest.raises(ExportError, match="no space"):
+        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted(narrow_checkpoint: Path, tmp_path: Path, number: signal.Signals) -> None:
+    program = Path(sys.executable).with_name("dmd-export")
+    out = tmp_path / "out"
+    with subprocess.Popen(
+        [program, "--checkpoint", str(narrow_checkpoint), "--out", str(out)],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("[2/5]"):
+                time.sleep(2.7)  # inside torch's exporter, which is still importing itself
+                process.send_signal(number)
+                break
+        lines += process.stderr.readlines()
+        assert process.wait(60) == 130
+    assert lines[-1] == "dmd-export: interrupted; nothing half written is left\n"
+    assert not any("Traceback" in line for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_command_line(command: Command, tmp_path: Path) -> None:
+    one_line(command("dmd-export", "--fp16", "--fp32"), "not allowed with")
+    done = command("dmd-export", "--checkpoint", tmp_path / "x.pth", "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith("x.pth: no such checkpoint")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_network(tmp_path: Path) -> None:
+    """Without a connection: exit code 3 and a line that says where to put the file."""
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "DMDNET_CHECKPOINT": ""}
+    environment |= {"https_proxy": "http://127.0.0.1:9"}  # nobody listens there
+    program = Path(sys.executable).with_name("dmd-export")
+    done = subprocess.run(
+        [program, "--out", str(tmp_path / "out")], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 3
+    assert str(tmp_path / "cache/dmdnet-runtime/DMDNet.pth") in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()

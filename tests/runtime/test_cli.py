@@ -1,0 +1,243 @@
+"""The commands as a user runs them, with right and with wrong input."""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime import SpecificDictionary
+from tests.conftest import SAMPLES, Command, one_line, picture
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Three pictures with their landmarks; the second is broken."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        shutil.copy(SAMPLES / "astronaut.png", inputs / name)
+        shutil.copy(SAMPLES / "astronaut.png.txt", inputs / f"{name}.txt")
+    whole = (inputs / "b.png").read_bytes()
+    (inputs / "b.png").write_bytes(whole[: len(whole) // 2])
+    return inputs
+
+
+def test_restore_pictures(command: Command, bundle: Path, tmp_path: Path) -> None:
+    done = command(
+        "dmd-restore", SAMPLES, "--bundle", bundle, "--out", tmp_path / "out", "--compare"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "restored 2 of 2" in done.stdout
+    names = sorted(file.name for file in (tmp_path / "out").iterdir())
+    assert names == [
+        "astronaut.png",
+        "astronaut.png.compare.png",
+        "grace_hopper.png",
+        "grace_hopper.png.compare.png",
+    ]
+    out = picture(tmp_path / "out/astronaut.png")
+    assert cv2.PSNR(out, picture(SAMPLES / "astronaut.png")) > 20
+    both = picture(tmp_path / "out/astronaut.png.compare.png")
+    assert both.shape == (540, 1024, 3)
+    assert (both[28:, 512:] == out).all()
+
+
+def test_enroll_and_restore(command: Command, bundle: Path, tmp_path: Path) -> None:
+    pictures = [SAMPLES / "astronaut.png", SAMPLES / "grace_hopper.png"]
+    file = tmp_path / "alice.safetensors"
+    done = command(
+        "dmd-enroll", *pictures, "--landmarks", SAMPLES, "--bundle", bundle, "--out", file
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(SpecificDictionary.load(file)) == 2
+    outputs = []
+    for identity in ([], ["--identity", file]):
+        out = tmp_path / f"out{len(identity)}"
+        done = command(
+            "dmd-restore", pictures[0], "--bundle", bundle, "--out", out, *identity, "--threads", 1
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(picture(out / "astronaut.png").astype(int))
+    assert np.abs(outputs[0] - outputs[1]).max() > 10
+
+
+def test_one_bad_picture_does_not_stop_the_others(
+    command: Command, bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    done = command("dmd-restore", folder, "--bundle", bundle, "--out", tmp_path / "out")
+    one_line(done, str(folder / "b.png"), "damaged")
+    assert done.returncode == 1
+    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == ["a.png", "c.png"]
+
+
+def test_enrolling_is_all_or_nothing(
+    command: Command, bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "alice.safetensors"
+    done = command("dmd-enroll", f"{folder}/*.png", "--bundle", bundle, "--out", file)
+    one_line(done, str(folder / "b.png"), "damaged")
+    assert not file.exists()
+
+
+def test_the_formats_follow_the_input(
+    command: Command, bundle: Path, folder: Path, tmp_path: Path
+) -> None:
+    cv2.imwrite(str(folder / "d.jpg"), picture(folder / "a.png"))
+    shutil.copy(folder / "a.png.txt", folder / "d.jpg.txt")
+    done = command("dmd-restore", folder / "d.jpg", "--bundle", bundle, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert (tmp_path / "out/d.jpg").read_bytes()[:2] == b"\xff\xd8"
+
+
+@pytest.mark.parametrize("name", ["dmd-restore", "dmd-enroll", "dmd-export"])
+def test_help_is_quick(command: Command, name: str) -> None:
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        assert command(name, "--help").returncode == 0
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.5
+
+
+class TestWrongInput:
+    """One clear line each, and nothing half written."""
+
+    @pytest.fixture(autouse=True)
+    def _setting(self, command: Command, bundle: Path, tmp_path: Path) -> None:
+        self.command, self.bundle, self.out = command, bundle, tmp_path / "out"
+        self.work = tmp_path
+
+    def restore(
+        self, *arguments: object, bundle: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        done = self.command(
+            "dmd-restore", *arguments, "--bundle", bundle or self.bundle, "--out", self.out
+        )
+        assert not self.out.exists() or not any(self.out.iterdir())
+        return done
+
+    def picture(self, name: str, data: bytes | None = None, points: str | None = None) -> Path:
+        file = self.work / name
+        file.write_bytes((SAMPLES / "astronaut.png").read_bytes() if data is None else data)
+        landmarks = (SAMPLES / "astronaut.png.txt").read_text() if points is None else points
+        file.with_name(f"{name}.txt").write_text(landmarks)
+        return file
+
+    def test_no_such_file(self) -> None:
+        one_line(self.restore(self.work / "none.png"), "none.png: no such file")
+
+    def test_nothing_matches(self) -> None:
+        one_line(self.restore(self.work / "*.gif"), "nothing matches")
+        one_line(self.restore(self.work), "no pictures in this folder")
+
+    def test_text_named_png(self) -> None:
+        one_line(self.restore(self.picture("x.png", b"hello")), "x.png: not a picture")
+
+    def test_truncated_png(self) -> None:
+        half = (SAMPLES / "astronaut.png").read_bytes()[:100_000]
+        one_line(self.restore(self.picture("x.png", half)), "x.png: damaged")
+
+    def test_one_pixel(self) -> None:
+        data = cv2.imencode(".png", np.zeros((1, 1, 3), np.uint8))[1].tobytes()
+        one_line(self.restore(self.picture("x.png", data)), "x.png", "1 x 1")
+
+    def test_67_landmarks(self) -> None:
+        one_line(self.restore(self.picture("x.png", points="1 2\n" * 67)), "x.png.txt", "67 points")
+
+    def test_letters_as_landmarks(self) -> None:
+        wrong = self.picture("x.png", points="x y\n" * 68)
+        one_line(self.restore(wrong), "x.png.txt", "line 1")
+
+    def test_no_landmarks(self) -> None:
+        file = self.picture("x.png")
+        (self.work / "x.png.txt").unlink()
+        one_line(self.restore(file), "x.png.txt: no such landmark file")
+        one_line(self.restore(file, "--landmarks", self.work / "none"), "none: no such landmark")
+
+    def test_one_landmark_file_for_two_pictures(self) -> None:
+        files = [self.picture("x.png"), self.picture("y.png")]
+        done = self.restore(*files, "--landmarks", self.work / "x.png.txt")
+        assert done.returncode == 1
+        assert "2 pictures" in done.stderr
+
+    def test_no_such_bundle(self) -> None:
+        done = self.restore(self.picture("x.png"), bundle=self.work / "nothing")
+        one_line(done, "nothing: no such bundle")
+
+    def test_flipped_byte(self) -> None:
+        copy = Path(shutil.copytree(self.bundle, self.work / "copy"))
+        data = bytearray((copy / "restorer.onnx.data").read_bytes())
+        data[1000] ^= 1
+        (copy / "restorer.onnx.data").write_bytes(data)
+        one_line(self.restore(self.picture("x.png"), bundle=copy), "restorer.onnx.data: altered")
+
+    def test_dictionary_of_another_network(self) -> None:
+        rows = np.zeros((1, 18), np.float32)
+        layout = "256.le.key:2x3x3"
+        SpecificDictionary(rows, layout, "0" * 64).save(self.work / "bob.safetensors")
+        done = self.restore(self.picture("x.png"), "--identity", self.work / "bob.safetensors")
+        one_line(done, "0" * 64, "enrol the person again")
+
+    def test_damaged_dictionary(self) -> None:
+        (self.work / "bob.safetensors").write_bytes(b"hello")
+        done = self.restore(self.picture("x.png"), "--identity", self.work / "bob.safetensors")
+        one_line(done, "bob.safetensors: not a dictionary file")
+
+    def test_two_inputs_of_one_name(self) -> None:
+        (self.work / "other").mkdir()
+        shutil.copy(self.picture("x.png"), self.work / "other/x.png")
+        one_line(self.restore(self.work / "x.png", self.work / "other/x.png"), "both be written")
+
+    def test_output_over_input(self) -> None:
+        file = self.picture("x.png")
+        before = file.read_bytes()
+        done = self.command("dmd-restore", file, "--bundle", self.bundle, "--out", self.work)
+        one_line(done, "would be overwritten")
+        assert file.read_bytes() == before
+
+    def test_out_is_a_file(self) -> None:
+        file = self.picture("x.png")
+        done = self.command("dmd-restore", file, "--bundle", self.bundle, "--out", file)
+        one_line(done, "--out must be a folder")
+
+    def test_usage(self) -> None:
+        one_line(self.command("dmd-restore"), "INPUT")
+        one_line(self.restore(self.picture("x.png"), "--threads", 0), "--threads")
+        one_line(self.restore(self.picture("x.png"), "--device", "cuda"), "CUDAExecutionProvider")
+
+    def test_enroll_into_nowhere(self) -> None:
+        file = self.picture("x.png")
+        out = self.work / "none" / "alice.safetensors"
+        one_line(self.command("dmd-enroll", file, "--bundle", self.bundle, "--out", out), "--out")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> "object":
+    """A file system of 64 KiB."""
+    mount = tmp_path / "disk"
+    mount.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(mount)], capture_output=True
+    )
+    if done.returncode:
+        pytest.skip(f"cannot mount a tmpfs: {done.stderr.decode().strip()}")
+    yield mount
+    subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_full_disk(command: Command, bundle: Path, small_disk: Path) -> None:
+    picture = SAMPLES / "astronaut.png"
+    done = command("dmd-restore", picture, "--bundle", bundle, "--out", small_disk / "out")
+    one_line(done, "No space left")
+    assert not list((small_disk / "out").iterdir())
+    file = small_disk / "alice.safetensors"
+    one_line(command("dmd-enroll", picture, "--bundle", bundle, "--out", file), "No space left")
+    done = command("dmd-export", "--checkpoint", "synthetic", "--out", small_disk / "bundle")
+    assert done.returncode == 1
+    assert "no space" in done.stderr.splitlines()[-1]
+    assert [f.name for f in small_disk.iterdir()] == ["out"]

@@ -1,0 +1,138 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from numpy.typing import NDArray
+
+from runtime import DictionaryError, SpecificDictionary
+
+LAYOUT = "256.le.key:2x3x3 256.le.value:4x3x3"
+WEIGHTS = "a" * 64
+
+
+def rows(count: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((count, 54), np.float32)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    alice = SpecificDictionary(rows(3), LAYOUT, WEIGHTS)
+    alice.save(tmp_path / "alice.safetensors")
+    again = SpecificDictionary.load(tmp_path / "alice.safetensors")
+    assert (again.rows == alice.rows).all()
+    assert (again.layout, again.weights_sha256, len(again)) == (LAYOUT, WEIGHTS, 3)
+    assert not again.rows.flags.writeable
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    SpecificDictionary(rows(2), LAYOUT, WEIGHTS).save(tmp_path / "a.safetensors")
+    with safetensors.safe_open(tmp_path / "a.safetensors", "numpy") as file:
+        assert list(file.keys()) == ["rows"]
+        assert file.metadata() == {
+            "format": "dmdnet-specific-dictionary",
+            "format_version": "1",
+            "layout": LAYOUT,
+            "weights_sha256": WEIGHTS,
+            "references": "2",
+            "dtype": "float32",
+        }
+
+
+def test_merge_and_selection() -> None:
+    first, second = (SpecificDictionary(rows(2, seed), LAYOUT, WEIGHTS) for seed in (0, 1))
+    both = first.merge(second)
+    assert (both.rows == np.concatenate([rows(2, 0), rows(2, 1)])).all()
+    assert (both[[3, 0]].rows == both.rows[[3, 0]]).all()
+    assert (both[1:].rows == both.rows[1:]).all()
+    with pytest.raises(DictionaryError, match="no such references"):
+        both[[4]]
+    with pytest.raises(DictionaryError, match="K > 0"):
+        both[4:]
+
+
+def test_merge_refuses_strangers() -> None:
+    alice = SpecificDictionary(rows(1), LAYOUT, WEIGHTS)
+    with pytest.raises(DictionaryError, match=r"a{64}.*b{64}"):
+        alice.merge(SpecificDictionary(rows(1), LAYOUT, "b" * 64))
+    with pytest.raises(DictionaryError, match="float16"):
+        alice.merge(SpecificDictionary(rows(1).astype(np.float16), LAYOUT, WEIGHTS))
+
+
+def test_other_weights_are_refused_with_both_hashes() -> None:
+    alice = SpecificDictionary(rows(1), LAYOUT, WEIGHTS)
+    with pytest.raises(DictionaryError, match=r"a{64}.*b{64}"):
+        alice.rows_for(LAYOUT, "b" * 64, np.dtype(np.float32))
+    with pytest.raises(DictionaryError, match="layout"):
+        alice.rows_for("256.le.key:2x3x3", WEIGHTS, np.dtype(np.float32))
+
+
+def test_precisions_are_exchanged_where_they_fit() -> None:
+    alice = SpecificDictionary(rows(1), LAYOUT, WEIGHTS)
+    half = alice.rows_for(LAYOUT, WEIGHTS, np.dtype(np.float16))
+    assert half.dtype == np.float16
+    assert np.abs(half - alice.rows).max() < 2e-3
+    with pytest.raises(DictionaryError, match="float16"):
+        SpecificDictionary(rows(1) * 1e6, LAYOUT, WEIGHTS).rows_for(LAYOUT, WEIGHTS, half.dtype)
+
+
+@pytest.mark.parametrize(
+    ("array", "layout"),
+    [
+        (rows(1)[0], LAYOUT),
+        (rows(1).astype(np.float64), LAYOUT),
+        (rows(1)[:, :50], LAYOUT),
+        (rows(1)[:0], LAYOUT),
+        (rows(1) * np.nan, LAYOUT),
+        (rows(1), "nonsense"),
+        (rows(1), ""),
+    ],
+)
+def test_wrong_contents(array: NDArray[np.floating], layout: str) -> None:
+    with pytest.raises(DictionaryError):
+        SpecificDictionary(array, layout, WEIGHTS)
+
+
+def metadata(**changes: str) -> dict[str, str]:
+    good = {"format": "dmdnet-specific-dictionary", "format_version": "1", "layout": LAYOUT}
+    good |= {"weights_sha256": WEIGHTS, "references": "1", "dtype": "float32"}
+    return good | changes
+
+
+@pytest.mark.parametrize(
+    ("tensors", "changes", "says"),
+    [
+        ({"rows": rows(1)}, {"format": "other"}, "not of a specific dictionary"),
+        ({"weight": rows(1)}, {}, "not of a specific dictionary"),
+        ({"rows": rows(1)}, {"format_version": "9"}, "version 9"),
+        ({"rows": rows(1)}, {"references": "2"}, "metadata"),
+        ({"rows": rows(1)}, {"dtype": "float16"}, "metadata"),
+        ({"rows": rows(1)}, {"layout": "256.le.key:2x3x3"}, "shape"),
+    ],
+)
+def test_wrong_files(
+    tmp_path: Path, tensors: dict[str, NDArray[np.float32]], changes: dict[str, str], says: str
+) -> None:
+    file = tmp_path / "x.safetensors"
+    file.write_bytes(safetensors.numpy.save(tensors, metadata(**changes)))
+    with pytest.raises(DictionaryError, match=says) as error:
+        SpecificDictionary.load(file)
+    assert str(file) in str(error.value)
+
+
+def test_damaged_files(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    with pytest.raises(DictionaryError, match="no such"):
+        SpecificDictionary.load(file)
+    with pytest.raises(DictionaryError, match=str(tmp_path)):
+        SpecificDictionary.load(tmp_path)
+    SpecificDictionary(rows(1), LAYOUT, WEIGHTS).save(file)
+    whole = file.read_bytes()
+    for wrong in (b"", b"text", whole[:-1], whole[:40]):
+        file.write_bytes(wrong)
+        with pytest.raises(DictionaryError, match="not a dictionary file"):
+            SpecificDictionary.load(file)
+
+
+def test_unwritable_place(tmp_path: Path) -> None:
+    with pytest.raises(DictionaryError, match="cannot be written"):
+        SpecificDictionary(rows(1), LAYOUT, WEIGHTS).save(tmp_path / "none" / "x.safetensors")

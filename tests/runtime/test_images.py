@@ -1,0 +1,114 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime import DmdnetWarning, InvalidImageError
+from runtime.images import fit, read_image, side_by_side, to_rgb, write_image
+from tests.conftest import SAMPLES, picture
+
+PIXEL = np.full((32, 32, 3), (10, 20, 30), np.uint8)
+
+
+def test_channel_orders() -> None:
+    assert to_rgb(PIXEL, "bgr")[0, 0].tolist() == [30, 20, 10]
+    assert to_rgb(PIXEL, "rgb")[0, 0].tolist() == [10, 20, 30]
+
+
+def test_gray_and_alpha() -> None:
+    assert to_rgb(PIXEL[:, :, 0], "bgr")[0, 0].tolist() == [10, 10, 10]
+    assert to_rgb(PIXEL[:, :, :1], "bgr").shape == (32, 32, 3)
+    rgba = np.dstack([PIXEL, np.zeros((32, 32), np.uint8)])
+    assert to_rgb(rgba, "rgb")[0, 0].tolist() == [10, 20, 30]
+
+
+def test_16_bits_are_scaled() -> None:
+    image = np.full((32, 32), 65535, np.uint16)
+    image[0, 0] = 257 * 7 + 100
+    with pytest.warns(DmdnetWarning, match="16-bit"):
+        rgb = to_rgb(image, "bgr")
+    assert rgb[0, 0, 0] == 7
+    assert rgb[1, 1, 0] == 255
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (PIXEL.astype(np.float32), "float32"),
+        (PIXEL.tolist(), "list"),
+        (np.zeros((32, 32, 2), np.uint8), "channels"),
+        (np.zeros((32,), np.uint8), "channels"),
+        (np.zeros((1, 1, 3), np.uint8), "1 x 1"),
+    ],
+)
+def test_wrong_images(image: object, says: str) -> None:
+    with pytest.raises(InvalidImageError, match=says):
+        to_rgb(image, "bgr")  # type: ignore[arg-type]
+
+
+def test_wrong_color() -> None:
+    with pytest.raises(InvalidImageError, match="cmyk"):
+        to_rgb(PIXEL, "cmyk")  # type: ignore[arg-type]
+
+
+def test_fit_averages_down_and_leaves_512_alone() -> None:
+    checks = np.indices((1024, 1024)).sum(axis=0) % 2 * 200
+    image = np.repeat(checks[:, :, None], 3, axis=2).astype(np.uint8)
+    assert (fit(image) == 100).all()  # a cubic filter would not give the mean exactly
+    assert fit(image[:512, :512]).shape == (512, 512, 3)
+    assert (fit(image[:512, :512]) == image[:512, :512]).all()
+    assert fit(image[:100, :100]).shape == (512, 512, 3)
+
+
+def test_fit_warns_of_squeezing() -> None:
+    with pytest.warns(DmdnetWarning, match="not square"):
+        assert fit(np.zeros((100, 200, 3), np.uint8)).shape == (512, 512, 3)
+
+
+def test_read_wrong_files(tmp_path: Path) -> None:
+    with pytest.raises(InvalidImageError, match="no such file"):
+        read_image(tmp_path / "none.png")
+    (tmp_path / "text.png").write_text("not a picture")
+    with pytest.raises(InvalidImageError, match=r"text\.png: not a picture"):
+        read_image(tmp_path / "text.png")
+    whole = (SAMPLES / "astronaut.png").read_bytes()
+    (tmp_path / "half.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidImageError, match=r"half\.png: damaged"):
+        read_image(tmp_path / "half.png")
+    whole = cv2.imencode(".jpg", picture(SAMPLES / "astronaut.png"))[1].tobytes()
+    (tmp_path / "half.jpg").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InvalidImageError, match=r"half\.jpg: damaged"):
+        read_image(tmp_path / "half.jpg")
+    with pytest.raises(InvalidImageError, match="cannot be read"):
+        read_image(tmp_path)
+
+
+def test_16_bit_files_stay_16_bit(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((20, 20, 3), 1000, np.uint16))
+    image = read_image(tmp_path / "deep.png")
+    assert image.dtype == np.uint16
+    assert image.max() == 1000
+
+
+def test_write_is_whole_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "a.png", PIXEL)
+    assert (read_image(tmp_path / "a.png") == PIXEL).all()
+    with pytest.raises(InvalidImageError, match="suffix"):
+        write_image(tmp_path / "a", PIXEL)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_image(tmp_path / "a.png", PIXEL * 0)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
+    assert (read_image(tmp_path / "a.png") == PIXEL).all()
+
+
+def test_side_by_side() -> None:
+    both = side_by_side({"before": PIXEL, "after": PIXEL * 2})
+    assert both.shape == (60, 64, 3)
+    assert both[40, 10].tolist() == [10, 20, 30]
+    assert both[40, 40].tolist() == [20, 40, 60]

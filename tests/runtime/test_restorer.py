@@ -1,0 +1,208 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime import (
+    BundleError,
+    DeviceError,
+    DictionaryError,
+    DmdnetWarning,
+    InvalidImageError,
+    InvalidLandmarksError,
+    Restorer,
+    SpecificDictionary,
+)
+from runtime.errors import UsageError
+from tests.conftest import Face
+
+
+@pytest.fixture(scope="module")
+def alice(restorer: Restorer, faces: list[Face]) -> SpecificDictionary:
+    """Five references of one face: itself, darker, brighter, blurred, sharpened."""
+    face, points = faces[0]
+    blurred = cv2.GaussianBlur(face, (0, 0), 3)
+    variants = [face, face // 2, face // 2 + 100, blurred, cv2.addWeighted(face, 2, blurred, -1, 0)]
+    return restorer.memorize(variants, [points] * 5)
+
+
+@pytest.fixture(scope="module")
+def bob(restorer: Restorer, faces: list[Face]) -> SpecificDictionary:
+    face, points = faces[1]
+    return restorer.memorize([face], [points])
+
+
+def levels(a: np.ndarray, b: np.ndarray) -> int:
+    return int(np.abs(a.astype(int) - b).max())
+
+
+def test_output_is_recognisably_the_input(restorer: Restorer, faces: list[Face]) -> None:
+    for face, points in faces:
+        out = restorer.restore_aligned(face, points)
+        assert out.shape == (512, 512, 3)
+        assert out.dtype == np.uint8
+        assert cv2.PSNR(face, out) > 20  # with swapped colours it is 16
+
+
+def test_mixed_batch_gives_each_face_what_it_gets_alone(
+    bundle: Path, faces: list[Face], alice: SpecificDictionary, bob: SpecificDictionary
+) -> None:
+    pictures = [faces[0][0], faces[0][0], faces[1][0], faces[1][0]]
+    points = [faces[0][1], faces[0][1], faces[1][1], faces[1][1]]
+    people = [None, alice, bob, alice]
+    with Restorer(bundle, device="cpu", max_batch=4) as batched:
+        together = batched.restore_batch(pictures, points, people)
+        alone = [
+            batched.restore_aligned(*each) for each in zip(pictures, points, people, strict=True)
+        ]
+    for one, other in zip(together, alone, strict=True):
+        assert levels(one, other) <= 1
+    # and they are not all the same anyway
+    assert levels(alone[0], alone[1]) > 10
+    assert levels(alone[2], alone[3]) > 10
+
+
+def test_batches_are_cut_into_chunks(
+    restorer: Restorer, bundle: Path, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    pictures, points = zip(*faces, faces[0], strict=True)
+    with Restorer(bundle, max_batch=2, device="cpu") as two:
+        together = two.restore_batch(pictures, points, [None, bob, None])
+    singly = restorer.restore_batch(pictures, points, [None, bob, None])
+    assert all(levels(a, b) <= 1 for a, b in zip(together, singly, strict=True))
+
+
+def test_an_outsiders_rows_change_nothing(
+    restorer: Restorer, faces: list[Face], alice: SpecificDictionary, bob: SpecificDictionary
+) -> None:
+    face, points = faces[1]
+    mine = restorer.restore_aligned(face, points, bob)
+    assert levels(mine, restorer.restore_aligned(face, points, alice.merge(bob))) > 1
+
+
+def test_memorize_is_row_by_row(
+    restorer: Restorer, bundle: Path, faces: list[Face], alice: SpecificDictionary
+) -> None:
+    assert len(alice) == 5
+    pictures, points = zip(*faces, strict=True)
+    with Restorer(bundle, device="cpu", max_batch=8) as batched:
+        both = batched.memorize(pictures, points)
+    np.testing.assert_allclose(both.rows[0], alice.rows[0], atol=1e-5)
+    single = restorer.memorize([pictures[1]], [points[1]])
+    np.testing.assert_allclose(both.rows[1], single.rows[0], atol=1e-5)
+
+
+def test_colour_order(restorer: Restorer, faces: list[Face]) -> None:
+    face, points = faces[1]
+    bgr = restorer.restore_aligned(face, points)
+    rgb = restorer.restore_aligned(face[:, :, ::-1], points, color="rgb")
+    assert (bgr == rgb[:, :, ::-1]).all()
+
+
+def test_other_sizes_take_their_landmarks_along(restorer: Restorer, faces: list[Face]) -> None:
+    face, points = faces[1]
+    big = cv2.resize(face, (1024, 1024), interpolation=cv2.INTER_NEAREST)
+    plain = restorer.restore_aligned(face, points)
+    assert levels(plain, restorer.restore_aligned(big, points * 2)) <= 1
+
+
+def test_gray_alpha_and_16_bits(restorer: Restorer, faces: list[Face]) -> None:
+    face, points = faces[0]
+    plain = restorer.restore_aligned(face, points)
+    alpha = np.dstack([face, np.full(face.shape[:2], 9, np.uint8)])
+    assert (restorer.restore_aligned(alpha, points) == plain).all()
+    with pytest.warns(DmdnetWarning, match="16-bit"):
+        deep = restorer.restore_aligned(face.astype(np.uint16) * 257, points)
+    assert (deep == plain).all()
+    gray = restorer.restore_aligned(face[:, :, 1], points)
+    same = restorer.restore_aligned(np.repeat(face[:, :, 1:2], 3, axis=2), points)
+    assert (gray == same).all()
+
+
+def test_half_precision(half_bundle: Path, restorer: Restorer, faces: list[Face]) -> None:
+    face, points = faces[0]
+    with pytest.warns(DmdnetWarning, match="slower on a CPU"):
+        half = Restorer(half_bundle, device="cpu")
+    bob = half.memorize([face], [points])
+    assert bob.rows.dtype == np.float16
+    wide = restorer.memorize([face], [points])
+    assert np.abs(bob.rows - wide.rows).max() < 0.01
+    exact = restorer.restore_aligned(face, points, wide)
+    assert cv2.PSNR(half.restore_aligned(face, points, bob), exact) > 50
+    # one person's file serves both bundles of the same weights
+    assert cv2.PSNR(half.restore_aligned(face, points, wide), exact) > 50
+    assert cv2.PSNR(restorer.restore_aligned(face, points, bob), exact) > 50
+
+
+def test_many_threads(restorer: Restorer, faces: list[Face], bob: SpecificDictionary) -> None:
+    expected = [restorer.restore_aligned(*face, bob) for face in faces]
+
+    def work(turn: int) -> int:
+        out = restorer.restore_aligned(*faces[turn % 2], bob)
+        return levels(out, expected[turn % 2])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert max(pool.map(work, range(24))) == 0
+
+
+def test_closed(bundle: Path, faces: list[Face]) -> None:
+    with Restorer(bundle, device="cpu") as restorer:
+        pass
+    with pytest.raises(BundleError, match="closed"):
+        restorer.restore_aligned(*faces[0])
+    with pytest.raises(BundleError, match="closed"):
+        restorer.memorize([faces[0][0]], [faces[0][1]])
+    restorer.close()
+
+
+def test_devices(bundle: Path, restorer: Restorer) -> None:
+    assert "CPUExecutionProvider" in restorer.backend
+    with pytest.raises(DeviceError, match="tpu"):
+        Restorer(bundle, device="tpu")
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(DeviceError, match="offers no CUDAExecutionProvider"):
+            Restorer(bundle, device="cuda")
+
+
+def test_a_provider_that_is_not_obtained_is_an_error(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CUDA build without a driver: ONNX Runtime lists the provider, and goes on without it."""
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    with pytest.raises(DeviceError, match="could not start"):
+        Restorer(bundle, device="cuda")
+    with pytest.warns(DmdnetWarning, match="using the CPU"):
+        restorer = Restorer(bundle, device="auto")
+    assert "CPUExecutionProvider" in restorer.backend
+
+
+def test_wrong_arguments(restorer: Restorer, bundle: Path, faces: list[Face]) -> None:
+    face, points = faces[0]
+    with pytest.raises(InvalidImageError, match=r"face 1: .*1 x 1"):
+        restorer.restore_batch([face, face[:1, :1]], [points, points])
+    with pytest.raises(InvalidLandmarksError, match="reference 0: "):
+        restorer.memorize([face, face], [points[:5], points])
+    with pytest.raises(UsageError, match="2 faces, 1 landmarks"):
+        restorer.restore_batch([face, face], [points])
+    with pytest.raises(UsageError, match="0 references"):
+        restorer.memorize([], [])
+    assert restorer.restore_batch([], []) == []
+    with pytest.raises(UsageError, match="threads"):
+        Restorer(bundle, threads=0)
+    with pytest.raises(UsageError, match="max_batch"):
+        Restorer(bundle, max_batch=0)
+
+
+def test_a_strangers_dictionary(
+    restorer: Restorer, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    stranger = SpecificDictionary(bob.rows, bob.layout, "0" * 64)
+    with pytest.raises(DictionaryError, match=f"0{{64}}.*{bob.weights_sha256}"):
+        restorer.restore_aligned(*faces[0], stranger)
