@@ -278,7 +278,8 @@ def cells(box: Tensor, scale: int) -> Tensor:
 
     A box edge is integer-divided by 512 / scale; in float32 that is exact, and exports as Floor.
     """
-    return (box.float() * (scale / IMAGE_SIZE)).floor().T.reshape(2, 2, -1, 1)
+    corners: Tensor = (box.float() * (scale / IMAGE_SIZE)).floor()
+    return corners.T.reshape(2, 2, -1, 1)
 
 
 def cut(feature: Tensor, span: Tensor, size: int) -> Tensor:
@@ -287,7 +288,8 @@ def cut(feature: Tensor, span: Tensor, size: int) -> Tensor:
     length = stop - start
     position = (_centres(size, span) * (length / size) - 0.5).clamp(min=0)
     columns, rows = _taps(torch.minimum(position, length - 1) + start, feature)
-    return rows @ feature @ columns.transpose(2, 3)
+    crop: Tensor = rows @ feature @ columns.transpose(2, 3)
+    return crop
 
 
 def paste(patch: Tensor, feature: Tensor, span: Tensor) -> Tensor:
