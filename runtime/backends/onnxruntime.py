@@ -14,7 +14,7 @@ from runtime.images import Image
 
 PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
 
-# A batch saves no time on a CPU and costs 300 MB a face (README, figures)
+# On a CPU a batch saves no time (README, figures) and costs hundreds of MB a face
 _MAX_BATCH = {"cuda": 8, "cpu": 1}
 
 

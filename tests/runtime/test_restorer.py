@@ -206,3 +206,23 @@ def test_a_strangers_dictionary(
     stranger = SpecificDictionary(bob.rows, bob.layout, "0" * 64)
     with pytest.raises(DictionaryError, match=f"0{{64}}.*{bob.weights_sha256}"):
         restorer.restore_aligned(*faces[0], stranger)
+
+
+@pytest.mark.gpu
+def test_cuda_gives_what_the_cpu_gives(
+    bundle: Path, half_bundle: Path, restorer: Restorer, faces: list[Face]
+) -> None:
+    import onnxruntime
+
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has no CUDAExecutionProvider (onnxruntime-gpu has)")
+    pictures, points = zip(*faces, strict=True)
+    person = restorer.memorize(pictures, points)
+    expected = restorer.restore_batch(pictures, points, [None, person])
+    for folder, decibels in ((bundle, 60), (half_bundle, 50)):  # the CUDA provider may use TF32
+        with Restorer(folder, device="cuda") as cuda:
+            own = cuda.memorize(pictures, points)
+            for out, wanted in zip(
+                cuda.restore_batch(pictures, points, [None, own]), expected, strict=True
+            ):
+                assert cv2.PSNR(out, wanted) > decibels
