@@ -16,6 +16,7 @@ import torch
 from export import parity
 from export.checkpoint import load_weights
 from export.graphs import MemorizerGraph, RestorerGraph, export_onnx
+from export.network import DMDNet
 from runtime.bundle import (
     MANIFEST,
     MANIFEST_VERSION,
@@ -52,9 +53,9 @@ def export_bundle(
     """
     _refuse_existing(out, force)
     with _building_place(out) as building:
+        _refuse_full_disk(building, checkpoint, precision)
         with _stage(report, 1, "weights"):
             weights = load_weights(checkpoint)
-        _refuse_full_disk(building, weights.network, precision)
         network = weights.network
         if precision == "fp16":
             network = copy.deepcopy(network).half()
@@ -99,8 +100,12 @@ def _refuse_existing(out: Path, force: bool) -> None:
         raise ExportError(f"{out} is not a bundle; --force replaces bundles only")
 
 
-def _refuse_full_disk(folder: Path, network: torch.nn.Module, precision: str) -> None:
-    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
+def _refuse_full_disk(folder: Path, checkpoint: str | None, precision: str) -> None:
+    if checkpoint is not None and Path(checkpoint).is_file():
+        numbers = Path(checkpoint).stat().st_size // 4
+    else:  # the published network's size
+        with torch.device("meta"):
+            numbers = sum(tensor.numel() for tensor in DMDNet().state_dict().values())
     need = numbers * (2 if precision == "fp16" else 4) + _SPARE
     free = shutil.disk_usage(folder).free
     if free < need:

@@ -8,6 +8,7 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+import warnings
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -51,10 +52,15 @@ def load_weights(checkpoint: str | None = None) -> Weights:
         state = synthetic_state(SYNTHETIC_SEED)
         record = WeightsRecord(f"synthetic, seed {SYNTHETIC_SEED}", _hash_tensors(state), True)
         return Weights(build_network(state, SYNTHETIC), record)
-    is_url = urlsplit(checkpoint).scheme in ("http", "https")
-    path = download(checkpoint) if is_url else Path(checkpoint)
+    url = urlsplit(checkpoint)
+    if url.scheme in ("http", "https"):
+        path = download(checkpoint)
+        source = f"{url.scheme}://{url.hostname}{url.path}"  # without any password or token
+    else:
+        path = Path(checkpoint)
+        source = path.name
     state = _read(path)
-    record = WeightsRecord(checkpoint if is_url else path.name, sha256_of(path), False)
+    record = WeightsRecord(source, sha256_of(path), False)
     return Weights(build_network(state, str(path)), record)
 
 
@@ -150,10 +156,17 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     if not path.exists():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many classes for a file that is no checkpoint
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: not a PyTorch file of plain tensors: {reason}") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols
+            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except (
+        Exception
+    ) as error:  # torch raises many classes, and its texts advise to execute the file
+        raise CheckpointError(
+            f"{path}: not a PyTorch file of plain tensors ({type(error).__name__} in torch.load)"
+        ) from error
     if not isinstance(state, dict) or not all(
         isinstance(name, str) and isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
         for name, tensor in state.items()

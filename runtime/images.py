@@ -17,7 +17,7 @@ Color = Literal["bgr", "rgb"]
 Image = NDArray[np.uint8]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-"""File names that are taken for pictures, in lower case."""
+"""Endings of the file names that are taken for pictures, in lower case."""
 
 MIN_SIDE = 16
 """Smallest side of a face that is accepted, in pixels."""

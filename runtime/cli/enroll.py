@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from runtime.cli import console
+from runtime.cli.inputs import add_common_arguments, landmark_file, picture_files
 from runtime.errors import DmdnetError, UsageError
 
 
@@ -15,16 +16,8 @@ def main() -> NoReturn:
     parser.add_argument(
         "references", nargs="+", metavar="REFERENCE", help="picture, folder or glob"
     )
-    parser.add_argument("--bundle", required=True, type=Path, help="folder made by dmd-export")
     parser.add_argument("--out", required=True, type=Path, help="file to write, NAME.safetensors")
-    parser.add_argument(
-        "--landmarks",
-        type=Path,
-        metavar="DIR|FILE",
-        help="68 lines `x y`; in a folder named IMAGE.txt (default: beside each picture)",
-    )
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    parser.add_argument("--threads", type=console.positive, help="CPU threads")
+    add_common_arguments(parser)
     args = parser.parse_args()
     console.run(parser.prog, lambda: enroll(args))
 
@@ -33,7 +26,6 @@ def enroll(args: Namespace) -> int:
     """Memorise all references or none: a person's dictionary with some missing is no use."""
     from tqdm import tqdm
 
-    from runtime.cli.inputs import landmark_file, picture_files
     from runtime.images import read_image
     from runtime.landmarks import read_landmarks
     from runtime.restorer import Restorer

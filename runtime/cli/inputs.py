@@ -1,11 +1,24 @@
 """From command-line arguments to picture files and their landmark files."""
 
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
 
 from runtime.errors import InvalidImageError, InvalidLandmarksError, UsageError
-from runtime.images import SUFFIXES
+
+
+def add_common_arguments(parser: ArgumentParser) -> None:
+    """The options that every command with pictures and a bundle has."""
+    parser.add_argument("--bundle", required=True, type=Path, help="folder made by dmd-export")
+    parser.add_argument(
+        "--landmarks",
+        type=Path,
+        metavar="DIR|FILE",
+        help="68 lines `x y`; in a folder named IMAGE.txt (default: beside each picture)",
+    )
+    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
+    parser.add_argument("--threads", type=_positive, help="CPU threads")
 
 
 def picture_files(arguments: Sequence[str]) -> list[Path]:
@@ -13,6 +26,8 @@ def picture_files(arguments: Sequence[str]) -> list[Path]:
 
     Raises `InvalidImageError` for an argument that gives nothing.
     """
+    from runtime.images import SUFFIXES
+
     files: dict[Path, None] = {}
     for argument in arguments:
         path = Path(argument)
@@ -41,3 +56,9 @@ def landmark_file(picture: Path, landmarks: Path | None, pictures: int) -> Path:
     if pictures > 1:
         raise UsageError(f"{landmarks} is one landmark file, but there are {pictures} pictures")
     return landmarks
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from runtime.cli import console
+from runtime.cli.inputs import add_common_arguments, landmark_file, picture_files
 from runtime.errors import DmdnetError, UsageError
 
 if TYPE_CHECKING:
@@ -17,20 +18,12 @@ def main() -> NoReturn:
         "dmd-restore", "Restore aligned face pictures with a bundle made by dmd-export."
     )
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, folder or glob")
-    parser.add_argument("--bundle", required=True, type=Path, help="folder made by dmd-export")
     parser.add_argument("--out", required=True, type=Path, help="folder for the restored pictures")
-    parser.add_argument(
-        "--landmarks",
-        type=Path,
-        metavar="DIR|FILE",
-        help="68 lines `x y`; in a folder named IMAGE.txt (default: beside each picture)",
-    )
     parser.add_argument("--identity", type=Path, metavar="FILE", help="made by dmd-enroll")
     parser.add_argument(
         "--compare", action="store_true", help="also write NAME.compare.png, before and after"
     )
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    parser.add_argument("--threads", type=console.positive, help="CPU threads")
+    add_common_arguments(parser)
     args = parser.parse_args()
     console.run(parser.prog, lambda: restore(args))
 
@@ -39,7 +32,6 @@ def restore(args: Namespace) -> int:
     """Restore every picture; report those that failed at the end. Returns the exit code."""
     from tqdm import tqdm
 
-    from runtime.cli.inputs import picture_files
     from runtime.dictionary import SpecificDictionary
     from runtime.restorer import Restorer
 
@@ -76,7 +68,6 @@ def _restore_file(
     pictures: int,
     args: Namespace,
 ) -> None:
-    from runtime.cli.inputs import landmark_file
     from runtime.images import fit, read_image, side_by_side, to_rgb, write_image
     from runtime.landmarks import read_landmarks
 
