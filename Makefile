@@ -7,8 +7,8 @@ BUNDLE := $(DEMO)/bundle
 .PHONY: demo test lint clean
 
 demo: $(BUNDLE)/manifest.json
-	$(BIN)/dmd-restore runtime/samples/astronaut.png --bundle $(BUNDLE) --out $(DEMO) --compare
-	@echo "before and after: $(DEMO)/astronaut.png.compare.png"
+	$(BIN)/dmd-restore runtime/samples/photos --bundle $(BUNDLE) --out $(DEMO) --compare
+	@echo "before and after: $(DEMO)/astronaut.png.compare.png, $(DEMO)/grace_hopper.jpg.compare.png"
 
 # exit code 3: the published weights could not be downloaded
 $(BUNDLE)/manifest.json: .venv/installed

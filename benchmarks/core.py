@@ -89,7 +89,7 @@ def measure(checkpoint: str, bundle: Path, threads: int, rounds: int) -> dict[st
     ratios = [o / p for o, p in zip(times["onnxruntime"], times["pytorch"], strict=True)]
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "gpu": None},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "gpu": None},
         "versions": {
             "python": platform.python_version(),
             **{tool: version(tool) for tool in ("torch", "onnxruntime", "dmdnet-runtime")},
@@ -112,7 +112,8 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()

@@ -17,11 +17,14 @@ from runtime.errors import (
     ExportError,
     InvalidImageError,
     InvalidLandmarksError,
+    NoFaceError,
 )
 
 if TYPE_CHECKING:
     from runtime.dictionary import SpecificDictionary
+    from runtime.faces import Face
     from runtime.landmarks import component_boxes, read_landmarks
+    from runtime.photographs import Restored
     from runtime.restorer import Restorer
 
 __all__ = [
@@ -33,8 +36,11 @@ __all__ = [
     "DmdnetError",
     "DmdnetWarning",
     "ExportError",
+    "Face",
     "InvalidImageError",
     "InvalidLandmarksError",
+    "NoFaceError",
+    "Restored",
     "Restorer",
     "SpecificDictionary",
     "component_boxes",
@@ -42,6 +48,8 @@ __all__ = [
 ]
 
 _HOME = {
+    "Face": "runtime.faces",
+    "Restored": "runtime.photographs",
     "Restorer": "runtime.restorer",
     "SpecificDictionary": "runtime.dictionary",
     "component_boxes": "runtime.landmarks",

@@ -21,6 +21,10 @@ class InvalidLandmarksError(DmdnetError):
     """Landmarks are not 68 finite points, or give a component too small to restore."""
 
 
+class NoFaceError(DmdnetError):
+    """A photograph shows no face that can be found."""
+
+
 class DictionaryError(DmdnetError):
     """A specific dictionary is damaged, or was made with other weights."""
 

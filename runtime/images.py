@@ -1,7 +1,9 @@
 """Pictures: reading, writing, and turning what callers have into what the network takes."""
 
 import io
+import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -19,19 +21,27 @@ Image = NDArray[np.uint8]
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of the file names that are taken for pictures, in lower case."""
 
+KEEPS_METADATA = (".png", ".jpg", ".jpeg", ".webp")
+"""Formats that take EXIF and ICC profile along."""
+
+MAX_PIXELS = 150_000_000
+"""Most pixels that a picture file may declare, unless the caller says otherwise."""
+
 MIN_SIDE = 16
 """Smallest side of a face that is accepted, in pixels."""
 
+_ORIENTATION = 274  # EXIF tag
+_PILLOW_LIMIT = threading.Lock()
 _JPEG_QUALITY = 95
 _CAPTION = 28  # height of the line above a comparison, in pixels
 
 
-def to_rgb(image: NDArray[np.generic], color: Color) -> Image:
+def to_rgb(image: NDArray[np.generic], color: Color, say_scaled: bool = True) -> Image:
     """Any accepted picture as uint8 (H, W, 3) RGB.
 
     Accepts (H, W), (H, W, 1), (H, W, 3) and (H, W, 4) arrays of uint8 or uint16 in the channel
-    order `color`; alpha is dropped, 16 bits become 8 (with a `DmdnetWarning`). Raises
-    `InvalidImageError` for anything else.
+    order `color`; alpha is dropped, 16 bits become 8 (with a `DmdnetWarning` if `say_scaled`).
+    Raises `InvalidImageError` for anything else.
     """
     if color not in ("bgr", "rgb"):
         raise InvalidImageError(f'color must be "bgr" or "rgb", not {color!r}')
@@ -50,7 +60,8 @@ def to_rgb(image: NDArray[np.generic], color: Color) -> Image:
             f"the image is {width} x {height} px; a face needs {MIN_SIDE} x {MIN_SIDE} at least"
         )
     if image.dtype == np.uint16:
-        warnings.warn("16-bit image: scaled to 8 bits", DmdnetWarning, stacklevel=2)
+        if say_scaled:
+            warnings.warn("16-bit image: scaled to 8 bits", DmdnetWarning, stacklevel=2)
         image = np.rint(image.astype(np.float32) / 257).astype(np.uint8)
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2).astype(np.uint8)
@@ -75,10 +86,31 @@ def fit(image: Image) -> Image:
     return np.asarray(cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=method), np.uint8)
 
 
-def read_image(path: str | Path) -> NDArray[np.generic]:
-    """Read a picture as cv2 gives it: uint8 or uint16, (H, W, 3) BGR, turned upright by EXIF.
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture file: pixels upright, as cv2 has them, and what came with them.
 
-    Raises `InvalidImageError` that names the file when it is missing, truncated, or no picture.
+    `image`: uint8 or uint16, (H, W) gray, (H, W, 3) BGR or (H, W, 4) BGRA. `exif`: its orientation
+    is 1, since the pixels are upright. `notes`: what a reader may not expect, for people.
+    """
+
+    image: NDArray[np.generic]
+    exif: bytes | None = None
+    icc_profile: bytes | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_image(path: str | Path) -> NDArray[np.generic]:
+    """The pixels of `read_photo`."""
+    return read_photo(path).image
+
+
+def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read a picture file, turned upright by its EXIF orientation.
+
+    Of an animation the first frame is read, CMYK becomes RGB; both are noted. Raises
+    `InvalidImageError` that names the file when it is missing, truncated, no picture, or declares
+    more than `max_pixels`.
     """
     import PIL.Image
 
@@ -89,41 +121,83 @@ def read_image(path: str | Path) -> NDArray[np.generic]:
         raise InvalidImageError(f"{path}: no such file") from None
     except OSError as error:
         raise InvalidImageError(f"{path}: cannot be read: {error.strerror}") from None
+    notes = []
+    cmyk = None
     # Pillow reads every byte and says what is wrong; OpenCV prints or pads over it
     try:
-        with PIL.Image.open(io.BytesIO(data)) as picture:
+        with _PILLOW_LIMIT:  # Pillow's limit is a global, and cannot be raised for one file
+            limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+            try:
+                picture = PIL.Image.open(io.BytesIO(data))
+            finally:
+                PIL.Image.MAX_IMAGE_PIXELS = limit
+        with picture:
+            pixels = picture.width * picture.height
+            if pixels > max_pixels:
+                raise InvalidImageError(
+                    f"{path}: {picture.width} x {picture.height} px are more than the limit of "
+                    f"{max_pixels / 1e6:g} million pixels; raise it if you trust the file"
+                )
             picture.load()
+            frames = getattr(picture, "n_frames", 1)
+            if frames > 1 and picture.format in ("GIF", "PNG", "WEBP"):
+                notes.append(f"the first of {frames} frames is used")
+                picture.seek(0)
+            tags, icc_profile = picture.getexif(), picture.info.get("icc_profile")
+            if picture.mode == "CMYK":
+                notes.append("CMYK was turned into RGB; its colour profile does not fit any more")
+                cmyk, icc_profile = np.asarray(picture.convert("RGB"))[:, :, ::-1].copy(), None
     except PIL.UnidentifiedImageError:
         raise InvalidImageError(f"{path}: not a picture in a known format") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        EOFError,
-        PIL.Image.DecompressionBombError,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InvalidImageError(f"{path}: damaged picture: {error}") from None
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    image = cmyk
     if image is None:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype not in (np.uint8, np.uint16):
         raise InvalidImageError(f"{path}: a picture of a kind that OpenCV cannot decode")
-    return image
+    turned = _upright(image, tags.get(_ORIENTATION, 1))
+    if _ORIENTATION in tags:
+        tags[_ORIENTATION] = 1
+    exif = tags.tobytes().removeprefix(b"Exif\0\0") if len(tags) else None
+    return Photo(turned, exif, icc_profile, tuple(notes))
 
 
-def write_image(path: str | Path, image: Image) -> None:
-    """Write a uint8 BGR picture in the format of `path`'s suffix, whole or not at all.
+def write_image(
+    path: str | Path,
+    image: NDArray[np.generic],
+    exif: bytes | None = None,
+    icc_profile: bytes | None = None,
+) -> None:
+    """Write a picture as cv2 has it in the format of `path`'s suffix, whole or not at all.
 
-    Raises `InvalidImageError` when the format is unknown, OSError when the disk refuses.
+    PNG, JPEG and WebP files take the metadata along. Raises `InvalidImageError` when the format is
+    unknown, OSError when the disk refuses.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise InvalidImageError(f"{path}: cannot write {path.suffix or 'no suffix'!r} pictures")
     suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InvalidImageError(f"{path}: cannot write {path.suffix or 'no suffix'!r} pictures")
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
-    ok, data = cv2.imencode(suffix, image, options)
+    given = {cv2.IMAGE_METADATA_EXIF: exif, cv2.IMAGE_METADATA_ICCP: icc_profile}
+    kinds = [kind for kind, data in given.items() if data and suffix in KEEPS_METADATA]
+    blocks = [np.frombuffer(given[kind] or b"", np.uint8)[None] for kind in kinds]
+    pixels = np.ascontiguousarray(image)
+    ok, data = cv2.imencodeWithMetadata(suffix, pixels, kinds, blocks, options)
     if not ok:
         raise InvalidImageError(f"{path}: OpenCV could not encode the picture")
     write_atomically(path, data.tobytes())
+
+
+def _upright(image: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:
+    """Undo an EXIF orientation (1..8): first transpose, then mirror."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
 
 
 def side_by_side(pictures: dict[str, Image]) -> Image:

@@ -1,20 +1,35 @@
 """The Restorer: an opened bundle that memorises people and restores aligned faces."""
 
+import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from runtime.alignment import TEMPLATE, five_points, similarity, transform
 from runtime.backends import Backend, Boxes, open_backend
 from runtime.bundle import Manifest, open_bundle
+from runtime.compositing import enlarge, extract, put_back, replace
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import DmdnetError, UsageError
+from runtime.errors import (
+    DmdnetError,
+    DmdnetWarning,
+    InvalidImageError,
+    InvalidLandmarksError,
+    NoFaceError,
+    UsageError,
+)
+from runtime.faces import Face, FaceFinder, LandmarkDetector
 from runtime.images import Color, Image, fit, to_rgb
 from runtime.landmarks import check_landmarks, component_boxes
 from runtime.layout import IMAGE_SIZE
+from runtime.photographs import Only, Restored, choose, is_aligned, largest
 
 
 class Restorer:
@@ -23,6 +38,7 @@ class Restorer:
     `bundle`: its folder. `device`: "cpu", "cuda", or "auto" for the best that is there (a
     fall-back warns; name the device to forbid it). `threads`: CPU threads of an engine call.
     `max_batch`: faces in one engine call. `verify`: check the files' hashes, not only their sizes.
+    `landmark_detector`: your own, in place of the built-in network.
 
     Raises `BundleError` for a bundle that is missing, incomplete or altered, `DeviceError` when
     the device cannot be had.
@@ -36,6 +52,7 @@ class Restorer:
         threads: int | None = None,
         max_batch: int | None = None,
         verify: bool = True,
+        landmark_detector: LandmarkDetector | None = None,
     ) -> None:
         for name, value in (("threads", threads), ("max_batch", max_batch)):
             if value is not None and value < 1:
@@ -43,6 +60,7 @@ class Restorer:
         opened = open_bundle(bundle, verify)
         self.manifest: Manifest = opened.manifest
         self._columns = int(opened.manifest.memorizer.outputs[0].shape[1])
+        self._threads, self._landmark_detector = threads, landmark_detector
         self._engine: Backend = open_backend(opened, device, threads)
         self.backend = self._engine.description
         self.max_batch = max_batch or self._engine.max_batch
@@ -50,14 +68,15 @@ class Restorer:
     def restore_aligned(
         self,
         face: NDArray[np.generic],
-        landmarks: ArrayLike,
+        landmarks: ArrayLike | None = None,
         identity: SpecificDictionary | None = None,
         color: Color = "bgr",
     ) -> Image:
         """Restore one aligned face crop.
 
         `face`: uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4) in the channel order `color`, FFHQ
-        alignment; resized to 512 x 512 where it is not. `landmarks`: (68, 2) x, y in its pixels.
+        alignment; resized to 512 x 512 where it is not. `landmarks`: (68, 2) x, y in its pixels,
+        or None to find them.
         `identity`: the person's dictionary, or None for a generic restoration.
         Returns uint8 (512, 512, 3) in the channel order `color`.
 
@@ -65,10 +84,72 @@ class Restorer:
         """
         return self.restore_batch([face], [landmarks], [identity], color)[0]
 
+    def restore(
+        self,
+        photo: NDArray[np.generic],
+        identity: SpecificDictionary | None = None,
+        *,
+        identities: Mapping[int, SpecificDictionary] | None = None,
+        only: Only | None = None,
+        upscale: Literal[1, 2, 4] = 1,
+        require_face: bool = False,
+        color: Color = "bgr",
+    ) -> Restored:
+        """Find every face of a photo, restore it and put it back.
+
+        `photo`: uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4) in the channel order `color`; depth
+        and alpha are kept. `identity` is applied to every face, `identities` to the faces of the
+        given indices (as `detect` orders them). `only`: "largest", "center" or an index. `upscale`
+        enlarges the photo first. A 512 x 512 picture that is an aligned crop is not resampled.
+
+        Raises `InvalidImageError`, `DictionaryError`, and `NoFaceError` if `require_face`.
+        """
+        if upscale not in (1, 2, 4):
+            raise UsageError(f"upscale must be 1, 2 or 4, not {upscale!r}")
+        clock = _Clock()
+        rgb = to_rgb(photo, color, say_scaled=False)
+        faces = self._finder.find(rgb)
+        clock.stop("detect")
+        if not faces and require_face:
+            raise NoFaceError("no face was found in the photo")
+        notes = [] if faces else ["no face was found: the photo is as it was"]
+
+        image = enlarge(np.ascontiguousarray(photo), upscale)
+        aligned = upscale == 1 and is_aligned(faces, photo.shape)
+        large = rgb if upscale == 1 else to_rgb(image, color, say_scaled=False)
+        crops, matrices, indices = [], [], []
+        for index in choose(faces, only, photo.shape):
+            landmarks = (faces[index].landmarks + 0.5) * upscale - 0.5
+            matrix = np.eye(2, 3) if aligned else similarity(five_points(landmarks), TEMPLATE)
+            try:
+                boxes = component_boxes(transform(matrix, landmarks))
+            except InvalidLandmarksError as error:
+                notes.append(f"face {index} is as it was: {error}")
+                continue
+            crops.append(_Crop(large if aligned else extract(large, matrix), boxes))
+            matrices.append(matrix)
+            indices.append(index)
+        clock.stop("align")
+
+        named = identities or {}
+        wrong = [index for index in named if index not in range(len(faces))]
+        if wrong:
+            notes.append(f"identities for faces that were not found: {wrong}")
+        restored = self._restore_crops(crops, [named.get(index, identity) for index in indices])
+        clock.stop("network")
+        # the best face is pasted last, and so lies over its neighbours
+        for crop, matrix in reversed(list(zip(restored, matrices, strict=True))):
+            if aligned:
+                replace(image, crop, color)
+            else:
+                put_back(image, crop, matrix, color)
+        clock.stop("paste")
+        return Restored(image, tuple(faces), tuple(indices), clock.seconds, tuple(notes))
+
     def restore_batch(
         self,
         faces: Sequence[NDArray[np.generic]],
-        landmarks: Sequence[ArrayLike],
+        landmarks: Sequence[ArrayLike | None] | None = None,
         identities: Sequence[SpecificDictionary | None] | None = None,
         color: Color = "bgr",
     ) -> list[Image]:
@@ -76,19 +157,20 @@ class Restorer:
 
         Arguments as in `restore_aligned`, one of each a face; an error names the face's index.
         """
+        landmarks = [None] * len(faces) if landmarks is None else landmarks
         identities = [None] * len(faces) if identities is None else identities
         if not len(faces) == len(landmarks) == len(identities):
             raise UsageError(
                 f"{len(faces)} faces, {len(landmarks)} landmarks and {len(identities)} identities: "
                 "one of each a face is needed"
             )
-        crops = _prepare_all("face", faces, landmarks, color)
-        people = {id(person): self._rows(person) for person in identities if person is not None}
-        owners = [id(person) if person is not None else None for person in identities]
-        restored: list[Image] = []
-        for start in range(0, len(crops), self.max_batch):
-            chunk = slice(start, start + self.max_batch)
-            restored += self._restore_chunk(crops[chunk], owners[chunk], people)
+        crops = []
+        for index, (face, points) in enumerate(zip(faces, landmarks, strict=True)):
+            try:
+                crops.append(self._prepare(face, points, color))
+            except DmdnetError as error:
+                raise _named(error, "face", index, len(faces)) from None
+        restored = self._restore_crops(crops, identities)
         return [
             np.ascontiguousarray(out[:, :, ::-1]) if color == "bgr" else out for out in restored
         ]
@@ -96,26 +178,51 @@ class Restorer:
     def memorize(
         self,
         references: Sequence[NDArray[np.generic]],
-        landmarks: Sequence[ArrayLike],
+        landmarks: Sequence[ArrayLike | None] | None = None,
+        *,
+        skip_bad: bool = False,
         color: Color = "bgr",
     ) -> SpecificDictionary:
-        """Make a person's dictionary from aligned reference faces, one row each.
+        """Make a person's dictionary from good photographs, one row each.
 
-        Arguments as in `restore_batch`; an error names the reference's index.
+        `references`: photos, of which the largest face is taken; or aligned faces, where
+        `landmarks` has their points. An error names the reference's index; with `skip_bad` a bad
+        reference is left out with a `DmdnetWarning`, unless all are bad.
+
+        Raises `NoFaceError`, `InvalidImageError` or `InvalidLandmarksError`.
         """
+        landmarks = [None] * len(references) if landmarks is None else landmarks
         if not references or len(references) != len(landmarks):
             raise UsageError(
                 f"{len(references)} references and {len(landmarks)} landmarks: at least one "
-                "reference is needed, and landmarks for each"
+                "reference is needed, and landmarks for each or for none"
             )
-        crops = _prepare_all("reference", references, landmarks, color)
-        chunks = [
-            crops[start : start + self.max_batch] for start in range(0, len(crops), self.max_batch)
+        crops = []
+        for index, (photo, points) in enumerate(zip(references, landmarks, strict=True)):
+            try:
+                if points is None:
+                    crops.append(self._largest_face(photo, color))
+                else:
+                    crops.append(self._prepare(photo, points, color))
+            except (NoFaceError, InvalidImageError, InvalidLandmarksError) as error:
+                named = _named(error, "reference", index, len(references))
+                if not skip_bad or (not crops and index == len(references) - 1):
+                    raise named from None
+                warnings.warn(f"left out: {named}", DmdnetWarning, stacklevel=2)
+        rows = [
+            self._engine.memorize(*_stack(crops[start : start + self.max_batch]))
+            for start in range(0, len(crops), self.max_batch)
         ]
-        rows = [self._engine.memorize(*_stack(chunk)) for chunk in chunks]
         return SpecificDictionary(
             np.concatenate(rows), self.manifest.dictionary_layout, self.manifest.weights.sha256
         )
+
+    def detect(self, photo: NDArray[np.generic], color: Color = "bgr") -> list[Face]:
+        """The faces of a photo of any size, best first; boxes and landmarks in its pixels.
+
+        Raises `InvalidImageError`.
+        """
+        return self._finder.find(to_rgb(photo, color))
 
     def check(self, identity: SpecificDictionary) -> None:
         """Raise `DictionaryError` if this bundle cannot read `identity`."""
@@ -136,6 +243,18 @@ class Restorer:
     ) -> None:
         self.close()
 
+    def _restore_crops(
+        self, crops: Sequence["_Crop"], identities: Sequence[SpecificDictionary | None]
+    ) -> list[Image]:
+        """RGB faces, `max_batch` an engine call, whoever they are."""
+        people = {id(person): self._rows(person) for person in identities if person is not None}
+        owners = [id(person) if person is not None else None for person in identities]
+        restored: list[Image] = []
+        for start in range(0, len(crops), self.max_batch):
+            chunk = slice(start, start + self.max_batch)
+            restored += self._restore_chunk(crops[chunk], owners[chunk], people)
+        return restored
+
     def _restore_chunk(
         self,
         crops: Sequence["_Crop"],
@@ -154,11 +273,50 @@ class Restorer:
         images, boxes = _stack(crops)
         return list(self._engine.restore(images, boxes, dictionary, membership.astype(np.float32)))
 
+    def _largest_face(self, photo: NDArray[np.generic], color: Color) -> "_Crop":
+        image = to_rgb(photo, color)
+        faces = self._finder.find(image)
+        if not faces:
+            raise NoFaceError("no face was found")
+        landmarks = faces[largest(faces)].landmarks
+        if is_aligned(faces, image.shape):
+            return _Crop(image, component_boxes(landmarks))
+        matrix = similarity(five_points(landmarks), TEMPLATE)
+        return _Crop(extract(image, matrix), component_boxes(transform(matrix, landmarks)))
+
+    def _prepare(
+        self, face: NDArray[np.generic], landmarks: ArrayLike | None, color: Color
+    ) -> "_Crop":
+        image = to_rgb(face, color)
+        height, width = image.shape[:2]
+        fitted = fit(image)
+        if landmarks is None:
+            points = self._finder.landmarks(fitted)
+        else:
+            points = check_landmarks(landmarks) * (IMAGE_SIZE / width, IMAGE_SIZE / height)
+        return _Crop(fitted, component_boxes(points))
+
+    @cached_property
+    def _finder(self) -> FaceFinder:
+        return FaceFinder(self._threads, self._landmark_detector)
+
     def _rows(self, person: SpecificDictionary) -> NDArray[np.floating]:
         manifest = self.manifest
         return person.rows_for(
             manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
         )
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._start = now - self._start, now
 
 
 @dataclass(frozen=True)
@@ -169,25 +327,9 @@ class _Crop:
     boxes: Boxes
 
 
-def _prepare(face: NDArray[np.generic], landmarks: ArrayLike, color: Color) -> _Crop:
-    image = to_rgb(face, color)
-    height, width = image.shape[:2]
-    scale = (IMAGE_SIZE / width, IMAGE_SIZE / height)
-    return _Crop(fit(image), component_boxes(check_landmarks(landmarks) * scale))
-
-
-def _prepare_all(
-    what: str, faces: Sequence[NDArray[np.generic]], landmarks: Sequence[ArrayLike], color: Color
-) -> list[_Crop]:
-    crops = []
-    for index, (face, points) in enumerate(zip(faces, landmarks, strict=True)):
-        try:
-            crops.append(_prepare(face, points, color))
-        except DmdnetError as error:
-            if len(faces) == 1:
-                raise
-            raise type(error)(f"{what} {index}: {error}") from None
-    return crops
+def _named(error: DmdnetError, what: str, index: int, count: int) -> DmdnetError:
+    """The error, saying which of several inputs it is about."""
+    return type(error)(f"{what} {index}: {error}") if count > 1 else error
 
 
 def _stack(crops: Sequence[_Crop]) -> tuple[Image, Boxes]:

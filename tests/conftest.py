@@ -41,19 +41,41 @@ def narrow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(narrow_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A float32 bundle of a narrow network."""
-    path = tmp_path_factory.mktemp("narrow") / "fp32"
-    export_bundle(path, "fp32", str(narrow_checkpoint))
-    return path
+def narrow_bundles(
+    narrow_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Bundles of a narrow network, exported side by side: torch's exporter uses one core."""
+    folder = tmp_path_factory.mktemp("narrow")
+    program = Path(sys.executable).with_name("dmd-export")
+    exports = {
+        precision: subprocess.Popen(
+            [
+                str(program),
+                f"--{precision}",
+                "--checkpoint",
+                str(narrow_checkpoint),
+                "--out",
+                str(folder / precision),
+            ],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for precision in ("fp32", "fp16")
+    }
+    for precision, process in exports.items():
+        assert process.wait() == 0, f"the {precision} export failed"
+    return {precision: folder / precision for precision in exports}
 
 
 @pytest.fixture(scope="session")
-def half_bundle(narrow_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(narrow_bundles: dict[str, Path]) -> Path:
+    """A float32 bundle of a narrow network."""
+    return narrow_bundles["fp32"]
+
+
+@pytest.fixture(scope="session")
+def half_bundle(narrow_bundles: dict[str, Path]) -> Path:
     """The same weights in float16."""
-    path = tmp_path_factory.mktemp("narrow") / "fp16"
-    export_bundle(path, "fp16", str(narrow_checkpoint))
-    return path
+    return narrow_bundles["fp16"]
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Memory of the main command, full size. Speed is measured by `benchmarks`."""
+"""Memory: of the main command, full size, and of many photos. `benchmarks` has the speed."""
 
 import subprocess
 import sys
@@ -27,3 +27,25 @@ def test_peak_memory_of_one_restore(full_bundle: Path, tmp_path: Path) -> None:
     )
     peak = int(done.stdout) * 1024  # ru_maxrss is in KiB on Linux
     assert 5e8 < peak < 1.4e9
+
+
+# restores photos of changing sizes, and prints the memory held after 20 and after 200
+MANY = """
+import sys, cv2
+from runtime import Restorer
+from runtime.images import read_image
+photo = read_image(sys.argv[2])
+with Restorer(sys.argv[1], device="cpu") as restorer:
+    for turn in range(1, 201):
+        side = 300 + turn * 37 % 400
+        assert restorer.restore(cv2.resize(photo, (side, side))).restored
+        if turn in (20, 200):
+            print(next(l.split()[1] for l in open("/proc/self/status") if l.startswith("VmRSS")))
+"""
+
+
+def test_memory_does_not_grow(bundle: Path) -> None:
+    words = [sys.executable, "-c", MANY, str(bundle), str(SAMPLES / "photos/astronaut.png")]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+    early, late = map(int, done.stdout.split())
+    assert late < 1.1 * early

@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -110,6 +111,15 @@ class OnnxRuntimeBackend:
         binding.bind_output(session.get_outputs()[0].name, "cpu")
         session.run_with_iobinding(binding)
         return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
+
+
+def cpu_session(path: Path, threads: int | None) -> Any:
+    """A session of a small network that always runs on the CPU."""
+    onnxruntime = _onnxruntime()
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=[PROVIDERS["cpu"]])
 
 
 def _onnxruntime() -> Any:

@@ -1,4 +1,4 @@
-"""`dmd-enroll`: make a person's dictionary from a few good, aligned photographs."""
+"""`dmd-enroll`: make a person's dictionary from a few good photographs."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -11,22 +11,26 @@ from runtime.errors import DmdnetError, UsageError
 
 def main() -> NoReturn:
     parser = console.Parser(
-        "dmd-enroll", "Make a person's dictionary from a few good, aligned photographs of the face."
+        "dmd-enroll",
+        "Make a person's dictionary from a few good photographs; the largest face of each counts.",
     )
     parser.add_argument(
         "references", nargs="+", metavar="REFERENCE", help="picture, folder or glob"
     )
     parser.add_argument("--out", required=True, type=Path, help="file to write, NAME.safetensors")
+    parser.add_argument(
+        "--skip-bad", action="store_true", help="leave out references without a usable face"
+    )
     add_common_arguments(parser)
     args = parser.parse_args()
     console.run(parser.prog, lambda: enroll(args))
 
 
 def enroll(args: Namespace) -> int:
-    """Memorise all references or none: a person's dictionary with some missing is no use."""
+    """Memorise all references or, unless some may be skipped, none. Returns the exit code."""
     from tqdm import tqdm
 
-    from runtime.images import read_image
+    from runtime.images import MAX_PIXELS, read_photo
     from runtime.landmarks import read_landmarks
     from runtime.restorer import Restorer
 
@@ -38,17 +42,19 @@ def enroll(args: Namespace) -> int:
     with Restorer(args.bundle, device=args.device, threads=args.threads) as restorer:
         for file in tqdm(files, unit="reference", disable=None, leave=False):
             try:
-                points = read_landmarks(landmark_file(file, args.landmarks, len(files)))
-                image = read_image(file)
+                points = landmark_file(file, args.landmarks, len(files))
+                landmarks = read_landmarks(points) if points else None
+                image = read_photo(file, args.max_pixels or MAX_PIXELS).image
                 try:
-                    rows.append(restorer.memorize([image], [points]))
+                    rows.append(restorer.memorize([image], [landmarks]))
                 except DmdnetError as error:
                     raise type(error)(f"{file}: {error}") from None
             except DmdnetError as error:
                 failures.append(str(error))
-        if not failures:
+        complete = not failures or (args.skip_bad and bool(rows))
+        if complete:
             rows[0].merge(*rows[1:]).save(args.out)
-            print(f"enrolled {len(files)} references in {args.out} ({restorer.backend})")
+            print(f"enrolled {len(rows)} of {len(files)} in {args.out} ({restorer.backend})")
     for failure in failures:
-        console.say(f"dmd-enroll: {failure}")
-    return console.FAILED if failures else 0
+        console.say(f"dmd-enroll: {'left out: ' if complete else ''}{failure}")
+    return 0 if complete else console.FAILED

@@ -15,7 +15,14 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         "--landmarks",
         type=Path,
         metavar="DIR|FILE",
-        help="68 lines `x y`; in a folder named IMAGE.txt (default: beside each picture)",
+        help="for aligned faces: 68 lines `x y`; in a folder named IMAGE.txt (default: IMAGE.txt "
+        "beside a picture if it is there; else faces are found)",
+    )
+    parser.add_argument(
+        "--max-pixels",
+        type=_positive,
+        metavar="N",
+        help="refuse pictures that declare more (default: 150000000)",
     )
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     parser.add_argument("--threads", type=_positive, help="CPU threads")
@@ -45,10 +52,11 @@ def picture_files(arguments: Sequence[str]) -> list[Path]:
     return list(files)
 
 
-def landmark_file(picture: Path, landmarks: Path | None, pictures: int) -> Path:
-    """Where the landmarks of a picture are: `IMAGE.txt` beside it, in the folder, or the file."""
+def landmark_file(picture: Path, landmarks: Path | None, pictures: int) -> Path | None:
+    """Where the landmarks of a picture are: in the folder, the file, or beside it, if anywhere."""
     if landmarks is None:
-        return picture.with_name(picture.name + ".txt")
+        beside = picture.with_name(picture.name + ".txt")
+        return beside if beside.exists() else None
     if landmarks.is_dir():
         return landmarks / (picture.name + ".txt")
     if not landmarks.exists():

@@ -1,12 +1,17 @@
 """The commands as a user runs them, with right and with wrong input."""
 
+import json
 import shutil
+import struct
 import subprocess
 import time
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageCms
 import pytest
 
 from runtime import SpecificDictionary
@@ -94,6 +99,66 @@ def test_the_formats_follow_the_input(
     assert (tmp_path / "out/d.jpg").read_bytes()[:2] == b"\xff\xd8"
 
 
+def test_photographs(command: Command, bundle: Path, tmp_path: Path) -> None:
+    """A folder with good and broken photos: report, drawings, and a second run that resumes."""
+    inputs, out, report = tmp_path / "in", tmp_path / "out", tmp_path / "report.jsonl"
+    shutil.copytree(SAMPLES / "photos", inputs)
+    (inputs / "broken.png").write_bytes((inputs / "astronaut.png").read_bytes()[:5000])
+    cv2.imwrite(str(inputs / "empty.png"), np.full((100, 100, 3), 7, np.uint8))
+    words = ["dmd-restore", inputs, "--bundle", bundle, "--out", out, "--report", report, "--draw"]
+    done = command(*words)
+    assert done.returncode == 1
+    assert "restored 3 of 4" in done.stdout
+    assert done.stderr.splitlines()[-1].startswith(f"dmd-restore: {inputs}/broken.png: damaged")
+    drawings = {f"{n}.draw.png" for n in ("astronaut.png", "empty.png", "grace_hopper.jpg")}
+    expected = {"astronaut.png", "empty.png", "grace_hopper.jpg"} | drawings
+    assert {file.name for file in out.iterdir()} == expected
+    lines = {Path(line["input"]).name: line for line in map(json.loads, report.open())}
+    assert len(lines) == 4
+    assert "damaged" in lines["broken.png"]["error"]
+    assert lines["broken.png"]["output"] is None
+    assert lines["empty.png"]["faces"] == []
+    assert lines["astronaut.png"]["faces"][0]["restored"] is True
+    assert set(lines["astronaut.png"]["seconds"]) == {"detect", "align", "network", "paste"}
+
+    (out / "astronaut.png").unlink()
+    before = (out / "grace_hopper.jpg").stat().st_mtime_ns
+    done = command(*words, "--resume")
+    assert "restored 1 of 2" in done.stdout
+    assert "2 were there already" in done.stdout
+    assert (out / "grace_hopper.jpg").stat().st_mtime_ns == before
+    assert (out / "astronaut.png").exists()
+
+
+def test_enrolling_photographs(command: Command, bundle: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "none.png"), np.full((100, 100, 3), 7, np.uint8))
+    photos = [SAMPLES / "photos/astronaut.png", tmp_path / "none.png"]
+    words = ["dmd-enroll", *photos, "--bundle", bundle, "--out", tmp_path / "a.safetensors"]
+    one_line(command(*words), "none.png: no face")
+    assert not (tmp_path / "a.safetensors").exists()
+    done = command(*words, "--skip-bad")
+    assert done.returncode == 0
+    assert f"left out: {tmp_path}/none.png" in done.stderr
+    assert len(SpecificDictionary.load(tmp_path / "a.safetensors")) == 1
+
+
+def test_metadata_is_kept(command: Command, bundle: Path, tmp_path: Path) -> None:
+    """Orientation 6 lies on its side in the file; the result stands, and says so."""
+    tags = PIL.Image.Exif()
+    tags[271], tags[274] = "Camera", 6
+    profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    with PIL.Image.open(SAMPLES / "photos/grace_hopper.jpg") as photo:
+        lying = photo.transpose(PIL.Image.Transpose.ROTATE_90)
+        lying.save(tmp_path / "x.jpg", exif=tags, icc_profile=profile, quality=95)
+    out = tmp_path / "out"
+    done = command("dmd-restore", tmp_path / "x.jpg", "--bundle", bundle, "--out", out)
+    assert done.stderr == ""
+    with PIL.Image.open(out / "x.jpg") as restored:
+        assert restored.size == (512, 600)
+        assert dict(restored.getexif()) == {271: "Camera", 274: 1}
+        assert restored.info["icc_profile"] == profile
+
+
 @pytest.mark.parametrize("name", ["dmd-restore", "dmd-enroll", "dmd-export"])
 def test_help_is_quick(command: Command, name: str) -> None:
     seconds = []
@@ -156,8 +221,28 @@ class TestWrongInput:
     def test_no_landmarks(self) -> None:
         file = self.picture("x.png")
         (self.work / "x.png.txt").unlink()
-        one_line(self.restore(file), "x.png.txt: no such landmark file")
         one_line(self.restore(file, "--landmarks", self.work / "none"), "none: no such landmark")
+        one_line(self.restore(file, "--landmarks", self.out.parent), "x.png.txt: no such landmark")
+
+    def test_no_face(self) -> None:
+        data = cv2.imencode(".png", np.full((200, 200, 3), 99, np.uint8))[1].tobytes()
+        file = self.picture("x.png", data)
+        (self.work / "x.png.txt").unlink()
+        one_line(self.restore(file, "--require-face"), "x.png: no face")
+        one_line(self.restore(file, "--aligned"), "x.png: no face where")
+        done = self.command("dmd-restore", file, "--bundle", self.bundle, "--out", self.out)
+        assert done.returncode == 0
+        assert "x.png: no face was found" in done.stderr
+        assert (picture(self.out / "x.png") == 99).all()
+
+    def test_decompression_bomb(self) -> None:
+        header = struct.pack(">II5B", 20_000, 20_000, 8, 2, 0, 0, 0)
+        chunk = b"IHDR" + header
+        data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + chunk
+        data += struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 0) + b"IDAT"
+        one_line(self.restore(self.picture("x.png", data)), "x.png: 20000 x 20000 px", "limit")
+        small = self.picture("y.png")
+        one_line(self.restore(small, "--max-pixels", 1000), "y.png: 512 x 512 px", "limit")
 
     def test_one_landmark_file_for_two_pictures(self) -> None:
         files = [self.picture("x.png"), self.picture("y.png")]

@@ -2,10 +2,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
+import PIL.ImageOps
 import pytest
 
 from runtime import DmdnetWarning, InvalidImageError
-from runtime.images import fit, read_image, side_by_side, to_rgb, write_image
+from runtime.images import fit, read_image, read_photo, side_by_side, to_rgb, write_image
 from tests.conftest import SAMPLES, picture
 
 PIXEL = np.full((32, 32, 3), (10, 20, 30), np.uint8)
@@ -89,6 +91,45 @@ def test_16_bit_files_stay_16_bit(tmp_path: Path) -> None:
     image = read_image(tmp_path / "deep.png")
     assert image.dtype == np.uint16
     assert image.max() == 1000
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_upright(tmp_path: Path, orientation: int) -> None:
+    """As Pillow turns them."""
+    tags = PIL.Image.Exif()
+    tags[274] = orientation
+    PIL.Image.fromarray(np.arange(24 * 20, dtype=np.uint16).astype(np.uint8).reshape(24, 20)).save(
+        tmp_path / "x.png", exif=tags
+    )
+    with PIL.Image.open(tmp_path / "x.png") as picture:
+        expected = np.asarray(PIL.ImageOps.exif_transpose(picture))
+    photo = read_photo(tmp_path / "x.png")
+    assert (photo.image == expected).all()
+    assert photo.exif is not None
+    write_image(tmp_path / "y.png", photo.image.astype(np.uint8), photo.exif)
+    assert (read_photo(tmp_path / "y.png").image == expected).all()
+
+
+def test_first_frame_of_an_animation(tmp_path: Path) -> None:
+    frames = [PIL.Image.new("RGB", (30, 20), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
+    photo = read_photo(tmp_path / "x.gif")
+    assert photo.notes == ("the first of 2 frames is used",)
+    assert photo.image[5, 5, :3].tolist() == [0, 0, 255]
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    PIL.Image.new("CMYK", (30, 20), (0, 255, 255, 0)).save(tmp_path / "x.jpg", quality=95)
+    photo = read_photo(tmp_path / "x.jpg")
+    assert "CMYK" in photo.notes[0]
+    assert np.abs(photo.image[5, 5].astype(int) - (0, 0, 255)).max() < 5
+
+
+def test_alpha_and_gray_are_read(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((20, 20, 4), 9, np.uint8))
+    cv2.imwrite(str(tmp_path / "g.png"), np.full((20, 20), 9, np.uint8))
+    assert read_photo(tmp_path / "a.png").image.shape == (20, 20, 4)
+    assert read_photo(tmp_path / "g.png").image.shape == (20, 20)
 
 
 def test_write_is_whole_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

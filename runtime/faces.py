@@ -1,0 +1,80 @@
+"""From a photograph to its faces: detect, align, place 68 landmarks."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.alignment import TEMPLATE, five_points, inverse, similarity, transform
+from runtime.compositing import extract
+from runtime.detection import Detection, FaceDetector
+from runtime.errors import InvalidLandmarksError
+from runtime.images import Image
+from runtime.landmark_network import LandmarkNetwork
+from runtime.landmarks import check_landmarks
+
+_PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
+_KEYPOINTS = np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])  # as the detector's
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photo: box `x1 y1 x2 y2` and (68, 2) landmarks in its pixels, score in 0..1."""
+
+    box: NDArray[np.float64]
+    score: float
+    landmarks: NDArray[np.float64]
+
+
+class LandmarkDetector(Protocol):
+    """Your own landmark detector, in place of the built-in network (docs/landmarks.md)."""
+
+    def __call__(self, face: Image) -> ArrayLike:
+        """Aligned RGB face (512, 512, 3) -> (68, 2) x, y in its pixels, iBUG order."""
+
+
+class FaceFinder:
+    """Detector and landmark network; safe to call from many threads."""
+
+    def __init__(
+        self, threads: int | None = None, landmark_detector: LandmarkDetector | None = None
+    ) -> None:
+        self._detector = FaceDetector(threads)
+        self._network = LandmarkNetwork(threads)
+        self._custom = landmark_detector
+
+    def find(self, photo: Image) -> list[Face]:
+        """Faces of an RGB photo (H, W, 3), best first."""
+        faces = (self._place(photo, detection) for detection in self._detector.detect(photo))
+        return [face for face in faces if face is not None]
+
+    def landmarks(self, face: Image) -> NDArray[np.float64]:
+        """(68, 2) in pixels of an aligned RGB face (512, 512, 3).
+
+        Raises `InvalidLandmarksError` where no face is in its place.
+        """
+        points, presence = self._run(face)
+        if presence < _PRESENCE:
+            raise InvalidLandmarksError(
+                "no face where an aligned 512 x 512 crop has it; align it, or give landmarks"
+            )
+        return points
+
+    def _place(self, photo: Image, detection: Detection) -> Face | None:
+        """Landmarks on the crop that the detection gives, then on the crop that they give."""
+        matrix = similarity(detection.keypoints, _KEYPOINTS)
+        for _ in range(2):
+            points, presence = self._run(extract(photo, matrix))
+            if presence < _PRESENCE:
+                return None
+            landmarks = transform(inverse(matrix), points)
+            matrix = similarity(five_points(landmarks), TEMPLATE)
+        return Face(detection.box, detection.score, landmarks)
+
+    def _run(self, face: Image) -> tuple[NDArray[np.float64], float]:
+        """Landmarks on an aligned face; the network says whether there is one."""
+        points, presence = self._network.run(face)
+        if self._custom is not None and presence >= _PRESENCE:
+            points = check_landmarks(self._custom(face))
+        return points, presence
