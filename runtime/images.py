@@ -1,11 +1,12 @@
 """Pictures: reading, writing, and turning what callers have into what the network takes."""
 
 import io
+import struct
 import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from runtime.errors import DmdnetWarning, InvalidImageError
 from runtime.files import write_atomically
 from runtime.layout import IMAGE_SIZE
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 Color = Literal["bgr", "rgb"]
 Image = NDArray[np.uint8]
@@ -143,7 +147,10 @@ def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
             if frames > 1 and picture.format in ("GIF", "PNG", "WEBP"):
                 notes.append(f"the first of {frames} frames is used")
                 picture.seek(0)
-            tags, icc_profile = picture.getexif(), picture.info.get("icc_profile")
+            orientation, exif = _exif(picture)
+            if exif is None and picture.info.get("exif"):
+                notes.append("its EXIF data is damaged and left out")
+            icc_profile = picture.info.get("icc_profile")
             if picture.mode == "CMYK":
                 notes.append("CMYK was turned into RGB; its colour profile does not fit any more")
                 cmyk, icc_profile = np.asarray(picture.convert("RGB"))[:, :, ::-1].copy(), None
@@ -153,14 +160,13 @@ def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
         raise InvalidImageError(f"{path}: damaged picture: {error}") from None
     image = cmyk
     if image is None:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        try:
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error as error:
+            raise InvalidImageError(f"{path}: OpenCV refuses to decode it: {error.err}") from None
     if image is None or image.dtype not in (np.uint8, np.uint16):
         raise InvalidImageError(f"{path}: a picture of a kind that OpenCV cannot decode")
-    turned = _upright(image, tags.get(_ORIENTATION, 1))
-    if _ORIENTATION in tags:
-        tags[_ORIENTATION] = 1
-    exif = tags.tobytes().removeprefix(b"Exif\0\0") if len(tags) else None
-    return Photo(turned, exif, icc_profile, tuple(notes))
+    return Photo(_upright(image, orientation), exif, icc_profile, tuple(notes))
 
 
 def write_image(
@@ -187,6 +193,20 @@ def write_image(
     if not ok:
         raise InvalidImageError(f"{path}: OpenCV could not encode the picture")
     write_atomically(path, data.tobytes())
+
+
+def _exif(picture: "PIL.Image.Image") -> tuple[int, bytes | None]:
+    """Orientation, and the EXIF data with orientation 1; None without any, or if it is damaged."""
+    orientation = 1
+    try:
+        tags = picture.getexif()
+        orientation = tags.get(_ORIENTATION, 1)
+        if _ORIENTATION in tags:
+            tags[_ORIENTATION] = 1
+        exif = tags.tobytes().removeprefix(b"Exif\0\0") if len(tags) else None
+    except (struct.error, OSError, SyntaxError, ValueError, TypeError, LookupError):
+        return orientation, None
+    return orientation, exif
 
 
 def _upright(image: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:

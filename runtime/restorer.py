@@ -106,6 +106,9 @@ class Restorer:
         """
         if upscale not in (1, 2, 4):
             raise UsageError(f"upscale must be 1, 2 or 4, not {upscale!r}")
+        for person in (identity, *(identities or {}).values()):
+            if person is not None:
+                self.check(person)
         clock = _Clock()
         rgb = to_rgb(photo, color, say_scaled=False)
         faces = self._finder.find(rgb)

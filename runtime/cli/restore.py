@@ -163,6 +163,8 @@ class _Work:
                 upscale=self.args.upscale,
                 require_face=self.args.require_face,
             )
+        if self.args.upscale != 1 or self.only is not None:
+            raise UsageError("an aligned face stays 512 x 512 and alone: no --upscale, no --only")
         out = self.restorer.restore_aligned(photo.image, landmarks, self.identity)
         return Restored(out, (), (), {}, ())
 

@@ -295,6 +295,13 @@ class TestWrongInput:
         one_line(self.restore(self.picture("x.png"), "--threads", 0), "--threads")
         one_line(self.restore(self.picture("x.png"), "--device", "cuda"), "CUDAExecutionProvider")
 
+    def test_aligned_faces_are_not_enlarged(self) -> None:
+        one_line(self.restore(self.picture("x.png"), "--upscale", 2), "x.png", "no --upscale")
+
+    def test_unwritable_folder(self) -> None:
+        words = ["--bundle", self.bundle, "--out", "/proc/restored"]
+        one_line(self.command("dmd-restore", self.picture("x.png"), *words), "/proc/restored")
+
     def test_enroll_into_nowhere(self) -> None:
         file = self.picture("x.png")
         out = self.work / "none" / "alice.safetensors"

@@ -110,6 +110,15 @@ def test_pictures_are_turned_upright(tmp_path: Path, orientation: int) -> None:
     assert (read_photo(tmp_path / "y.png").image == expected).all()
 
 
+def test_damaged_exif_is_left_out(tmp_path: Path) -> None:
+    wrong = b"Exif\0\0II*\0\xff\xff\xff\x7f"
+    PIL.Image.new("RGB", (30, 20), "red").save(tmp_path / "x.jpg", exif=wrong)
+    photo = read_photo(tmp_path / "x.jpg")
+    assert photo.image.shape == (20, 30, 3)
+    assert photo.exif is None
+    assert photo.notes == ("its EXIF data is damaged and left out",)
+
+
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [PIL.Image.new("RGB", (30, 20), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])

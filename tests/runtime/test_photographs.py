@@ -9,10 +9,12 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime import (
+    DictionaryError,
     DmdnetWarning,
     InvalidLandmarksError,
     NoFaceError,
     Restorer,
+    SpecificDictionary,
 )
 from runtime.alignment import TEMPLATE, five_points, inverse, similarity, transform
 from runtime.errors import UsageError
@@ -248,3 +250,13 @@ def test_many_faces_on_a_large_canvas(inverting: Restorer, faces: list[Face]) ->
         x, y = points[30].astype(int)
         changed += bool(np.abs(result.image[y, x].astype(int) + photo[y, x] - 255).max() < 30)
     assert changed >= 11
+
+
+def test_a_strangers_dictionary_is_refused_before_the_work(passing: Restorer) -> None:
+    manifest = passing.manifest
+    columns = int(manifest.memorizer.outputs[0].shape[1])
+    rows = np.zeros((1, columns), np.float32)
+    stranger = SpecificDictionary(rows, manifest.dictionary_layout, "0" * 64)
+    for arguments in ({"identity": stranger}, {"identities": {0: stranger}}):
+        with pytest.raises(DictionaryError, match=r"0{64}"):
+            passing.restore(noise(100, 100), **arguments)
