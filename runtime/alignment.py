@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.errors import InvalidLandmarksError
+
 Points = NDArray[np.float64]
 
 TEMPLATE = np.array(
@@ -20,12 +22,15 @@ def five_points(landmarks: Points) -> Points:
 def similarity(source: Points, target: Points) -> Points:
     """Rotation, scale and shift (2, 3) that bring `source` (N, 2) closest to `target`.
 
-    Least squares in closed form (Umeyama 1991, in two dimensions, without reflection).
+    Least squares in closed form (Umeyama 1991, in two dimensions, without reflection). Raises
+    `InvalidLandmarksError` where all of `source` is one point.
     """
     centre, goal = source.mean(axis=0), target.mean(axis=0)
     x, y = (source - centre).T
     u, v = (target - goal).T
     spread = (x * x + y * y).sum()
+    if not spread > 0:
+        raise InvalidLandmarksError("the landmarks lie on one point")
     a, b = (x * u + y * v).sum() / spread, (x * v - y * u).sum() / spread
     turn = np.array([[a, -b], [b, a]])
     return np.column_stack([turn, goal - turn @ centre])

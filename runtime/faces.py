@@ -15,6 +15,7 @@ from runtime.landmark_network import LandmarkNetwork
 from runtime.landmarks import check_landmarks
 
 _PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
+_SAME = 0.1  # of a face's size: landmarks that are nearer are of one face
 _KEYPOINTS = np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])  # as the detector's
 
 
@@ -46,8 +47,13 @@ class FaceFinder:
 
     def find(self, photo: Image) -> list[Face]:
         """Faces of an RGB photo (H, W, 3), best first."""
-        faces = (self._place(photo, detection) for detection in self._detector.detect(photo))
-        return [face for face in faces if face is not None]
+        faces: list[Face] = []
+        for detection in self._detector.detect(photo):
+            face = self._place(photo, detection)
+            # boxes of one face that were too different to be merged lead to the same landmarks
+            if face is not None and not any(_is_same(face, other) for other in faces):
+                faces.append(face)
+        return faces
 
     def landmarks(self, face: Image) -> NDArray[np.float64]:
         """(68, 2) in pixels of an aligned RGB face (512, 512, 3).
@@ -78,3 +84,8 @@ class FaceFinder:
         if self._custom is not None and presence >= _PRESENCE:
             points = check_landmarks(self._custom(face))
         return points, presence
+
+
+def _is_same(face: Face, other: Face) -> bool:
+    distance = np.linalg.norm(face.landmarks - other.landmarks, axis=1).mean()
+    return bool(distance < _SAME * np.ptp(other.landmarks, axis=0).max())

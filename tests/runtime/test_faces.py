@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from runtime import InvalidLandmarksError, component_boxes, read_landmarks
 from runtime.alignment import TEMPLATE, five_points, inverse, similarity, transform
+from runtime.detection import Detection
 from runtime.faces import Face, FaceFinder
 from tests.conftest import Face as Sample
 from tests.conftest import picture
@@ -30,6 +31,11 @@ def test_similarity_recovers_a_known_transform() -> None:
     np.testing.assert_allclose(similarity(source, TEMPLATE), matrix, atol=1e-9)
 
 
+def test_one_point_is_no_face() -> None:
+    with pytest.raises(InvalidLandmarksError, match="one point"):
+        similarity(np.zeros((5, 2)), TEMPLATE)
+
+
 def test_a_face_and_its_landmarks_are_found(finder: FaceFinder, faces: list[Sample]) -> None:
     for image, points in faces:
         (face,) = finder.find(rgb(image))
@@ -38,6 +44,16 @@ def test_a_face_and_its_landmarks_are_found(finder: FaceFinder, faces: list[Samp
         assert (face.box[:2] < points[30]).all()
         assert (face.box[2:] > points[30]).all()
         assert np.abs(finder.landmarks(rgb(image)) - points).mean() < 1
+
+
+def test_detections_that_lead_to_one_face_count_once(
+    finder: FaceFinder, faces: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = rgb(faces[0][0])
+    (detection,) = finder._detector.detect(image)
+    twice = [detection, Detection(detection.box / 4, 0.5, detection.keypoints + 5)]
+    monkeypatch.setattr(finder._detector, "detect", lambda _: twice)
+    assert len(finder.find(image)) == 1
 
 
 @pytest.mark.parametrize("angle", [30, 90])
