@@ -44,6 +44,7 @@ with Restorer(sys.argv[1], device="cpu") as restorer:
 """
 
 
+@pytest.mark.soak
 def test_memory_does_not_grow(bundle: Path) -> None:
     words = [sys.executable, "-c", MANY, str(bundle), str(SAMPLES / "photos/astronaut.png")]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
