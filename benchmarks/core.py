@@ -22,15 +22,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import runtime
 from export.checkpoint import load_weights
 from export.graphs import RestorerGraph
+from export.parity import SAMPLES
 from runtime import Restorer, component_boxes, read_landmarks
 from runtime.errors import UsageError
 from runtime.files import write_atomically
 from runtime.images import read_image
 
-SAMPLES = Path(runtime.__file__).with_name("samples")
 REFERENCES = 5
 BATCH = 4
 
@@ -88,12 +87,7 @@ def measure(checkpoint: str, bundle: Path, threads: int, rounds: int) -> dict[st
                 times[name].append(_seconds(work) / faces)
     ratios = [o / p for o, p in zip(times["onnxruntime"], times["pytorch"], strict=True)]
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "gpu": None},
-        "versions": {
-            "python": platform.python_version(),
-            **{tool: version(tool) for tool in ("torch", "onnxruntime", "dmdnet-runtime")},
-        },
+        **circumstances("torch", "onnxruntime", "dmdnet-runtime"),
         "what": f"one face, {REFERENCES} references, float32, whole call, {threads} threads",
         "rounds": rounds,
         "warm_up_s": warm_up,
@@ -112,8 +106,19 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def processor() -> str:
-    """The processor's name."""
+def circumstances(*tools: str) -> dict[str, object]:
+    """Date, machine and versions, as every result records them."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "gpu": None},
+        "versions": {
+            "python": platform.python_version(),
+            **{tool: version(tool) for tool in tools},
+        },
+    }
+
+
+def _processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()

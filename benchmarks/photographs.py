@@ -8,24 +8,19 @@ align, paste) is given as a share of the network's own time.
 
 import argparse
 import json
-import os
-import platform
 import statistics
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-import runtime
-from benchmarks.core import processor
+from benchmarks.core import circumstances
+from export.parity import SAMPLES
 from runtime import Restorer
 from runtime.files import write_atomically
 from runtime.images import read_image
 
-SAMPLES = Path(runtime.__file__).with_name("samples")
 SIZE = (4000, 3000)
 FACE = 300  # width of the face in a sample crop, in pixels
 
@@ -51,12 +46,7 @@ def measure(bundle: Path, threads: int, rounds: int) -> dict[str, object]:
     median = {s: statistics.median(r.timings[s] for r in results) for s in stages}
     beyond = [(sum(r.timings.values()) / r.timings["network"]) - 1 for r in results]
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "gpu": None},
-        "versions": {
-            "python": platform.python_version(),
-            **{tool: version(tool) for tool in ("onnxruntime", "opencv-python", "dmdnet-runtime")},
-        },
+        **circumstances("onnxruntime", "opencv-python", "dmdnet-runtime"),
         "what": f"12 faces of 48-400 px on {SIZE[0]} x {SIZE[1]}, {threads} threads",
         "rounds": rounds,
         "faces_found": len(results[0].faces),

@@ -161,9 +161,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
             state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except (
-        Exception
-    ) as error:  # torch raises many classes, and its texts advise to execute the file
+    except Exception as error:  # many classes, and texts that advise to execute the file
         raise CheckpointError(
             f"{path}: not a PyTorch file of plain tensors ({type(error).__name__} in torch.load)"
         ) from error

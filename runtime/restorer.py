@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.alignment import TEMPLATE, five_points, similarity, transform
+from runtime.alignment import TEMPLATE, Points, five_points, similarity, transform
 from runtime.backends import Backend, Boxes, open_backend
 from runtime.bundle import Manifest, open_bundle
 from runtime.compositing import enlarge, extract, put_back, replace
@@ -123,13 +123,12 @@ class Restorer:
         crops, matrices, indices = [], [], []
         for index in choose(faces, only, photo.shape):
             landmarks = (faces[index].landmarks + 0.5) * upscale - 0.5
-            matrix = np.eye(2, 3) if aligned else similarity(five_points(landmarks), TEMPLATE)
             try:
-                boxes = component_boxes(transform(matrix, landmarks))
+                crop, matrix = _align(large, landmarks, aligned)
             except InvalidLandmarksError as error:
                 notes.append(f"face {index} is as it was: {error}")
                 continue
-            crops.append(_Crop(large if aligned else extract(large, matrix), boxes))
+            crops.append(crop)
             matrices.append(matrix)
             indices.append(index)
         clock.stop("align")
@@ -141,11 +140,11 @@ class Restorer:
         restored = self._restore_crops(crops, [named.get(index, identity) for index in indices])
         clock.stop("network")
         # the best face is pasted last, and so lies over its neighbours
-        for crop, matrix in reversed(list(zip(restored, matrices, strict=True))):
+        for face, matrix in reversed(list(zip(restored, matrices, strict=True))):
             if aligned:
-                replace(image, crop, color)
+                replace(image, face, color)
             else:
-                put_back(image, crop, matrix, color)
+                put_back(image, face, matrix, color)
         clock.stop("paste")
         return Restored(image, tuple(faces), tuple(indices), clock.seconds, tuple(notes))
 
@@ -282,10 +281,8 @@ class Restorer:
         if not faces:
             raise NoFaceError("no face was found")
         landmarks = faces[largest(faces)].landmarks
-        if is_aligned(faces, image.shape):
-            return _Crop(image, component_boxes(landmarks))
-        matrix = similarity(five_points(landmarks), TEMPLATE)
-        return _Crop(extract(image, matrix), component_boxes(transform(matrix, landmarks)))
+        crop, _ = _align(image, landmarks, is_aligned(faces, image.shape))
+        return crop
 
     def _prepare(
         self, face: NDArray[np.generic], landmarks: ArrayLike | None, color: Color
@@ -328,6 +325,13 @@ class _Crop:
 
     image: Image
     boxes: Boxes
+
+
+def _align(image: Image, landmarks: Points, aligned: bool) -> tuple[_Crop, Points]:
+    """A face of an RGB photo as the network takes it, and the transform photo -> crop."""
+    matrix = np.eye(2, 3) if aligned else similarity(five_points(landmarks), TEMPLATE)
+    boxes = component_boxes(transform(matrix, landmarks))
+    return _Crop(image if aligned else extract(image, matrix), boxes), matrix
 
 
 def _named(error: DmdnetError, what: str, index: int, count: int) -> DmdnetError:

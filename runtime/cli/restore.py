@@ -66,8 +66,8 @@ def restore(args: Namespace) -> int:
     files = picture_files(args.inputs)
     outputs = _output_files(files, args.out)
     only = _only(args.only)
-    skipped = [file for file in files if args.resume and outputs[file].exists()]
-    files = [file for file in files if file not in set(skipped)]
+    asked = len(files)
+    files = [file for file in files if not (args.resume and outputs[file].exists())]
     identity = SpecificDictionary.load(args.identity) if args.identity else None
     failures: list[str] = []
     with ExitStack() as stack:
@@ -93,7 +93,8 @@ def restore(args: Namespace) -> int:
             if report:
                 report.write(json.dumps(done.record()) + "\n")
                 report.flush()
-        resumed = f", {len(skipped)} were there already" if skipped else ""
+        there = asked - len(files)
+        resumed = f", {there} were there already" if there else ""
         print(
             f"restored {len(files) - len(failures)} of {len(files)} in {args.out}{resumed} "
             f"({restorer.backend})"
