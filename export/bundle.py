@@ -11,8 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import onnx
+import platformdirs
 import torch
 
+from calibration.calibrate import Floats, Options, calibrate
 from export import parity
 from export.checkpoint import load_weights
 from export.graphs import MemorizerGraph, RestorerGraph, export_onnx
@@ -33,6 +35,7 @@ from runtime.layout import layout_text
 Report = Callable[[str], None]
 
 _SPARE = 64 << 20  # bytes beyond the weights: graphs, manifest, rounding
+_SOURCES = "sources"
 _TOOLS = ("dmdnet-runtime", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
@@ -41,36 +44,60 @@ def export_bundle(
     precision: str = "fp32",
     checkpoint: str | None = None,
     *,
+    int8: Options | None = None,
     force: bool = False,
     report: Report = print,
 ) -> Bundle:
     """Export both graphs, check them against PyTorch, and leave a bundle at `out`.
 
-    `precision`: "fp32" or "fp16". `checkpoint` as in `export.checkpoint.load_weights`. `force`
-    replaces an existing bundle. `report` gets a line when a stage starts and when it ends, and the
-    parity table. Raises `ExportError`, with nothing left behind, when `out` exists, the disk is
-    too full, or the parity check fails; `CheckpointError` for the weights.
+    `precision`: "fp32", "fp16" or "int8", which `int8` says more about. `checkpoint` as in
+    `export.checkpoint.load_weights`. `force` replaces an existing bundle. `report` gets a line
+    when a stage starts and when it ends, and the tables of parity and quality.
+    Raises `ExportError`, with nothing left behind, when `out` exists, the disk is too full, or the
+    parity check fails; `CalibrationError` for calibration faces and a missed quality gate;
+    `CheckpointError` for the weights.
     """
     _refuse_existing(out, force)
+    options = int8 or Options()
+    half = precision == "fp16" or (precision == "int8" and options.target == "tensorrt")
+    stage = _Stages(report, {"fp32": 5, "fp16": 5, "int8": 7 if half else 6}[precision])
     with _building_place(out) as building:
         _refuse_full_disk(building, checkpoint, precision)
-        with _stage(report, 1, "weights"):
+        with stage("weights"):
             weights = load_weights(checkpoint)
-        network = weights.network
-        if precision == "fp16":
-            network = copy.deepcopy(network).half()
+        network = copy.deepcopy(weights.network).half() if half else weights.network
         restorer, memorizer = building / "restorer.onnx", building / "memorizer.onnx"
-        with _stage(report, 2, "restorer graph"):
-            export_onnx(RestorerGraph(network), restorer)
-        with _stage(report, 3, "memorizer graph"):
+        checked = restorer
+        half_restorer = None
+        if precision == "int8":
+            checked = _source(building, "fp32")
+            with stage("float32 restorer graph"):
+                export_onnx(RestorerGraph(weights.network), checked)
+            if half:
+                half_restorer = _source(building, "fp16")
+                with stage("float16 restorer graph"):
+                    export_onnx(RestorerGraph(network), half_restorer)
+        else:
+            with stage("restorer graph"):
+                export_onnx(RestorerGraph(network), restorer)
+        with stage("memorizer graph"):
             export_onnx(MemorizerGraph(network), memorizer)
-        with _stage(report, 4, "parity with PyTorch float32"):
-            rows = parity.measure(weights.network, restorer, memorizer)
+        with stage("parity with PyTorch float32"):
+            rows = parity.measure(weights.network, checked, memorizer)
         report(parity.table(rows))
-        reasons = parity.failures(rows, precision)
+        reasons = parity.failures(rows, "fp16" if half else "fp32")
         if reasons:
             raise ExportError(f"parity missed, nothing kept: {'; '.join(reasons)}")
-        with _stage(report, 5, "hashes and manifest"):
+        quantization = None
+        if precision == "int8":
+            cache = Path(platformdirs.user_cache_dir("dmdnet-runtime")) / "calibration"
+            start = Floats(checked, memorizer, half_restorer)
+            with stage("calibration and quality gate"):
+                quantization = calibrate(
+                    start, restorer, options, cache, weights.record.sha256, report
+                )
+            shutil.rmtree(building / _SOURCES)
+        with stage("hashes and manifest"):
             manifest = Manifest(
                 manifest_version=MANIFEST_VERSION,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -85,6 +112,7 @@ def export_bundle(
                 },
                 parity=rows,
                 tools={tool: version(tool) for tool in _TOOLS},
+                quantization=quantization,
             )
             write_atomically(building / MANIFEST, manifest.to_json().encode())
         _put_in_place(building, out, force)
@@ -106,11 +134,12 @@ def _refuse_full_disk(folder: Path, checkpoint: str | None, precision: str) -> N
     else:  # the published network's size
         with torch.device("meta"):
             numbers = sum(tensor.numel() for tensor in DMDNet().state_dict().values())
-    need = numbers * (2 if precision == "fp16" else 4) + _SPARE
+    # int8 is made from float32, and for TensorRT from float16 too
+    need = numbers * {"fp16": 2, "fp32": 4, "int8": 8}[precision] + _SPARE
     free = shutil.disk_usage(folder).free
     if free < need:
         raise ExportError(
-            f"{folder.parent}: no space: the bundle needs {need >> 20} MiB, {free >> 20} are free"
+            f"{folder.parent}: no space: the export needs {need >> 20} MiB, {free >> 20} are free"
         )
 
 
@@ -123,6 +152,13 @@ def _building_place(out: Path) -> Iterator[Path]:
         yield building
     finally:
         shutil.rmtree(building, ignore_errors=True)
+
+
+def _source(building: Path, precision: str) -> Path:
+    """Where a graph goes that the int8 one is made from, and that is not part of the bundle."""
+    folder = building / _SOURCES / precision
+    folder.mkdir(parents=True)
+    return folder / "restorer.onnx"
 
 
 def _put_in_place(building: Path, out: Path, force: bool) -> None:
@@ -141,12 +177,20 @@ def _put_in_place(building: Path, out: Path, force: bool) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-@contextmanager
-def _stage(report: Report, number: int, name: str) -> Iterator[None]:
-    start = time.monotonic()
-    report(f"[{number}/5] {name} ...")
-    yield
-    report(f"[{number}/5] {name}: {time.monotonic() - start:.1f} s")
+class _Stages:
+    """Says which of how many stages begins, and what it took."""
+
+    def __init__(self, report: Report, count: int) -> None:
+        self._report, self._count, self._number = report, count, 0
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        self._number += 1
+        label = f"[{self._number}/{self._count}] {name}"
+        self._report(f"{label} ...")
+        yield
+        self._report(f"{label}: {time.monotonic() - start:.1f} s")
 
 
 def _graph_spec(path: Path) -> GraphSpec:

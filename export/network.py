@@ -299,9 +299,12 @@ def paste(patch: Tensor, feature: Tensor, span: Tensor) -> Tensor:
     centre = _centres(side, span)
     position = ((centre - start) * (size / (stop - start)) - 0.5).clamp(0, size - 1)
     columns, rows = _taps(position, patch)
-    x, y = (centre > start) & (centre < stop)
-    inside = y.view(-1, 1, side, 1) & x.view(-1, 1, 1, side)
-    return torch.where(inside, rows @ patch @ columns.transpose(2, 3), feature)
+    x, y = ((centre > start) & (centre < stop)).to(feature.dtype)
+    outside = 1 - y.view(-1, 1, side, 1) * x.view(-1, 1, 1, side)
+    rows, columns = rows * y.view(-1, 1, side, 1), columns * x.view(-1, 1, side, 1)
+    # a sum, since ONNX Runtime's Where takes three times as long
+    pasted: Tensor = feature * outside + rows @ patch @ columns.transpose(2, 3)
+    return pasted
 
 
 def _centres(count: int, like: Tensor) -> Tensor:

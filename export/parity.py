@@ -48,7 +48,9 @@ def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, .
             wanted = graph(torch.from_numpy(references), torch.from_numpy(reference_boxes)).numpy()
         (got,) = run({"image": references, "boxes": reference_boxes})
         report = [_compare_dictionaries(got.astype(np.float32), wanted, peaks.largest)]
-        rows = got
+    dictionary = onnx.load(restorer, load_external_data=False).graph.input[2]
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(dictionary.type.tensor_type.elem_type)
+    rows = got.astype(dtype)  # an int8 export's float32 restorer comes with a float16 memorizer
 
     # faces and who may read which of the three rows
     cases = {

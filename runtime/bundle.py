@@ -14,7 +14,7 @@ from runtime.files import sha256_of
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,45 @@ class Parity:
 
 
 @dataclass(frozen=True)
+class Quality:
+    """A region of held-out faces against the float32 graph: PSNR in dB (100: equal) and SSIM."""
+
+    region: str  # "whole", "le", "re" or "mo"
+    mean_psnr_db: float
+    worst_psnr_db: float
+    mean_ssim: float
+    worst_ssim: float
+    worst_face: str
+
+
+@dataclass(frozen=True)
+class QuantizedBlock:
+    """A block quantised while all else is float: PSNR in dB by region, and what became of it."""
+
+    name: str
+    psnr_db: Mapping[str, float]
+    share: float  # of the main path's multiplications
+    integer: bool  # False: put back to float
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How an int8 bundle was made, and how near it comes to float32."""
+
+    target: str  # "cpu" or "tensorrt": the other cannot run it well
+    method: str
+    seed: int
+    source: str
+    source_sha256: str
+    calibration_faces: int
+    held_out_faces: int
+    min_psnr_db: float
+    quality: tuple[Quality, ...]
+    blocks: tuple[QuantizedBlock, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Manifest:
     """`manifest.json`; its JSON schema is docs/manifest.schema.json."""
 
@@ -82,14 +121,17 @@ class Manifest:
     files: Mapping[str, FileRecord]
     parity: tuple[Parity, ...]
     tools: Mapping[str, str]
+    quantization: Quantization | None = None
 
     @property
     def dictionary_dtype(self) -> np.dtype:
-        return np.dtype(np.float32 if self.precision == "fp32" else np.float16)
+        return np.dtype(self.memorizer.outputs[0].dtype)
 
     def to_json(self) -> str:
         """The manifest as text, with a hash of itself."""
         content = asdict(self)
+        if self.quantization is None:
+            del content["quantization"]
         content["manifest_sha256"] = _own_hash(content)
         return json.dumps(content, indent=2) + "\n"
 
@@ -111,6 +153,10 @@ class Manifest:
         content["weights"] = WeightsRecord(**content["weights"])
         content["files"] = {name: FileRecord(**f) for name, f in content["files"].items()}
         content["parity"] = tuple(Parity(**case) for case in content["parity"])
+        if (content["precision"] == "int8") != ("quantization" in content):
+            raise ValueError("`quantization` goes with int8, and with nothing else")
+        if "quantization" in content:
+            content["quantization"] = _quantization(content["quantization"])
         return cls(**content)
 
 
@@ -172,6 +218,13 @@ def _graph(content: dict[str, Any]) -> GraphSpec:
         for side in ("inputs", "outputs")
     )
     return GraphSpec(content["file"], inputs, outputs)
+
+
+def _quantization(content: dict[str, Any]) -> Quantization:
+    content["quality"] = tuple(Quality(**row) for row in content["quality"])
+    content["blocks"] = tuple(QuantizedBlock(**row) for row in content["blocks"])
+    content["warnings"] = tuple(content["warnings"])
+    return Quantization(**content)
 
 
 def _own_hash(content: dict[str, Any]) -> str:

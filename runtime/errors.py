@@ -41,6 +41,10 @@ class ExportError(DmdnetError):
     """An export was refused, or did not pass its parity check."""
 
 
+class CalibrationError(DmdnetError):
+    """Faces to calibrate with are missing or unusable, or INT8 did not pass its quality gate."""
+
+
 class UsageError(DmdnetError):
     """The arguments do not fit together."""
 

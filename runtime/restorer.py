@@ -36,8 +36,9 @@ class Restorer:
     """Restores faces with a bundle that `dmd-export` wrote; safe to share between threads.
 
     `bundle`: its folder. `device`: "cpu", "cuda", or "auto" for the best that is there (a
-    fall-back warns; name the device to forbid it). `threads`: CPU threads of an engine call.
-    `max_batch`: faces in one engine call. `verify`: check the files' hashes, not only their sizes.
+    fall-back warns; name the device to forbid it); an int8 bundle is for one kind of device.
+    `threads`: CPU threads of an engine call. `max_batch`: faces in one engine call. `verify`: check
+    the files' hashes, not only their sizes.
     `landmark_detector`: your own, in place of the built-in network.
 
     Raises `BundleError` for a bundle that is missing, incomplete or altered, `DeviceError` when

@@ -2,9 +2,11 @@
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from calibration.calibrate import Options
+from export import bundle as export_module
 from export.bundle import export_bundle
+from export.graphs import MemorizerGraph, RestorerGraph
 from export.synthetic import synthetic_state
 from runtime.images import read_image
 from runtime.landmarks import read_landmarks
@@ -76,6 +81,44 @@ def bundle(narrow_bundles: dict[str, Path]) -> Path:
 def half_bundle(narrow_bundles: dict[str, Path]) -> Path:
     """The same weights in float16."""
     return narrow_bundles["fp16"]
+
+
+@pytest.fixture(scope="session")
+def int8_bundle(
+    narrow_bundles: dict[str, Path],
+    narrow_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The same weights in INT8 for the CPU."""
+    out = tmp_path_factory.mktemp("int8") / "int8"
+    with graphs_of(narrow_bundles):
+        export_bundle(out, "int8", str(narrow_checkpoint), int8=NARROW_INT8)
+    return out
+
+
+NARROW_INT8 = Options(size=6, min_psnr_db=25.0)
+
+
+@contextmanager
+def graphs_of(bundles: dict[str, Path]) -> Iterator[None]:
+    """While exporting, take the graphs of these bundles: torch's exporter takes a minute."""
+
+    def copy(graph: RestorerGraph | MemorizerGraph, path: Path) -> None:
+        half = graph.network.MSDilate.convi.weight.dtype == torch.float16
+        source = bundles["fp16" if half else "fp32"]
+        name = "restorer.onnx" if isinstance(graph, RestorerGraph) else "memorizer.onnx"
+        shutil.copy(source / name, path)
+        shutil.copy(source / f"{name}.data", path.parent)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_module, "export_onnx", copy)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Statistics go to a cache of the tests' own, not to the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

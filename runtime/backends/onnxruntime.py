@@ -63,6 +63,10 @@ class OnnxRuntimeBackend:
         """The device that is used and its session; "auto" tries cuda, then cpu, and says so."""
         if device not in ("auto", *PROVIDERS):
             raise DeviceError(f'device must be "auto", "cuda" or "cpu", not {device!r}')
+        quantization = self._bundle.manifest.quantization
+        if quantization is not None:
+            _refuse_other_target(quantization.target, device)
+            device = "cpu"
         offered = _onnxruntime().get_available_providers()
         file = self._bundle.manifest.restorer.file
         if device != "auto":
@@ -111,6 +115,20 @@ class OnnxRuntimeBackend:
         binding.bind_output(session.get_outputs()[0].name, "cpu")
         session.run_with_iobinding(binding)
         return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
+
+
+def _refuse_other_target(target: str, device: str) -> None:
+    """An INT8 graph for one kind of engine is slower than float on the other."""
+    if target != "cpu":
+        raise DeviceError(
+            f"this INT8 bundle is made for {target}, and ONNX Runtime would run it slower than "
+            "float32; export one with `dmd-export --int8 --target cpu`"
+        )
+    if device == "cuda":
+        raise DeviceError(
+            "this INT8 bundle is made for CPUs; for a GPU export with --fp16, or with --int8 "
+            "--target tensorrt"
+        )
 
 
 def cpu_session(path: Path, threads: int | None) -> Any:

@@ -12,7 +12,7 @@ from tests.conftest import ROOT, SAMPLES
 
 MAY_IMPORT = {
     "runtime": {"runtime"},
-    "export": {"export", "runtime"},
+    "export": {"export", "calibration", "runtime"},
     "calibration": {"calibration", "runtime"},
     "benchmarks": {"benchmarks", "calibration", "export", "runtime"},
 }

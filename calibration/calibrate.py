@@ -1,0 +1,203 @@
+"""A float bundle's restorer -> an INT8 one that passes the quality gate, and the report on it."""
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import quality, repair
+from calibration.equalization import apply, equalize
+from calibration.faces import Face, FaceSet, face_set
+from calibration.graph import Graph
+from calibration.quantization import TARGETS, shrink_dictionary, write_int8
+from calibration.ranges import METHODS, Ranges, ranges_of
+from calibration.sessions import Cases, open_run, restore
+from calibration.statistics import observe
+from runtime.bundle import Quality, Quantization, QuantizedBlock
+from runtime.errors import CalibrationError, UsageError
+from runtime.images import Image
+
+Report = Callable[[str], None]
+
+MIN_PSNR_DB = 35.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `dmd-export --int8` asks for; `faces` as in `calibration.faces.face_set`."""
+
+    faces: Path | None = None
+    size: int = 32
+    method: str = "percentile"
+    target: str = "cpu"
+    min_psnr_db: float = MIN_PSNR_DB
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UsageError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
+        if self.target not in TARGETS:
+            raise UsageError(f"target must be one of {', '.join(TARGETS)}, not {self.target!r}")
+        if self.size < 1:
+            raise UsageError(f"calibration size must be 1 or more, not {self.size}")
+
+
+@dataclass(frozen=True)
+class Floats:
+    """The float graphs to start from: the float32 restorer, which the result is judged by too,
+    its bundle's memorizer, and for the target "tensorrt" the float16 restorer (`half`)."""
+
+    restorer: Path
+    memorizer: Path
+    half: Path | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A held-out face, the restorer's inputs for it, and what the float32 graph makes of them."""
+
+    face: Face
+    case: Mapping[str, NDArray[Any]]
+    wanted: Image
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """Equalised and calibrated: writes any choice of blocks as an INT8 graph, and scores it."""
+
+    graph: Graph
+    ranges: Ranges
+    target: str
+    faces: FaceSet
+    trials: tuple[Trial, ...]
+
+    def write(self, blocks: Collection[str], path: Path) -> None:
+        write_int8(self.graph, blocks, self.ranges, self.target, path)
+
+    def restored(self, path: Path, trials: Iterable[Trial]) -> Iterator[tuple[Trial, Image]]:
+        """What the graph at `path` makes of `trials`."""
+        run = open_run(path)
+        dtype = np.dtype(np.float32 if self.target == "cpu" else np.float16)
+        for trial in trials:
+            yield trial, restore(run, trial.case, dtype)
+
+    def quality(self, path: Path) -> tuple[Quality, ...]:
+        """How near the graph at `path` comes to float32 on all held-out faces."""
+        return quality.summary(
+            [
+                quality.score(trial.face.name, got, trial.wanted, trial.face.boxes)
+                for trial, got in self.restored(path, self.trials)
+            ]
+        )
+
+
+def prepare(floats: Floats, options: Options, cache: Path, weights: str) -> Quantizer:
+    """Choose faces, observe the float32 graph on them, equalise, and fix all ranges.
+
+    `cache`: a folder for statistics; `weights`: the SHA-256 that they belong to.
+    """
+    faces = face_set(options.faces, options.size, options.seed)
+    graph = Graph(floats.restorer)
+    statistics = observe(
+        graph,
+        graph.activations(graph.blocks),
+        faces.calibration,
+        floats.memorizer,
+        options.seed,
+        cache / _key(weights, faces, options),
+    )
+    factors, statistics = equalize(graph, statistics)
+    ranges = ranges_of(statistics, options.method)
+    if floats.half is not None:
+        float32, graph = graph, Graph(floats.half)
+        ranges = _renamed(ranges, float32, graph)
+    apply(graph, factors)
+    shrink_dictionary(graph)
+    trials = _trials(faces, floats)
+    return Quantizer(graph, ranges, options.target, faces, trials)
+
+
+def calibrate(
+    floats: Floats, out: Path, options: Options, cache: Path, weights: str, report: Report = print
+) -> Quantization:
+    """Write the INT8 restorer to `out`, with those blocks in float that the gate wants in float.
+
+    Raises `CalibrationError` for faces that cannot be used, and when the gate is missed even with
+    every block in float.
+    """
+    work = prepare(floats, options, cache, weights)
+    for warning in work.faces.warnings:
+        report(f"warning: calibration: {warning}")
+
+    def psnr(blocks: Collection[str]) -> Mapping[str, float]:
+        work.write(blocks, out)
+        ((trial, got),) = work.restored(out, work.trials[:1])
+        return quality.psnr(got, trial.wanted, trial.face.boxes)
+
+    alone = repair.each_alone(work.graph, psnr)
+    blocks = list(work.graph.blocks)
+    while True:
+        work.write(blocks, out)
+        rows = work.quality(out)
+        missed = quality.shortfalls(rows, options.min_psnr_db)
+        if not missed:
+            break
+        report(quality.table(rows))
+        if not blocks:
+            raise CalibrationError(
+                f"the quality gate is missed with every layer in float: {'; '.join(missed)}; "
+                "lower --min-psnr"
+            )
+        back = repair.to_put_back(alone, blocks, rows, options.min_psnr_db)
+        report(f"gate missed ({'; '.join(missed)}); back to float: {', '.join(back)}")
+        blocks = [block for block in blocks if block not in back]
+    report(repair.table(alone, blocks))
+    report(quality.table(rows))
+    faces = work.faces
+    return Quantization(
+        target=options.target,
+        method=options.method,
+        seed=options.seed,
+        source=faces.source,
+        source_sha256=faces.digest,
+        calibration_faces=len(faces.calibration),
+        held_out_faces=len(faces.held_out),
+        min_psnr_db=options.min_psnr_db,
+        quality=rows,
+        blocks=tuple(
+            QuantizedBlock(
+                row.name, row.psnr_db, row.share, row.name in (*blocks, repair.DICTIONARY)
+            )
+            for row in alone
+        ),
+        warnings=faces.warnings,
+    )
+
+
+def _trials(faces: FaceSet, floats: Floats) -> tuple[Trial, ...]:
+    cases, run = Cases(floats.memorizer), open_run(floats.restorer)
+    trials = []
+    for load in faces.held_out:
+        face = load()
+        case = cases.next(face)
+        trials.append(Trial(face, case, restore(run, case, np.dtype(np.float32))))
+    return tuple(trials)
+
+
+def _renamed(ranges: Ranges, graph: Graph, other: Graph) -> Ranges:
+    """The ranges under the names that the same activations have in `other`."""
+    names, others = graph.activations(graph.blocks), other.activations(other.blocks)
+    if len(names) != len(others):
+        raise CalibrationError("the float32 and the float16 graph differ; export them again")
+    return {new: ranges[old] for old, new in zip(names, others, strict=True)}
+
+
+def _key(weights: str, faces: FaceSet, options: Options) -> str:
+    """Names the statistics by all that they depend on."""
+    parts = [1, weights, faces.source, faces.digest, options.size, options.seed]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

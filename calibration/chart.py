@@ -1,0 +1,32 @@
+"""The sensitivity report as a picture."""
+
+import io
+from pathlib import Path
+
+from runtime.bundle import Quantization
+from runtime.files import write_atomically
+
+_COLORS = {True: "tab:blue", False: "tab:orange"}
+
+
+def draw(quantization: Quantization, path: Path) -> None:
+    """A PNG of each block's PSNR alone; a lower bar is a greater error."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    blocks = quantization.blocks
+    figure = Figure(figsize=(9, 0.24 * len(blocks) + 1.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.barh(
+        [block.name for block in blocks],
+        [block.psnr_db["whole"] for block in blocks],
+        color=[_COLORS[block.integer] for block in blocks],
+    )
+    axes.axvline(quantization.min_psnr_db, color="black", linestyle=":")
+    axes.invert_yaxis()
+    axes.set_xlabel("PSNR against float32 with this block alone in INT8, dB (dotted: the gate)")
+    handles = [Patch(color=_COLORS[kept]) for kept in (True, False)]
+    axes.legend(handles, ["INT8", "put back to float"], loc="lower right")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,125 @@
+"""The exported restorer as quantisation sees it: its layers, and what lies between them."""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, numpy_helper
+from onnx.external_data_helper import load_external_data_for_tensor
+
+Weights = NDArray[np.floating]
+
+_PREFIX = "network."
+# 2 % of the arithmetic, and all that decides what is read from the dictionaries: stays in float
+_COMPONENT = re.compile(r"_(Q|Mask|Attention)\.")
+_ELEMENTWISE = ("LeakyRelu", "Add", "Mul", "Concat", "Resize")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution; `block` is the pair, or the single layer, that is quantised as one."""
+
+    name: str
+    block: str
+    node: str
+    source: str
+    output: str
+    weight: str
+    bias: str | None
+    multiplications: int
+
+
+def is_dictionary(initializer: str) -> bool:
+    """Whether this is part of the generic dictionary, which is three quarters of all numbers."""
+    return initializer.endswith(("_mem_key", "_mem_value"))
+
+
+class Graph:
+    """A model with its weights in memory and its generic dictionary still on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = path.parent
+        self.model = onnx.load(path, load_external_data=False)
+        graph = self.model.graph
+        self.producer = {name: node for node in graph.node for name in node.output}
+        self.consumers: dict[str, list[NodeProto]] = defaultdict(list)
+        for node in graph.node:
+            for name in node.input:
+                self.consumers[name].append(node)
+        self.initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self.shapes = {
+            value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+            for value in (*graph.value_info, *graph.input, *graph.output)
+        }
+        for name in self.initializers:
+            if not is_dictionary(name):
+                self._load(name)
+        layers = (_layer(node, self) for node in graph.node if node.op_type == "Conv")
+        self.layers = tuple(layer for layer in layers if not _COMPONENT.search(layer.name))
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """What can be put back to float apart, in the order of the network."""
+        return tuple(dict.fromkeys(layer.block for layer in self.layers))
+
+    def array(self, name: str) -> Weights:
+        """An initialiser's numbers, (out, in, 3, 3) for a convolution's weight."""
+        self._load(name)
+        return numpy_helper.to_array(self.initializers[name])
+
+    def replace(self, name: str, array: Weights) -> None:
+        self.initializers[name].CopyFrom(numpy_helper.from_array(array, name))
+
+    def main_path(self, blocks: Collection[str]) -> list[NodeProto]:
+        """The convolutions of `blocks`, and the operators all of whose inputs come from them."""
+        chosen = {layer.node for layer in self.layers if layer.block in blocks}
+        path = []
+        for node in self.model.graph.node:  # in topological order
+            if node.op_type in _ELEMENTWISE:
+                inputs = node.input[:1] if node.op_type == "Resize" else node.input
+                before = [self.producer[name].name for name in inputs if name in self.producer]
+                if before and chosen.issuperset(before):
+                    chosen.add(node.name)
+            if node.name in chosen:
+                path.append(node)
+        return path
+
+    def activations(self, blocks: Collection[str]) -> list[str]:
+        """The (B, C, H, W) tensors that the main path reads and writes."""
+        names = (
+            name
+            for node in self.main_path(blocks)
+            for name in (*node.input, *node.output)
+            if name not in self.initializers and len(self.shapes.get(name, ())) == 4
+        )
+        return list(dict.fromkeys(names))
+
+    def save_beside(self, name: str) -> Path:
+        """Write the model, as it is now, next to the dictionary that it refers to."""
+        path = self.folder / name
+        onnx.save(self.model, path)
+        return path
+
+    def _load(self, name: str) -> None:
+        tensor = self.initializers[name]
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            load_external_data_for_tensor(tensor, str(self.folder))
+            tensor.data_location = onnx.TensorProto.DEFAULT
+            del tensor.external_data[:]
+
+
+def _layer(node: NodeProto, graph: Graph) -> Layer:
+    weight = node.input[1]
+    name = weight.removeprefix(_PREFIX).removesuffix(".weight")
+    pair = re.sub(r"(?<!^up4)\.\d$", "", name)
+    height, width = graph.shapes[node.output[0]][2:]
+    multiplications = int(np.prod(graph.initializers[weight].dims)) * height * width
+    bias = node.input[2] if len(node.input) > 2 else None
+    return Layer(
+        name, pair, node.name, node.input[0], node.output[0], weight, bias, multiplications
+    )

@@ -1,0 +1,117 @@
+"""How near a candidate's faces come to the reference's: on the whole, and on each component.
+
+Eyes and mouth are small and are what people see, so each is scored apart. PSNR and SSIM are
+scikit-image's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.bundle import Quality
+from runtime.images import Image
+from runtime.layout import BOX_ROW, IMAGE_SIZE, PARTS
+
+REGIONS = ("whole", *PARTS)
+NAMES = {"whole": "whole", "le": "left eye", "re": "right eye", "mo": "mouth"}
+EQUAL_DB = 100.0  # counted for pictures without any difference
+COMPONENT_ALLOWANCE_DB = 3.0  # a component may be worse than the whole by this
+_WINDOW = 7  # side of SSIM's window
+
+
+@dataclass(frozen=True)
+class Score:
+    """One face: PSNR in dB and SSIM of each region."""
+
+    face: str
+    psnr_db: Mapping[str, float]
+    ssim: Mapping[str, float]
+
+
+def score(face: str, got: Image, wanted: Image, boxes: NDArray[np.int32]) -> Score:
+    """Compare two restorations of a face, uint8 (512, 512, 3), with its (4, 4) boxes."""
+    from skimage.metrics import structural_similarity
+
+    ssim = {
+        region: float(
+            structural_similarity(
+                _region(got, boxes, region),
+                _region(wanted, boxes, region),
+                win_size=_WINDOW,
+                channel_axis=2,
+            )
+        )
+        for region in REGIONS
+    }
+    return Score(face, psnr(got, wanted, boxes), ssim)
+
+
+def psnr(got: Image, wanted: Image, boxes: NDArray[np.int32]) -> dict[str, float]:
+    """PSNR in dB of each region, as in `score`."""
+    return {
+        region: _psnr(_region(got, boxes, region), _region(wanted, boxes, region))
+        for region in REGIONS
+    }
+
+
+def summary(scores: list[Score]) -> tuple[Quality, ...]:
+    """Mean and worst of each region."""
+    rows = []
+    for region in REGIONS:
+        worst = min(scores, key=lambda s: s.psnr_db[region])
+        rows.append(
+            Quality(
+                region,
+                float(np.mean([s.psnr_db[region] for s in scores])),
+                worst.psnr_db[region],
+                float(np.mean([s.ssim[region] for s in scores])),
+                min(s.ssim[region] for s in scores),
+                worst.face,
+            )
+        )
+    return tuple(rows)
+
+
+def shortfalls(quality: tuple[Quality, ...], min_psnr_db: float) -> list[str]:
+    """Which regions miss the gate: `min_psnr_db` on the whole, 3 dB less on a component."""
+    reasons = []
+    for row in quality:
+        least = min_psnr_db - (COMPONENT_ALLOWANCE_DB if row.region != "whole" else 0)
+        if not row.mean_psnr_db >= least:
+            reasons.append(f"{NAMES[row.region]} {row.mean_psnr_db:.1f} dB, under {least:g}")
+    return reasons
+
+
+def table(quality: tuple[Quality, ...]) -> str:
+    """The summary as lines of text."""
+    lines = ["region      PSNR dB mean  worst   SSIM mean   worst  worst face"]
+    lines += [
+        f"{NAMES[row.region]:10} {row.mean_psnr_db:13.1f} {row.worst_psnr_db:6.1f} "
+        f"{row.mean_ssim:11.4f} {row.worst_ssim:7.4f}  {row.worst_face}"
+        for row in quality
+    ]
+    return "\n".join(lines)
+
+
+def _psnr(got: Image, wanted: Image) -> float:
+    from skimage.metrics import peak_signal_noise_ratio
+
+    if np.array_equal(got, wanted):
+        return EQUAL_DB
+    return min(EQUAL_DB, float(peak_signal_noise_ratio(wanted, got)))
+
+
+def _region(image: Image, boxes: NDArray[np.int32], region: str) -> Image:
+    """A component's part of a face, widened to SSIM's window where it is smaller."""
+    if region == "whole":
+        return image
+    x1, y1, x2, y2 = boxes[BOX_ROW[region]]
+    (x1, x2), (y1, y2) = _at_least(x1, x2), _at_least(y1, y2)
+    return image[y1:y2, x1:x2]
+
+
+def _at_least(start: int, stop: int) -> tuple[int, int]:
+    start = int(np.clip(start, 0, IMAGE_SIZE - _WINDOW))
+    return start, max(int(min(stop, IMAGE_SIZE)), start + _WINDOW)

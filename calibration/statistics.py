@@ -1,0 +1,160 @@
+"""What each activation of the float graph looks like on real faces.
+
+Of every face a fixed number of positions is kept from each tensor, all channels of them, half of
+them inside the components, together with each channel's extremes. That is enough to equalise
+channels and to choose ranges afterwards, and takes the same memory for 500 faces as for 16. Each
+face's share is a file of the cache: an interrupted calibration goes on where it was.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from tqdm import tqdm
+
+from calibration.faces import Load
+from calibration.graph import Graph
+from calibration.sessions import Cases, open_run
+from runtime.errors import CalibrationError
+from runtime.files import write_atomically
+from runtime.layout import BOX_ROW, IMAGE_SIZE, PARTS
+
+Array = NDArray[np.float32]
+
+_POSITIONS = 4096  # of all faces together
+_FEWEST, _MOST = 16, 512  # of one face
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One tensor over all faces: `samples` (S, C), and each channel's `low` and `high` (C,)."""
+
+    samples: Array
+    low: Array
+    high: Array
+
+    def scaled(self, scale: Array) -> "Activation":
+        return Activation(self.samples * scale, self.low * scale, self.high * scale)
+
+
+Statistics = dict[str, Activation]
+
+
+def observe(
+    graph: Graph,
+    tensors: Sequence[str],
+    faces: Sequence[Load],
+    memorizer: Path,
+    seed: int,
+    cache: Path,
+) -> Statistics:
+    """Run `graph` on every face and keep what `tensors` look like; `cache` holds each face's part.
+
+    Raises `CalibrationError` where an activation is not finite.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    missing = [i for i in range(len(faces)) if not _readable(cache / f"{i}.npz", tensors)]
+    if missing:
+        cases = Cases(memorizer)
+        with _observer(graph, tensors) as run:
+            for index, load in enumerate(tqdm(faces, desc="calibration", unit="face", leave=False)):
+                case = cases.next(load())  # of every face, so that a resumed run sees the same rows
+                if index in missing:
+                    positions = _positions(case["boxes"][0], len(faces), [seed, index])
+                    _save(cache / f"{index}.npz", run(case, positions))
+    return _merge([cache / f"{index}.npz" for index in range(len(faces))], tensors)
+
+
+@contextmanager
+def _observer(graph: Graph, tensors: Sequence[str]) -> Iterator[Any]:
+    """The graph with samples and extremes of `tensors` as its outputs."""
+    model = onnx.ModelProto()
+    model.CopyFrom(graph.model)
+    sides = sorted({graph.shapes[name][2] for name in tensors})
+    body = model.graph
+    body.initializer.append(numpy_helper.from_array(np.array([0, 0, -1]), "observed_shape"))
+    body.initializer.append(numpy_helper.from_array(np.array([2]), "observed_axis"))
+    for side in sides:
+        kind = onnx.TensorProto.INT64
+        body.input.append(helper.make_tensor_value_info(f"positions_{side}", kind, ["positions"]))
+    outputs = []
+    for name in tensors:
+        flat, side = f"{name}/flat", graph.shapes[name][2]
+        wanted = [f"{name}/samples", f"{name}/low", f"{name}/high"]
+        body.node.extend(
+            [
+                helper.make_node("Reshape", [name, "observed_shape"], [flat]),
+                helper.make_node("Gather", [flat, f"positions_{side}"], wanted[:1], axis=2),
+                helper.make_node("ReduceMin", [flat, "observed_axis"], wanted[1:2], keepdims=0),
+                helper.make_node("ReduceMax", [flat, "observed_axis"], wanted[2:], keepdims=0),
+            ]
+        )
+        body.output.extend(map(helper.make_empty_tensor_value_info, wanted))
+        outputs += wanted
+    with tempfile.NamedTemporaryFile(dir=graph.folder, prefix="observer-", suffix=".onnx") as file:
+        onnx.save(model, file.name)
+        session = open_run(Path(file.name), outputs)
+
+    def run(case: dict[str, NDArray[Any]], positions: Array) -> dict[str, Array]:
+        at = {
+            f"positions_{side}": (
+                np.floor(positions[:, 1] * side) * side + np.floor(positions[:, 0] * side)
+            ).astype(np.int64)
+            for side in sides
+        }
+        arrays = session({**case, **at})
+        found = dict(zip(outputs, arrays, strict=True))
+        for name in tensors:
+            found[f"{name}/samples"] = found[f"{name}/samples"].transpose(0, 2, 1)
+            if not all(np.isfinite(found[f"{name}/{end}"]).all() for end in ("low", "high")):
+                raise CalibrationError(f"{name}: activations that are not finite")
+        return {name: array[0] for name, array in found.items()}
+
+    yield run
+
+
+def _positions(boxes: NDArray[np.int32], faces: int, seed: list[int]) -> Array:
+    """Points of a face, (P, 2) x, y in [0, 1): half of them inside its components."""
+    rng = np.random.default_rng(seed)
+    points = rng.random((int(np.clip(_POSITIONS // faces, _FEWEST, _MOST)), 2))
+    inside = len(points) // 2
+    box = boxes[[BOX_ROW[part] for part in PARTS]][rng.integers(0, len(PARTS), inside)] / IMAGE_SIZE
+    points[:inside] = box[:, :2] + points[:inside] * (box[:, 2:] - box[:, :2])
+    return points.clip(0, 1 - 1e-6).astype(np.float32)
+
+
+def _save(path: Path, arrays: dict[str, Array]) -> None:
+    with tempfile.TemporaryFile() as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.seek(0)
+        write_atomically(path, file.read())
+
+
+def _readable(path: Path, tensors: Sequence[str]) -> bool:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return all(f"{name}/samples" in arrays.files for name in tensors)
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def _merge(paths: Sequence[Path], tensors: Sequence[str]) -> Statistics:
+    parts = []
+    for path in paths:
+        with np.load(path, allow_pickle=False) as arrays:
+            parts.append({name: arrays[name] for name in arrays.files})
+    return {
+        name: Activation(
+            np.concatenate([part[f"{name}/samples"] for part in parts]),
+            np.min([part[f"{name}/low"] for part in parts], axis=0),
+            np.max([part[f"{name}/high"] for part in parts], axis=0),
+        )
+        for name in tensors
+    }

@@ -1,0 +1,31 @@
+import cv2
+import numpy as np
+
+from calibration.degradation import degrade, is_clean
+from runtime.images import to_rgb
+from tests.conftest import SAMPLES, picture
+
+
+def test_the_same_for_the_same_seed() -> None:
+    face = to_rgb(picture(SAMPLES / "astronaut.png"), "bgr")
+    one, again, other = (degrade(face, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, again)
+    assert one.shape == (512, 512, 3)
+    assert one.dtype == np.uint8
+    assert cv2.PSNR(one, other) < 45
+
+
+def test_degraded_but_the_same_face_in_its_place() -> None:
+    still_clean = 0
+    for name in ("astronaut.png", "grace_hopper.png"):
+        face = to_rgb(picture(SAMPLES / name), "bgr")
+        assert is_clean(face)
+        for seed in range(8):
+            bad = degrade(face, np.random.default_rng(seed))
+            still_clean += is_clean(bad)
+            assert 15 < cv2.PSNR(face, bad) < 36
+            # channels in their order, and nothing shifted
+            np.testing.assert_allclose(bad.mean((0, 1)), face.mean((0, 1)), atol=3)
+            coarse = [cv2.resize(i, (8, 8), interpolation=cv2.INTER_AREA) for i in (face, bad)]
+            assert np.corrcoef(coarse[0].ravel(), coarse[1].ravel())[0, 1] > 0.98
+    assert still_clean <= 1  # of 16: a sharp face that was little degraded
