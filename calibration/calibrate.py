@@ -96,12 +96,18 @@ class Quantizer:
         )
 
 
-def prepare(floats: Floats, options: Options, cache: Path, weights: str) -> Quantizer:
-    """Choose faces, observe the float32 graph on them, equalise, and fix all ranges.
+def choose_faces(options: Options) -> FaceSet:
+    """The faces that `options` name, found before any long work; raises `CalibrationError`."""
+    return face_set(options.faces, options.size, options.seed)
+
+
+def prepare(
+    floats: Floats, faces: FaceSet, options: Options, cache: Path, weights: str
+) -> Quantizer:
+    """Observe the float32 graph on faces, equalise, and fix all ranges.
 
     `cache`: a folder for statistics; `weights`: the SHA-256 that they belong to.
     """
-    faces = face_set(options.faces, options.size, options.seed)
     graph = Graph(floats.restorer)
     statistics = observe(
         graph,
@@ -123,16 +129,19 @@ def prepare(floats: Floats, options: Options, cache: Path, weights: str) -> Quan
 
 
 def calibrate(
-    floats: Floats, out: Path, options: Options, cache: Path, weights: str, report: Report = print
+    floats: Floats,
+    out: Path,
+    faces: FaceSet,
+    options: Options,
+    cache: Path,
+    weights: str,
+    report: Report = print,
 ) -> Quantization:
     """Write the INT8 restorer to `out`, with those blocks in float that the gate wants in float.
 
-    Raises `CalibrationError` for faces that cannot be used, and when the gate is missed even with
-    every block in float.
+    Raises `CalibrationError` when the gate is missed even with every block in float.
     """
-    work = prepare(floats, options, cache, weights)
-    for warning in work.faces.warnings:
-        report(f"warning: calibration: {warning}")
+    work = prepare(floats, faces, options, cache, weights)
 
     def psnr(blocks: Collection[str]) -> Mapping[str, float]:
         work.write(blocks, out)
@@ -158,7 +167,6 @@ def calibrate(
         blocks = [block for block in blocks if block not in back]
     report(repair.table(alone, blocks))
     report(quality.table(rows))
-    faces = work.faces
     return Quantization(
         target=options.target,
         method=options.method,

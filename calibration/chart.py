@@ -23,6 +23,7 @@ def draw(quantization: Quantization, path: Path) -> None:
         color=[_COLORS[block.integer] for block in blocks],
     )
     axes.axvline(quantization.min_psnr_db, color="black", linestyle=":")
+    axes.margins(y=0.01)
     axes.invert_yaxis()
     axes.set_xlabel("PSNR against float32 with this block alone in INT8, dB (dotted: the gate)")
     handles = [Patch(color=_COLORS[kept]) for kept in (True, False)]

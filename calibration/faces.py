@@ -4,6 +4,7 @@ They are loaded one at a time, so that a thousand take no more memory than one.
 """
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,7 @@ def _of_npz(path: Path) -> tuple[list[Load], str, list[str]]:
         raise CalibrationError(f"{path}: no such file") from None
     except KeyError as error:
         raise CalibrationError(f"{path}: {error.args[0]}") from None
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise CalibrationError(f"{path}: not an .npz of crops and boxes: {error}") from None
     side = IMAGE_SIZE
     if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):

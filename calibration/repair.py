@@ -27,7 +27,7 @@ def each_alone(
     """Try every block, and the generic dictionary, by `psnr` of the blocks that are quantised."""
     work = dict.fromkeys(graph.blocks, 0)
     for layer in graph.layers:
-        work[layer.block] += layer.multiplications
+        work[layer.block] = work.get(layer.block, 0) + layer.multiplications
     total = sum(work.values())
     trials: list[tuple[str, list[str]]] = [(DICTIONARY, [])]
     trials += [(block, [block]) for block in graph.blocks]

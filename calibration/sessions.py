@@ -13,13 +13,15 @@ from runtime.images import Image
 Run = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 
 
-def open_run(path: Path, outputs: list[str] | None = None) -> Run:
+def open_run(path: Path, outputs: list[str] | None = None, threads: int | None = None) -> Run:
     """A function from named inputs to the file's `outputs` (None: all)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_mem_pattern = False
+    if threads is not None:
+        options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda inputs: session.run(outputs, dict(inputs))
 
@@ -39,9 +41,9 @@ class Cases:
         self._turn = 0
 
     def next(self, face: Face) -> dict[str, NDArray[Any]]:
-        """The inputs of one face, rows as the memorizer gives them."""
+        """The inputs of one face, for the float32 graph."""
         (row,) = self._memorize({"image": face.reference[None], "boxes": face.boxes[None]})
-        self._rows = [row, *self._rows[:2]]
+        self._rows = [row.astype(np.float32), *self._rows[:2]]
         members = self._MEMBERS[self._turn % 3][: len(self._rows)]
         self._turn += 1
         return {
@@ -53,6 +55,6 @@ class Cases:
 
 
 def restore(run: Run, case: Mapping[str, NDArray[Any]], dtype: np.dtype) -> Image:
-    """The restored face (512, 512, 3) of one case, by a graph that takes rows of `dtype`."""
+    """The restored face (512, 512, 3) of one case, by a graph whose dictionary is of `dtype`."""
     (image,) = run({**case, "dictionary": case["dictionary"].astype(dtype)})
     return np.asarray(image[0], np.uint8)

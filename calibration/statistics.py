@@ -7,6 +7,7 @@ face's share is a file of the cache: an interrupted calibration goes on where it
 """
 
 import tempfile
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -141,7 +142,7 @@ def _readable(path: Path, tensors: Sequence[str]) -> bool:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return all(f"{name}/samples" in arrays.files for name in tensors)
-    except (OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
         return False
 
 

@@ -14,7 +14,7 @@ import onnx
 import platformdirs
 import torch
 
-from calibration.calibrate import Floats, Options, calibrate
+from calibration.calibrate import Floats, Options, calibrate, choose_faces
 from export import parity
 from export.checkpoint import load_weights
 from export.graphs import MemorizerGraph, RestorerGraph, export_onnx
@@ -61,6 +61,9 @@ def export_bundle(
     options = int8 or Options()
     half = precision == "fp16" or (precision == "int8" and options.target == "tensorrt")
     stage = _Stages(report, {"fp32": 5, "fp16": 5, "int8": 7 if half else 6}[precision])
+    faces = choose_faces(options) if precision == "int8" else None
+    for warning in faces.warnings if faces is not None else ():
+        report(f"warning: calibration: {warning}")
     with _building_place(out) as building:
         _refuse_full_disk(building, checkpoint, precision)
         with stage("weights"):
@@ -89,12 +92,12 @@ def export_bundle(
         if reasons:
             raise ExportError(f"parity missed, nothing kept: {'; '.join(reasons)}")
         quantization = None
-        if precision == "int8":
+        if faces is not None:
             cache = Path(platformdirs.user_cache_dir("dmdnet-runtime")) / "calibration"
             start = Floats(checked, memorizer, half_restorer)
             with stage("calibration and quality gate"):
                 quantization = calibrate(
-                    start, restorer, options, cache, weights.record.sha256, report
+                    start, restorer, faces, options, cache, weights.record.sha256, report
                 )
             shutil.rmtree(building / _SOURCES)
         with stage("hashes and manifest"):

@@ -1,0 +1,210 @@
+"""The INT8 graph itself, narrow; and full-size against the gate."""
+
+import collections
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from calibration.calibrate import Floats, Options, calibrate, choose_faces, prepare
+from calibration.chart import draw
+from calibration.graph import Graph
+from export.bundle import export_bundle
+from runtime import DeviceError, Restorer
+from runtime.bundle import Quantization, open_bundle
+from runtime.errors import CalibrationError, UsageError
+from runtime.images import read_image
+from tests.conftest import NARROW_INT8, Face, graphs_of
+
+
+def loaded(path: Path) -> onnx.ModelProto:
+    return onnx.load(path)
+
+
+def test_the_manifest(int8_bundle: Path) -> None:
+    manifest = open_bundle(int8_bundle).manifest
+    assert manifest.precision == "int8"
+    made = manifest.quantization
+    assert made is not None
+    assert (made.target, made.method, made.calibration_faces) == ("cpu", "percentile", 6)
+    assert len(made.blocks) == 34  # and the dictionary
+    assert sum(block.share for block in made.blocks) == pytest.approx(1)
+    assert all(block.integer for block in made.blocks)
+    assert all(30 < block.psnr_db["whole"] < 90 for block in made.blocks)
+    whole, *components = made.quality
+    assert whole.mean_psnr_db > 40
+    assert all(row.mean_psnr_db > 40 for row in components)
+    assert 0.97 < whole.mean_ssim < 1
+    assert "two people" in made.warnings[0]
+    assert sorted(file.name for file in int8_bundle.iterdir()) == [
+        "manifest.json",
+        "memorizer.onnx",
+        "memorizer.onnx.data",
+        "restorer.onnx",
+        "restorer.onnx.data",
+    ]
+
+
+def test_onnx_runtime_keeps_the_chains_in_integers(int8_bundle: Path, tmp_path: Path) -> None:
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.log_severity_level = 4
+    onnxruntime.InferenceSession(
+        int8_bundle / "restorer.onnx", options, providers=["CPUExecutionProvider"]
+    )
+    graph = onnx.load(tmp_path / "optimized.onnx", load_external_data=False).graph
+    counted = collections.Counter(node.op_type for node in graph.node)
+    assert counted["QLinearConv"] == 63
+    assert counted["QLinearLeakyRelu"] == 34
+    assert counted["QLinearAdd"] == 12
+    assert counted["QLinearMul"] == 3
+    assert counted["QLinearConcat"] == 1
+    # what decides about the dictionaries stays in float
+    assert counted["Conv"] + counted["FusedConv"] == 171 - 63
+    assert counted["Softmax"] == 18
+
+
+def test_the_dictionary_shrinks(int8_bundle: Path, bundle: Path) -> None:
+    arrays = {t.name: t for t in loaded(int8_bundle / "restorer.onnx").graph.initializer}
+    floats = {t.name: t for t in loaded(bundle / "restorer.onnx").graph.initializer}
+    wanted = numpy_helper.to_array(floats["network.mo_256_mem_value"]).reshape(4, -1)
+    levels = numpy_helper.to_array(arrays["network.mo_256_mem_value/int8"])
+    scale = numpy_helper.to_array(arrays["network.mo_256_mem_value/scale"])
+    assert levels.dtype == np.int8
+    np.testing.assert_allclose(levels * scale, wanted, atol=float(scale.max()) * 0.51)
+    keys = numpy_helper.to_array(arrays["network.mo_256_mem_key/half"])
+    assert keys.dtype == np.float16
+
+
+def test_restores_as_float_does(int8_bundle: Path, restorer: Restorer, faces: list[Face]) -> None:
+    with Restorer(int8_bundle) as other:
+        assert "int8" in other.backend
+        assert "CPU" in other.backend
+        for face, points in faces:
+            identity, float_identity = (r.memorize([face], [points]) for r in (other, restorer))
+            got = other.restore_aligned(face, points, identity)
+            wanted = restorer.restore_aligned(face, points, float_identity)
+            assert 10 * np.log10(255**2 / np.mean((got.astype(float) - wanted) ** 2)) > 38
+
+
+def test_devices(int8_bundle: Path) -> None:
+    with pytest.raises(DeviceError, match="made for CPUs"):
+        Restorer(int8_bundle, device="cuda")
+
+
+def test_the_same_for_the_same_seed(
+    int8_bundle: Path, narrow_bundles: dict[str, Path], tmp_path: Path
+) -> None:
+    """Also from a cache of its own."""
+    fp32 = narrow_bundles["fp32"]
+    floats = Floats(fp32 / "restorer.onnx", fp32 / "memorizer.onnx")
+    work = prepare(floats, choose_faces(NARROW_INT8), NARROW_INT8, tmp_path / "cache", "weights")
+    work.write(work.graph.blocks, tmp_path / "restorer.onnx")
+    for name in ("restorer.onnx", "restorer.onnx.data"):
+        assert (tmp_path / name).read_bytes() == (int8_bundle / name).read_bytes()
+
+
+def test_repair_and_a_gate_that_cannot_be_met(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    floats = Floats(bundle / "restorer.onnx", bundle / "memorizer.onnx")
+    # fewer blocks to try, for speed
+    kept = ("E_lq.conv1", "up3.convup", "up4.2.Model", "up4.4")
+    monkeypatch.setattr(Graph, "blocks", property(lambda _: kept))
+    said: list[str] = []
+
+    def run(min_psnr_db: float) -> Quantization:
+        options = Options(size=3, min_psnr_db=min_psnr_db)
+        out = tmp_path / "out.onnx"
+        faces, cache = choose_faces(options), tmp_path / "cache"
+        return calibrate(floats, out, faces, options, cache, "weights", said.append)
+
+    first = run(30)
+    made = run(first.quality[0].mean_psnr_db + 1)
+    back = [block.name for block in made.blocks if not block.integer]
+    assert back
+    assert len(back) < 4
+    assert made.quality[0].mean_psnr_db > first.quality[0].mean_psnr_db + 1
+    assert any(f"back to float: {back[0]}" in line for line in said)
+    with pytest.raises(CalibrationError, match="with every layer in float"):
+        run(99)
+
+
+def test_a_missed_gate_leaves_nothing(
+    narrow_bundles: dict[str, Path],
+    narrow_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Graph, "blocks", property(lambda _: ("up4.4",)))
+    options = Options(size=3, min_psnr_db=99)
+    with graphs_of(narrow_bundles), pytest.raises(CalibrationError, match="quality gate"):
+        export_bundle(tmp_path / "out", "int8", str(narrow_checkpoint), int8=options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tensorrt_form(
+    narrow_bundles: dict[str, Path], narrow_checkpoint: Path, tmp_path: Path
+) -> None:
+    """Symmetric, biases in float, all else half; refused by ONNX Runtime's backend."""
+    options = Options(size=3, target="tensorrt", method="minmax", min_psnr_db=30)
+    with graphs_of(narrow_bundles):
+        bundle = export_bundle(tmp_path / "out", "int8", str(narrow_checkpoint), int8=options)
+    model = loaded(tmp_path / "out" / "restorer.onnx")
+    arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    produced = {name: node for node in model.graph.node for name in node.output}
+    pairs = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
+    assert len(pairs) > 120
+    for node in pairs:
+        assert arrays[node.input[2]].dtype == np.int8
+        assert not arrays[node.input[2]].any()  # symmetric
+        assert arrays[node.input[1]].dtype == np.float16
+    quantised = 0
+    for node in model.graph.node:
+        if node.op_type == "Conv":
+            before = [produced[name].op_type for name in node.input[:2] if name in produced]
+            quantised += before == ["DequantizeLinear", "DequantizeLinear"]
+            if len(node.input) > 2:
+                assert arrays[node.input[2]].dtype == np.float16
+    assert quantised == 63
+    assert bundle.manifest.dictionary_dtype == np.float16
+    made = bundle.manifest.quantization
+    assert made is not None
+    assert made.quality[0].mean_psnr_db > 40
+    with pytest.raises(DeviceError, match="made for tensorrt"):
+        Restorer(tmp_path / "out")
+
+
+def test_wrong_options() -> None:
+    for wrong in ({"method": "best"}, {"target": "phone"}, {"size": 0}):
+        with pytest.raises(UsageError):
+            Options(**wrong)
+
+
+def test_chart(int8_bundle: Path, tmp_path: Path) -> None:
+    made = open_bundle(int8_bundle).manifest.quantization
+    assert made is not None
+    draw(made, tmp_path / "chart.png")
+    picture = read_image(tmp_path / "chart.png")
+    assert picture.shape[0] > 800
+    assert picture.std() > 30
+
+
+@pytest.mark.slow
+def test_full_size_passes_the_gate(full_bundle: Path, tmp_path: Path) -> None:
+    """Every block in INT8, the default gate, and less than 0.45 of the float32 bundle's size."""
+    shutil.copy(full_bundle / "memorizer.onnx", tmp_path)
+    floats = Floats(full_bundle / "restorer.onnx", full_bundle / "memorizer.onnx")
+    options = Options(size=6)
+    work = prepare(floats, choose_faces(options), options, tmp_path / "cache", "weights")
+    work.write(work.graph.blocks, tmp_path / "restorer.onnx")
+    whole, *components = work.quality(tmp_path / "restorer.onnx")
+    assert whole.mean_psnr_db >= 35
+    assert all(row.mean_psnr_db >= 32 for row in components)
+    small = sum((tmp_path / n).stat().st_size for n in ("restorer.onnx", "restorer.onnx.data"))
+    small += sum(f.stat().st_size for f in full_bundle.glob("memorizer*"))
+    assert small < 0.45 * sum(f.stat().st_size for f in full_bundle.iterdir())

@@ -1,0 +1,77 @@
+"""`dmd-export --int8` and `dmd-compare` as a user runs them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from runtime.images import read_image
+from tests.conftest import SAMPLES, Command, one_line
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("astronaut.png", "grace_hopper.jpg"):
+        shutil.copy(SAMPLES / "photos" / name, folder)
+    (folder / "list.csv").write_text("no picture")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--fp32", "--calibration-size", "8"), "go with --int8"),
+        (("--method", "minmax"), "go with --int8"),
+        (("--int8", "--min-psnr", "loud"), "not a number of dB"),
+        (("--int8", "--method", "best"), "invalid choice"),
+        (("--int8", "--calibration-size", "0"), "must be 1 or more"),
+        (("--int8", "--calibration", "missing"), "missing: neither a folder nor an .npz"),
+    ],
+)
+def test_wrong_options(command: Command, tmp_path: Path, words: tuple[str, ...], says: str) -> None:
+    done = command("dmd-export", *words, "--checkpoint", "none.pth", "--out", "out", cwd=tmp_path)
+    one_line(done, says)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_compare(
+    command: Command, bundle: Path, int8_bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    worst = tmp_path / "worst.png"
+    done = command("dmd-compare", bundle, int8_bundle, "--images", photos, "--worst", worst)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "dmd-compare: warning: list.csv is no picture\n"
+    header, *rows = done.stdout.splitlines()
+    assert header.startswith("region")
+    assert [row.split("  ")[0] for row in rows] == ["whole", "left eye", "right eye", "mouth"]
+    for row in rows:
+        psnr = float(row[11:].split()[0])
+        assert 38 < psnr < 60
+    assert read_image(worst).shape == (540, 3 * 512, 3)
+
+    same = command("dmd-compare", bundle, bundle, "--images", photos)
+    assert all("100.0" in row for row in same.stdout.splitlines()[1:])
+
+
+def test_compare_as_a_check(
+    command: Command, bundle: Path, int8_bundle: Path, photos: Path
+) -> None:
+    (photos / "list.csv").unlink()
+    done = command("dmd-compare", bundle, int8_bundle, "--images", photos, "--min-psnr", 60)
+    one_line(done, str(int8_bundle), "whole", "under 60")
+
+
+def test_compare_wrong_input(command: Command, bundle: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    one_line(command("dmd-compare", bundle, bundle, "--images", folder), "folder: no such folder")
+    folder.mkdir()
+    one_line(command("dmd-compare", bundle, bundle, "--images", folder), "this folder is empty")
+    one_line(command("dmd-compare", bundle, tmp_path / "b", "--images", folder), "no such bundle")
+    shutil.copy(SAMPLES / "photos" / "astronaut.png", folder)
+    wrong = command(
+        "dmd-compare", bundle, bundle, "--images", folder, "--worst", tmp_path / "worst.xyz"
+    )
+    assert wrong.returncode == 1
+    assert "worst.xyz: cannot write" in wrong.stderr

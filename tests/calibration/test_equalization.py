@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibration.equalization import apply, equalize
+from calibration.faces import face_set
+from calibration.graph import Graph
+from calibration.sessions import Cases, open_run, restore
+from calibration.statistics import Statistics, observe
+
+FLOAT = np.dtype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def statistics(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Statistics:
+    graph = Graph(bundle / "restorer.onnx")
+    faces = face_set(None, 3, 0).calibration
+    names = graph.activations(graph.blocks)
+    cache = tmp_path_factory.mktemp("statistics")
+    return observe(graph, names, faces, bundle / "memorizer.onnx", 0, cache)
+
+
+def test_equal_ranges_and_the_same_output(
+    bundle: Path, statistics: Statistics, tmp_path: Path
+) -> None:
+    graph = Graph(bundle / "restorer.onnx")
+    factors, scaled = equalize(graph, statistics)
+
+    first = next(layer for layer in graph.layers if layer.name == "E_lq.res1.Res.0")
+    before, after = statistics[first.output], scaled[first.output]
+    reach = np.maximum(-after.low, after.high)
+    leaky = np.maximum(-0.2 * after.low, after.high)
+    assert np.ptp(np.maximum(-before.low, before.high)) > 0.1
+    np.testing.assert_allclose(reach.max(), reach.min(), rtol=1e-4)
+    assert leaky.min() > 0.19 * reach.max()
+    # all but the pyramid's three streams, their style maps, the image and the result
+    touched = [
+        name for name in statistics if not np.array_equal(scaled[name].low, statistics[name].low)
+    ]
+    assert len(touched) > 0.75 * len(statistics)
+
+    apply(graph, factors)
+    equalized = graph.save_beside("equalized.onnx")
+    try:
+        cases, face = Cases(bundle / "memorizer.onnx"), face_set(None, 1, 5).calibration[0]()
+        for _ in range(2):  # generic, then specific
+            case = cases.next(face)
+            wanted = restore(open_run(bundle / "restorer.onnx"), case, FLOAT)
+            got = restore(open_run(equalized), case, FLOAT)
+            difference = np.abs(wanted.astype(int) - got)
+            assert difference.max() <= 1
+            assert (difference > 0).mean() < 1e-3
+    finally:
+        equalized.unlink()
+    changed = [name for name in factors if not np.allclose(factors[name], 1)]
+    assert len(changed) > 80  # of 63 weights and their biases
+
+
+def test_statistics_are_the_graph_s(bundle: Path, statistics: Statistics) -> None:
+    graph = Graph(bundle / "restorer.onnx")
+    name = next(layer for layer in graph.layers if layer.name == "E_lq.conv1.0").source
+    activation = statistics[name]  # the normalised image
+    faces = [load().image / 127.5 - 1 for load in face_set(None, 3, 0).calibration]
+    np.testing.assert_allclose(activation.low, np.min(faces, axis=(0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(activation.high, np.max(faces, axis=(0, 1, 2)), atol=1e-5)
+    assert activation.samples.shape == (3 * 512, 3)
+    levels = np.rint((activation.samples[:512] + 1) * 127.5).astype(int)
+    pixels = set(map(tuple, face_set(None, 3, 0).calibration[0]().image.reshape(-1, 3)))
+    assert all(tuple(level) in pixels for level in levels)
+
+
+def test_interrupted_statistics_go_on(bundle: Path, tmp_path: Path) -> None:
+    graph = Graph(bundle / "restorer.onnx")
+    faces, names = face_set(None, 3, 0).calibration, graph.activations(graph.blocks)[:5]
+    memorizer = bundle / "memorizer.onnx"
+    whole = observe(graph, names, faces, memorizer, 0, tmp_path)
+    kept = (tmp_path / "0.npz").stat().st_mtime_ns
+    (tmp_path / "1.npz").write_bytes((tmp_path / "1.npz").read_bytes()[:1000])  # cut off
+    (tmp_path / "2.npz").unlink()
+    again = observe(graph, names, faces, memorizer, 0, tmp_path)
+    assert (tmp_path / "0.npz").stat().st_mtime_ns == kept
+    for name in names:
+        np.testing.assert_array_equal(whole[name].samples, again[name].samples)
+        np.testing.assert_array_equal(whole[name].high, again[name].high)
