@@ -4,9 +4,10 @@
 
 Both bundles must come from the same weights. First a whole calibration with 64 faces is run and
 its time and memory are taken. Then the bundles restore the same face in turns, so that a slower
-minute of the machine slows both. Then variants of the INT8 graph take turns with float32 and are
-scored on the held-out faces: without equalisation, as calibrated, and with more and more blocks
-put back to float, most error saved for least arithmetic first.
+minute of the machine slows both; each turn begins after a rest, in which the other's threads fall
+asleep. Then variants of the INT8 graph take turns with float32 and are scored on the held-out
+faces: without equalisation, as calibrated, and with more and more blocks put back to float, most
+error saved for least arithmetic first.
 """
 
 import argparse
@@ -38,6 +39,7 @@ from runtime.images import read_image
 REFERENCES = 5
 OPTIONS = Options(size=64)
 BACK = (1, 2, 4, 8, 16)  # blocks put back to float
+REST_S = 0.3  # before a turn: threads of the other engine go on spinning for a while
 
 _PEAK = """
 import resource, subprocess, sys
@@ -126,6 +128,7 @@ def _side_by_side(
         people = [r.memorize([face] * REFERENCES, [points] * REFERENCES) for r in (one, other)]
         for turn in range(rounds + 1):  # the first is warm-up
             for name, restorer, person in zip(times, (one, other), people, strict=True):
+                time.sleep(REST_S)
                 start = time.perf_counter()
                 restorer.restore_aligned(face, points, person)
                 if turn:
@@ -191,6 +194,7 @@ def _race(
     times: list[list[float]] = [[], []]
     for turn in range(rounds + 1):  # the first is warm-up
         for run, seconds in zip(runs, times, strict=True):
+            time.sleep(REST_S)
             start = time.perf_counter()
             run(work.trials[-1].case)
             if turn:

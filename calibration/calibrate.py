@@ -17,7 +17,7 @@ from calibration.graph import Graph
 from calibration.quantization import TARGETS, shrink_dictionary, write_int8
 from calibration.ranges import METHODS, Ranges, ranges_of
 from calibration.sessions import Cases, open_run, restore
-from calibration.statistics import observe
+from calibration.statistics import forget_old, observe
 from runtime.bundle import Quality, Quantization, QuantizedBlock
 from runtime.errors import CalibrationError, UsageError
 from runtime.images import Image
@@ -108,6 +108,7 @@ def prepare(
 
     `cache`: a folder for statistics; `weights`: the SHA-256 that they belong to.
     """
+    forget_old(cache)
     graph = Graph(floats.restorer)
     statistics = observe(
         graph,
@@ -141,7 +142,9 @@ def calibrate(
 
     Raises `CalibrationError` when the gate is missed even with every block in float.
     """
+    report(f"observing {len(faces.calibration)} faces of {faces.source} ...")
     work = prepare(floats, faces, options, cache, weights)
+    report(f"trying {len(work.graph.blocks)} blocks, each alone ...")
 
     def psnr(blocks: Collection[str]) -> Mapping[str, float]:
         work.write(blocks, out)

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 import runtime
 from calibration.degradation import degrade, is_clean
@@ -101,10 +102,11 @@ def faces_of_folder(folder: Path) -> tuple[list[Load], list[str]]:
     finder = FaceFinder()
     loads: list[Load] = []
     left_out = []
-    files = sorted(p for p in folder.iterdir() if p.is_file() and p.suffix != ".txt")
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".txt"]
+    files = [p for p in files if not p.name.startswith(".")]
     if not files:
         raise CalibrationError(f"{folder}: this folder is empty")
-    for file in files:
+    for file in tqdm(files, desc="finding faces", unit="file", leave=False, disable=None):
         if file.suffix.lower() not in SUFFIXES:
             left_out.append(f"{file.name} is no picture")
             continue

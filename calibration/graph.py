@@ -15,8 +15,15 @@ from onnx.external_data_helper import load_external_data_for_tensor
 Weights = NDArray[np.floating]
 
 _PREFIX = "network."
-# 2 % of the arithmetic, and all that decides what is read from the dictionaries: stays in float
-_COMPONENT = re.compile(r"_(Q|Mask|Attention)\.")
+# Queries decide what is read from the dictionaries; ONNX Runtime reads them without unpacking only
+# where no quantised layer follows (Mask.conv2 and conv3 see what was read)
+_FLOAT = re.compile(r"_Q\.|_Mask\.conv[23]\.")
+_BLOCKS = (  # patterns of what is one block: part and scale, a single layer, a pair
+    re.compile(r"^[A-Z]{2}_\d+"),
+    re.compile(r"^up4\.\d$"),
+    re.compile(r"^.*(?=\.\d$)"),
+    re.compile(r"^.*$"),
+)
 _ELEMENTWISE = ("LeakyRelu", "Add", "Mul", "Concat", "Resize")
 
 
@@ -60,7 +67,7 @@ class Graph:
             if not is_dictionary(name):
                 self._load(name)
         layers = (_layer(node, self) for node in graph.node if node.op_type == "Conv")
-        self.layers = tuple(layer for layer in layers if not _COMPONENT.search(layer.name))
+        self.layers = tuple(layer for layer in layers if not _FLOAT.search(layer.name))
 
     @property
     def blocks(self) -> tuple[str, ...]:
@@ -99,12 +106,6 @@ class Graph:
         )
         return list(dict.fromkeys(names))
 
-    def save_beside(self, name: str) -> Path:
-        """Write the model, as it is now, next to the dictionary that it refers to."""
-        path = self.folder / name
-        onnx.save(self.model, path)
-        return path
-
     def _load(self, name: str) -> None:
         tensor = self.initializers[name]
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -116,10 +117,10 @@ class Graph:
 def _layer(node: NodeProto, graph: Graph) -> Layer:
     weight = node.input[1]
     name = weight.removeprefix(_PREFIX).removesuffix(".weight")
-    pair = re.sub(r"(?<!^up4)\.\d$", "", name)
+    block = next(match.group() for pattern in _BLOCKS if (match := pattern.match(name)))
     height, width = graph.shapes[node.output[0]][2:]
     multiplications = int(np.prod(graph.initializers[weight].dims)) * height * width
     bias = node.input[2] if len(node.input) > 2 else None
     return Layer(
-        name, pair, node.name, node.input[0], node.output[0], weight, bias, multiplications
+        name, block, node.name, node.input[0], node.output[0], weight, bias, multiplications
     )

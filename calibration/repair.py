@@ -33,7 +33,9 @@ def each_alone(
     trials += [(block, [block]) for block in graph.blocks]
     return tuple(
         Alone(name, psnr(blocks), work.get(name, 0) / total)
-        for name, blocks in tqdm(trials, desc="sensitivity", unit="block", leave=False)
+        for name, blocks in tqdm(
+            trials, desc="sensitivity", unit="block", leave=False, disable=None
+        )
     )
 
 

@@ -6,7 +6,9 @@ channels and to choose ranges afterwards, and takes the same memory for 500 face
 face's share is a file of the cache: an interrupted calibration goes on where it was.
 """
 
+import shutil
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +49,8 @@ class Activation:
 
 Statistics = dict[str, Activation]
 
+_KEPT_S = 7 * 24 * 3600
+
 
 def observe(
     graph: Graph,
@@ -65,12 +69,20 @@ def observe(
     if missing:
         cases = Cases(memorizer)
         with _observer(graph, tensors) as run:
-            for index, load in enumerate(tqdm(faces, desc="calibration", unit="face", leave=False)):
+            bar = tqdm(faces, desc="calibration", unit="face", leave=False, disable=None)
+            for index, load in enumerate(bar):
                 case = cases.next(load())  # of every face, so that a resumed run sees the same rows
                 if index in missing:
                     positions = _positions(case["boxes"][0], len(faces), [seed, index])
                     _save(cache / f"{index}.npz", run(case, positions))
     return _merge([cache / f"{index}.npz" for index in range(len(faces))], tensors)
+
+
+def forget_old(cache: Path) -> None:
+    """Delete the statistics below `cache` that a week has passed over: some 250 MB each."""
+    for folder in cache.iterdir() if cache.is_dir() else ():
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def test_the_manifest(int8_bundle: Path) -> None:
     made = manifest.quantization
     assert made is not None
     assert (made.target, made.method, made.calibration_faces) == ("cpu", "percentile", 6)
-    assert len(made.blocks) == 34  # and the dictionary
+    assert len(made.blocks) == 43  # and the dictionary
     assert sum(block.share for block in made.blocks) == pytest.approx(1)
     assert all(block.integer for block in made.blocks)
     assert all(30 < block.psnr_db["whole"] < 90 for block in made.blocks)
@@ -58,13 +58,13 @@ def test_onnx_runtime_keeps_the_chains_in_integers(int8_bundle: Path, tmp_path: 
     )
     graph = onnx.load(tmp_path / "optimized.onnx", load_external_data=False).graph
     counted = collections.Counter(node.op_type for node in graph.node)
-    assert counted["QLinearConv"] == 63
-    assert counted["QLinearLeakyRelu"] == 34
+    assert counted["QLinearConv"] == 117
+    assert counted["QLinearLeakyRelu"] == 61
     assert counted["QLinearAdd"] == 12
     assert counted["QLinearMul"] == 3
     assert counted["QLinearConcat"] == 1
     # what decides about the dictionaries stays in float
-    assert counted["Conv"] + counted["FusedConv"] == 171 - 63
+    assert counted["Conv"] + counted["FusedConv"] == 171 - 117
     assert counted["Softmax"] == 18
 
 
@@ -170,7 +170,7 @@ def test_tensorrt_form(
             quantised += before == ["DequantizeLinear", "DequantizeLinear"]
             if len(node.input) > 2:
                 assert arrays[node.input[2]].dtype == np.float16
-    assert quantised == 63
+    assert quantised == 117
     assert bundle.manifest.dictionary_dtype == np.float16
     made = bundle.manifest.quantization
     assert made is not None

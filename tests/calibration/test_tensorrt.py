@@ -36,8 +36,8 @@ def test_int8_engine(narrow_bundles: dict[str, Path], tensorrt: Any, tmp_path: P
     assert parser.parse_from_file(str(path)), parser.get_error(0)
     layers = [network.get_layer(index) for index in range(network.num_layers)]
     kinds = [layer.type for layer in layers]
-    # input and weight of every convolution of the main path, and the 9 values of the dictionary
-    assert kinds.count(tensorrt.LayerType.DEQUANTIZE) >= 2 * 63
+    # input and weight of every quantised convolution, and the 9 values of the dictionary
+    assert kinds.count(tensorrt.LayerType.DEQUANTIZE) >= 2 * 117
     convolutions = [layer for layer in layers if layer.type == tensorrt.LayerType.CONVOLUTION]
     half = [layer for layer in convolutions if layer.get_output(0).dtype == tensorrt.float16]
     assert len(convolutions) == len(half) == 171  # nothing falls back to float32
