@@ -38,7 +38,7 @@ from runtime.images import read_image
 
 REFERENCES = 5
 OPTIONS = Options(size=64)
-BACK = (1, 2, 4, 8, 16)  # blocks put back to float
+BACK = (1, 2, 4, 8)  # blocks put back to float
 REST_S = 0.3  # before a turn: threads of the other engine go on spinning for a while
 
 _PEAK = """

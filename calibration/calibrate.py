@@ -210,5 +210,5 @@ def _renamed(ranges: Ranges, graph: Graph, other: Graph) -> Ranges:
 
 def _key(weights: str, faces: FaceSet, options: Options) -> str:
     """Names the statistics by all that they depend on."""
-    parts = [1, weights, faces.source, faces.digest, options.size, options.seed]
+    parts = [2, weights, faces.source, faces.digest, options.size, options.seed]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -31,7 +31,7 @@ from runtime.layout import BOX_ROW, IMAGE_SIZE, PARTS
 
 Array = NDArray[np.float32]
 
-_POSITIONS = 4096  # of all faces together
+_POSITIONS = 2048  # of all faces together
 _FEWEST, _MOST = 16, 512  # of one face
 
 
@@ -79,7 +79,7 @@ def observe(
 
 
 def forget_old(cache: Path) -> None:
-    """Delete the statistics below `cache` that a week has passed over: some 250 MB each."""
+    """Delete the statistics below `cache` that a week has passed over: some 150 MB each."""
     for folder in cache.iterdir() if cache.is_dir() else ():
         if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_S:
             shutil.rmtree(folder, ignore_errors=True)
@@ -165,7 +165,7 @@ def _merge(paths: Sequence[Path], tensors: Sequence[str]) -> Statistics:
             parts.append({name: arrays[name] for name in arrays.files})
     return {
         name: Activation(
-            np.concatenate([part[f"{name}/samples"] for part in parts]),
+            np.concatenate([part.pop(f"{name}/samples") for part in parts]),
             np.min([part[f"{name}/low"] for part in parts], axis=0),
             np.max([part[f"{name}/high"] for part in parts], axis=0),
         )
