@@ -22,6 +22,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks.core import circumstances
 from calibration.calibrate import Floats, Options, Quantizer, calibrate, choose_faces, prepare
 from calibration.graph import Graph
@@ -160,7 +162,9 @@ def _curve(
         rows.append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
 
-    add("plain min-max, no equalisation", _plain(floats, default, cache), blocks)
+    add(
+        "plain min-max, no equalisation, no bias correction", _plain(floats, default, cache), blocks
+    )
     for method in ("minmax", "entropy"):
         add(method, prepare(floats, faces, replace(OPTIONS, method=method), cache, weights), blocks)
     add("percentile, the default", default, blocks)
@@ -183,7 +187,8 @@ def _plain(floats: Floats, default: Quantizer, cache: Path) -> Quantizer:
     names = graph.activations(graph.blocks)
     seen = observe(graph, names, default.faces.calibration, floats.memorizer, 0, folder)
     shrink_dictionary(graph)
-    return replace(default, graph=graph, ranges=ranges_of(seen, "minmax"))
+    no_shifts = {name: np.zeros_like(shift) for name, shift in default.shifts.items()}
+    return replace(default, graph=graph, ranges=ranges_of(seen, "minmax"), shifts=no_shifts)
 
 
 def _race(

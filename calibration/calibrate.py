@@ -5,12 +5,13 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calibration import quality, repair
+from calibration.correction import Shifts, shifts_of
 from calibration.equalization import apply, equalize
 from calibration.faces import Face, FaceSet, face_set
 from calibration.graph import Graph
@@ -23,6 +24,7 @@ from runtime.errors import CalibrationError, UsageError
 from runtime.images import Image
 
 Report = Callable[[str], None]
+T = TypeVar("T")
 
 MIN_PSNR_DB = 35.0
 
@@ -72,12 +74,13 @@ class Quantizer:
 
     graph: Graph
     ranges: Ranges
+    shifts: Shifts
     target: str
     faces: FaceSet
     trials: tuple[Trial, ...]
 
     def write(self, blocks: Collection[str], path: Path) -> None:
-        write_int8(self.graph, blocks, self.ranges, self.target, path)
+        write_int8(self.graph, blocks, self.ranges, self.shifts, self.target, path)
 
     def restored(self, path: Path, trials: Iterable[Trial]) -> Iterator[tuple[Trial, Image]]:
         """What the graph at `path` makes of `trials`."""
@@ -123,10 +126,12 @@ def prepare(
     if floats.half is not None:
         float32, graph = graph, Graph(floats.half)
         ranges = _renamed(ranges, float32, graph)
+        statistics = _renamed(statistics, float32, graph)
     apply(graph, factors)
+    shifts = shifts_of(graph, ranges, statistics, options.target)
     shrink_dictionary(graph)
     trials = _trials(faces, floats)
-    return Quantizer(graph, ranges, options.target, faces, trials)
+    return Quantizer(graph, ranges, shifts, options.target, faces, trials)
 
 
 def calibrate(
@@ -200,12 +205,12 @@ def _trials(faces: FaceSet, floats: Floats) -> tuple[Trial, ...]:
     return tuple(trials)
 
 
-def _renamed(ranges: Ranges, graph: Graph, other: Graph) -> Ranges:
-    """The ranges under the names that the same activations have in `other`."""
+def _renamed(of: dict[str, T], graph: Graph, other: Graph) -> dict[str, T]:
+    """`of` under the names that the same activations have in `other`."""
     names, others = graph.activations(graph.blocks), other.activations(other.blocks)
     if len(names) != len(others):
         raise CalibrationError("the float32 and the float16 graph differ; export them again")
-    return {new: ranges[old] for old, new in zip(names, others, strict=True)}
+    return {new: of[old] for old, new in zip(names, others, strict=True)}
 
 
 def _key(weights: str, faces: FaceSet, options: Options) -> str:

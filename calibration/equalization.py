@@ -47,8 +47,7 @@ def equalize(graph: Graph, statistics: Statistics) -> tuple[Factors, Statistics]
         factor = np.ones((*graph.initializers[layer.weight].dims[:2], 1, 1), np.float32)
         if out is not None:
             factor = factor * out[:, None, None, None]
-            if layer.bias is not None:
-                factors[layer.bias] = out
+            factors[layer.bias] = out
         if source is not None:
             factor = factor / source[None, :, None, None]
         factors[layer.weight] = factor

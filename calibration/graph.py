@@ -37,7 +37,7 @@ class Layer:
     source: str
     output: str
     weight: str
-    bias: str | None
+    bias: str
     multiplications: int
 
 
@@ -66,6 +66,9 @@ class Graph:
         for name in self.initializers:
             if not is_dictionary(name):
                 self._load(name)
+        for node in graph.node:
+            if node.op_type == "Conv" and len(node.input) == 2:
+                self._add_bias(node)
         layers = (_layer(node, self) for node in graph.node if node.op_type == "Conv")
         self.layers = tuple(layer for layer in layers if not _FLOAT.search(layer.name))
 
@@ -106,6 +109,15 @@ class Graph:
         )
         return list(dict.fromkeys(names))
 
+    def _add_bias(self, node: NodeProto) -> None:
+        """Zeros, for a convolution whose bias the exporter left out since all of it is zero."""
+        weight, name = self.array(node.input[1]), f"{node.input[1]}/bias"
+        tensor = numpy_helper.from_array(np.zeros(len(weight), weight.dtype), name)
+        self.model.graph.initializer.append(tensor)
+        self.initializers[name] = self.model.graph.initializer[-1]
+        node.input.append(name)
+        self.consumers[name].append(node)
+
     def _load(self, name: str) -> None:
         tensor = self.initializers[name]
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -120,7 +132,5 @@ def _layer(node: NodeProto, graph: Graph) -> Layer:
     block = next(match.group() for pattern in _BLOCKS if (match := pattern.match(name)))
     height, width = graph.shapes[node.output[0]][2:]
     multiplications = int(np.prod(graph.initializers[weight].dims)) * height * width
-    bias = node.input[2] if len(node.input) > 2 else None
-    return Layer(
-        name, block, node.name, node.input[0], node.output[0], weight, bias, multiplications
-    )
+    source, output, bias = node.input[0], node.output[0], node.input[2]
+    return Layer(name, block, node.name, source, output, weight, bias, multiplications)

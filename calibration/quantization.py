@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
+from calibration.correction import Shifts
 from calibration.graph import Graph, is_dictionary
 from calibration.ranges import Ranges
 
@@ -30,11 +31,16 @@ _LEAST_CHANNELS = 16
 
 
 def write_int8(
-    graph: Graph, blocks: Collection[str], ranges: Ranges, target: str, path: Path
+    graph: Graph,
+    blocks: Collection[str],
+    ranges: Ranges,
+    shifts: Shifts,
+    target: str,
+    path: Path,
 ) -> None:
     """Quantise `blocks` of `graph` (equalised, its dictionary shrunk) and write it.
 
-    The weights go beside `path`.
+    `shifts` of the quantised layers are taken from their biases. The weights go beside `path`.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
@@ -42,6 +48,12 @@ def write_int8(
 
     model = ModelProto()
     model.CopyFrom(graph.model)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    for layer in graph.layers:
+        if layer.block in blocks:
+            bias = graph.array(layer.bias)
+            corrected = (bias - shifts[layer.bias]).astype(bias.dtype)
+            tensors[layer.bias].CopyFrom(numpy_helper.from_array(corrected, layer.bias))
     nodes = graph.main_path(blocks)
     ranges = dict(ranges)
     if target == "cpu":
@@ -121,8 +133,8 @@ def _widen_last(model: ModelProto, graph: Graph, nodes: Collection[str], ranges:
     side = graph.shapes[last.output[0]][2]
     for name in last.input[1:]:
         zeros = np.zeros((_LEAST_CHANNELS - channels, *rest[: len(rest) * (name == last.input[1])]))
-        wide = np.concatenate([graph.array(name), zeros.astype(np.float32)])
         (tensor,) = (t for t in model.graph.initializer if t.name == name)
+        wide = np.concatenate([numpy_helper.to_array(tensor), zeros.astype(np.float32)])
         tensor.CopyFrom(numpy_helper.from_array(wide, name))
     old, new = last.output[0], f"{last.output[0]}/wide"
     last.output[0] = new
