@@ -16,9 +16,9 @@ Shifts = dict[str, NDArray[np.float32]]
 
 
 def shifts_of(graph: Graph, ranges: Ranges, statistics: Statistics, target: str) -> Shifts:
-    """What to subtract from each bias (out,) of `graph` if its layer is quantised."""
+    """What to subtract from the bias (out,) of each observed layer, if it is quantised."""
     shifts: Shifts = {}
-    for layer in graph.layers:
+    for layer in (layer for layer in graph.layers if layer.source in statistics):
         weight = graph.array(layer.weight).astype(np.float32)
         reach = np.abs(weight).max(axis=(1, 2, 3), keepdims=True)
         step = np.where(reach > 0, reach, 1) / 127
