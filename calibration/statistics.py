@@ -1,9 +1,10 @@
 """What each activation of the float graph looks like on real faces.
 
-Of every face a fixed number of positions is kept from each tensor, all channels of them, half of
-them inside the components, together with each channel's extremes. That is enough to equalise
-channels and to choose ranges afterwards, and takes the same memory for 500 faces as for 16. Each
-face's share is a file of the cache: an interrupted calibration goes on where it was.
+Of every face a number of positions is kept from each tensor, all channels of them, half of them
+inside the components, together with each channel's extremes. That is enough to equalise channels
+and to choose ranges afterwards. It takes the same memory for 4 faces as for 128; beyond, each face
+adds 16 positions. Each face's share is a file of the cache: an interrupted calibration goes on
+where it was.
 """
 
 import shutil
