@@ -24,7 +24,7 @@ import torch
 
 from export.checkpoint import load_weights
 from export.graphs import RestorerGraph
-from export.parity import SAMPLES
+from export.samples import SAMPLES
 from runtime import Restorer, component_boxes, read_landmarks
 from runtime.errors import UsageError
 from runtime.files import write_atomically

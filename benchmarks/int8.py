@@ -31,7 +31,7 @@ from calibration.quantization import shrink_dictionary
 from calibration.ranges import ranges_of
 from calibration.sessions import open_run
 from calibration.statistics import observe
-from export.parity import SAMPLES
+from export.samples import SAMPLES
 from runtime import Restorer, read_landmarks
 from runtime.bundle import Bundle, Quantization, QuantizedBlock, open_bundle
 from runtime.errors import UsageError

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.core import circumstances
-from export.parity import SAMPLES
+from export.samples import SAMPLES
 from runtime import Restorer
 from runtime.files import write_atomically
 from runtime.images import read_image

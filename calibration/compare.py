@@ -37,12 +37,14 @@ def compare(args: Namespace) -> int:
 
     from calibration import quality
     from calibration.faces import faces_of_folder
-    from runtime.backends import open_backend
+    from runtime.backends import Choice, open_backend
     from runtime.bundle import open_bundle
     from runtime.images import side_by_side, write_image
 
     bundles = [open_bundle(path) for path in (args.a, args.b)]
-    backends = [open_backend(bundle, "auto", None) for bundle in bundles]
+    backends = [open_backend(bundle, Choice()) for bundle in bundles]
+    for path, backend in zip((args.a, args.b), backends, strict=True):
+        console.say(f"{path}: {backend.description}")
     faces, left_out = faces_of_folder(args.images)
     for reason in left_out:
         console.say(f"dmd-compare: warning: {reason}")
@@ -57,7 +59,7 @@ def compare(args: Namespace) -> int:
         for kind, member in (("generic", 0), ("specific", 1)):
             membership = np.full((1, 1), member, np.float32)
             wanted, got = (
-                backend.restore(image, boxes, dictionary, membership)[0]
+                backend.restore(image, boxes, [dictionary], membership)[0]
                 for backend, dictionary in zip(backends, rows, strict=True)
             )
             scores.append(quality.score(f"{face.name}, {kind}", got, wanted, face.boxes))

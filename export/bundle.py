@@ -17,8 +17,10 @@ import torch
 from calibration.calibrate import Floats, Options, calibrate, choose_faces
 from export import parity
 from export.checkpoint import load_weights
+from export.engines import BuildOptions, build_engines, choose_edition
 from export.graphs import MemorizerGraph, RestorerGraph, export_onnx
 from export.network import DMDNet
+from export.reference import write_reference
 from runtime.bundle import (
     MANIFEST,
     MANIFEST_VERSION,
@@ -45,22 +47,31 @@ def export_bundle(
     checkpoint: str | None = None,
     *,
     int8: Options | None = None,
+    engine: BuildOptions | None = None,
     force: bool = False,
     report: Report = print,
 ) -> Bundle:
     """Export both graphs, check them against PyTorch, and leave a bundle at `out`.
 
-    `precision`: "fp32", "fp16" or "int8", which `int8` says more about. `checkpoint` as in
+    `precision`: "fp32", "fp16" or "int8", which `int8` says more about. `engine`: build one too.
+    `checkpoint` as in
     `export.checkpoint.load_weights`. `force` replaces an existing bundle. `report` gets a line
     when a stage starts and when it ends, and the tables of parity and quality.
     Raises `ExportError`, with nothing left behind, when `out` exists, the disk is too full, or the
     parity check fails; `CalibrationError` for calibration faces and a missed quality gate;
-    `CheckpointError` for the weights.
+    `CheckpointError` for the weights; `DeviceError` if the engine that is asked for fails.
     """
     _refuse_existing(out, force)
     options = int8 or Options()
     half = precision == "fp16" or (precision == "int8" and options.target == "tensorrt")
-    stage = _Stages(report, {"fp32": 5, "fp16": 5, "int8": 7 if half else 6}[precision])
+    edition, why = None, "none was asked for"
+    if engine is not None:
+        edition, why = choose_edition(
+            engine.engine, options.target if precision == "int8" else None
+        )
+    for_engines = precision != "int8" or half
+    stages = {"fp32": 5, "fp16": 5, "int8": 7 if half else 6}[precision] + for_engines
+    stage = _Stages(report, stages + (edition is not None))
     faces = choose_faces(options) if precision == "int8" else None
     for warning in faces.warnings if faces is not None else ():
         report(f"warning: calibration: {warning}")
@@ -100,6 +111,9 @@ def export_bundle(
                     start, restorer, faces, options, cache, weights.record.sha256, report
                 )
             shutil.rmtree(building / _SOURCES)
+        if for_engines:
+            with stage("outputs that engines are judged by"):
+                write_reference(building)
         with stage("hashes and manifest"):
             manifest = Manifest(
                 manifest_version=MANIFEST_VERSION,
@@ -118,6 +132,12 @@ def export_bundle(
                 quantization=quantization,
             )
             write_atomically(building / MANIFEST, manifest.to_json().encode())
+        if engine is not None and edition is not None:
+            with stage("engines"):
+                built = build_engines(Bundle(building, manifest), engine, report=report)
+                manifest = built.manifest
+        elif engine is not None:
+            report(f"no engine: {why}")
         _put_in_place(building, out, force)
     return Bundle(out, manifest)
 

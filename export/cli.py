@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from export.build_engine import add_engine_arguments, engine_options
 from runtime.cli import console
 from runtime.errors import ExportError, UsageError
 
@@ -49,6 +50,7 @@ def main() -> NoReturn:
         "(default: 35)",
     )
     int8.add_argument("--chart", type=Path, metavar="PNG", help="draw each layer's error, alone")
+    add_engine_arguments(parser)
     args = parser.parse_args()
     console.run(parser.prog, lambda: export(args))
 
@@ -81,6 +83,7 @@ def export(args: Namespace) -> int:
         precision,
         args.checkpoint,
         int8=Options(**given),
+        engine=engine_options(args),
         force=args.force,
         report=console.say,
     )

@@ -15,14 +15,11 @@ import onnx
 import torch
 from numpy.typing import NDArray
 
-import runtime
 from export.graphs import MemorizerGraph, RestorerGraph
 from export.network import DMDNet
+from export.samples import CASES, sample_faces
 from runtime.bundle import Parity
-from runtime.images import read_image, to_rgb
-from runtime.landmarks import component_boxes, read_landmarks
 
-SAMPLES = Path(runtime.__file__).with_name("samples")
 FLOAT16_MAX = 65504.0
 
 
@@ -39,7 +36,7 @@ TOLERANCES = {"fp32": Tolerance(1.0, 50.0), "fp16": Tolerance(None, 50.0)}
 
 def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, ...]:
     """Compare both files with `network` (float32) on the built-in cases."""
-    images, boxes = _sample_faces()
+    images, boxes = sample_faces()
     references, reference_boxes = images[[0, 1, 2]], boxes[[0, 1, 2]]
     peaks = _Peaks(network)
     with _session(memorizer) as run:
@@ -52,14 +49,8 @@ def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, .
     dtype = onnx.helper.tensor_dtype_to_np_dtype(dictionary.type.tensor_type.elem_type)
     rows = got.astype(dtype)  # an int8 export's float32 restorer comes with a float16 memorizer
 
-    # faces and who may read which of the three rows
-    cases = {
-        "generic": ([0], [[0, 0, 0]]),
-        "specific": ([1], [[1, 1, 1]]),
-        "mixed": ([0, 1, 2], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]),
-    }
     with _session(restorer, probe="Tanh") as run:
-        for case, (faces, members) in cases.items():
+        for case, (faces, members) in CASES.items():
             membership = np.array(members, np.float32)
             with peaks.record(), torch.inference_mode():
                 tensors = (images[faces], boxes[faces], wanted, membership)
@@ -183,15 +174,3 @@ def _session(path: Path, probe: str | None = None) -> Iterator[Run]:
     finally:
         if file != path:
             file.unlink()
-
-
-def _sample_faces() -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Two people, and the first one mirrored: uint8 (3, 512, 512, 3) RGB, int32 (3, 4, 4)."""
-    images, boxes = [], []
-    for name in ("astronaut.png", "grace_hopper.png"):
-        images.append(to_rgb(read_image(SAMPLES / name), "bgr"))
-        boxes.append(component_boxes(read_landmarks(SAMPLES / f"{name}.txt")))
-    images.append(np.ascontiguousarray(images[0][:, ::-1]))
-    x1, y1, x2, y2 = boxes[0][[1, 0, 2, 3]].T
-    boxes.append(np.stack([512 - x2, y1, 512 - x1, y2], axis=1).astype(np.int32))
-    return np.stack(images), np.stack(boxes)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime.engines import EngineRecord
 from runtime.errors import BundleError
 from runtime.files import sha256_of
 
@@ -122,6 +123,17 @@ class Manifest:
     parity: tuple[Parity, ...]
     tools: Mapping[str, str]
     quantization: Quantization | None = None
+    engines: tuple[EngineRecord, ...] = ()
+
+    def graph_sha256(self, graph: str) -> str:
+        """One hash for the "restorer" or "memorizer": of its file's and its weights' hashes."""
+        spec = self.restorer if graph == "restorer" else self.memorizer
+        hashes = [
+            record.sha256
+            for name, record in sorted(self.files.items())
+            if name == spec.file or name.startswith(f"{spec.file}.")
+        ]
+        return hashlib.sha256(" ".join(hashes).encode()).hexdigest()
 
     @property
     def dictionary_dtype(self) -> np.dtype:
@@ -132,6 +144,8 @@ class Manifest:
         content = asdict(self)
         if self.quantization is None:
             del content["quantization"]
+        if not self.engines:
+            del content["engines"]
         content["manifest_sha256"] = _own_hash(content)
         return json.dumps(content, indent=2) + "\n"
 
@@ -157,6 +171,7 @@ class Manifest:
             raise ValueError("`quantization` goes with int8, and with nothing else")
         if "quantization" in content:
             content["quantization"] = _quantization(content["quantization"])
+        content["engines"] = tuple(map(EngineRecord.from_dict, content.get("engines", ())))
         return cls(**content)
 
 

@@ -13,6 +13,14 @@ class DeviceError(DmdnetError):
     """The device that was asked for cannot be had here."""
 
 
+class EngineError(DeviceError):
+    """An engine is missing, altered, or was built for another machine; or a build failed."""
+
+
+class DeviceMemoryError(DeviceError):
+    """The GPU has too little free memory; the Restorer stays usable."""
+
+
 class InvalidImageError(DmdnetError):
     """An image cannot be read, or is of a type or size that cannot be restored."""
 

@@ -2,22 +2,24 @@
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime.alignment import TEMPLATE, Points, five_points, similarity, transform
-from runtime.backends import Backend, Boxes, open_backend
+from runtime.backends import Backend, Boxes, Choice, Rows, open_backend
 from runtime.bundle import Manifest, open_bundle
 from runtime.compositing import enlarge, extract, put_back, replace
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import (
+    DictionaryError,
     DmdnetError,
     DmdnetWarning,
     InvalidImageError,
@@ -35,10 +37,12 @@ from runtime.photographs import Only, Restored, choose, is_aligned, largest
 class Restorer:
     """Restores faces with a bundle that `dmd-export` wrote; safe to share between threads.
 
-    `bundle`: its folder. `device`: "cpu", "cuda", or "auto" for the best that is there (a
-    fall-back warns; name the device to forbid it); an int8 bundle is for one kind of device.
+    `bundle`: its folder. `device`: "tensorrt", "tensorrt-rtx", "cuda", "cpu", or "auto" for the
+    first of these that can be had (`backend` says which, and why not an earlier one); without
+    `allow_fallback`, "auto" is the first or an error. An int8 bundle is for one kind of device.
     `threads`: CPU threads of an engine call. `max_batch`: faces in one engine call. `verify`: check
-    the files' hashes, not only their sizes.
+    the files' hashes, not only their sizes. `dictionary_cache`: MiB of GPU memory for specific
+    dictionaries that stay there between calls (TensorRT).
     `landmark_detector`: your own, in place of the built-in network.
 
     Raises `BundleError` for a bundle that is missing, incomplete or altered, `DeviceError` when
@@ -50,21 +54,36 @@ class Restorer:
         bundle: str | Path,
         *,
         device: str = "auto",
+        allow_fallback: bool = True,
         threads: int | None = None,
         max_batch: int | None = None,
         verify: bool = True,
+        dictionary_cache: int = 512,
         landmark_detector: LandmarkDetector | None = None,
     ) -> None:
         for name, value in (("threads", threads), ("max_batch", max_batch)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
+        if dictionary_cache < 0:
+            raise UsageError(f"dictionary_cache must be 0 MiB or more, not {dictionary_cache}")
         opened = open_bundle(bundle, verify)
         self.manifest: Manifest = opened.manifest
         self._columns = int(opened.manifest.memorizer.outputs[0].shape[1])
         self._threads, self._landmark_detector = threads, landmark_detector
-        self._engine: Backend = open_backend(opened, device, threads)
+        choice = Choice(device, allow_fallback, threads, verify, dictionary_cache)
+        self._engine: Backend = open_backend(opened, choice)
         self.backend = self._engine.description
         self.max_batch = max_batch or self._engine.max_batch
+        if self._engine.max_references is not None and self.max_batch > self._engine.max_batch:
+            self._engine.close()
+            raise UsageError(
+                f"max_batch {max_batch}: this engine takes {self._engine.max_batch} faces at most; "
+                "build another with dmd-build-engine --max-batch"
+            )
+        # the same array at each call, so that a backend can keep it on its device
+        self._rows_of: WeakKeyDictionary[SpecificDictionary, Rows] = WeakKeyDictionary()
+        # the graph wants a row, even where nobody reads it
+        self._nobody: Rows = np.zeros((1, self._columns), self.manifest.dictionary_dtype)
 
     def restore_aligned(
         self,
@@ -253,28 +272,43 @@ class Restorer:
         people = {id(person): self._rows(person) for person in identities if person is not None}
         owners = [id(person) if person is not None else None for person in identities]
         restored: list[Image] = []
-        for start in range(0, len(crops), self.max_batch):
-            chunk = slice(start, start + self.max_batch)
-            restored += self._restore_chunk(crops[chunk], owners[chunk], people)
+        for chunk in self._chunks(owners, people):
+            restored += self._restore_chunk(
+                [crops[index] for index in chunk], [owners[index] for index in chunk], people
+            )
         return restored
 
+    def _chunks(
+        self, owners: Sequence[int | None], people: Mapping[int, Rows]
+    ) -> Iterator[list[int]]:
+        """Faces that go into one engine call: by their number, and by all the rows they read."""
+        most = self._engine.max_references
+        chunk: list[int] = []
+        for index, owner in enumerate(owners):
+            readers = {owners[i] for i in chunk} | {owner}
+            rows = sum(len(people[person]) for person in readers if person is not None)
+            if chunk and (len(chunk) == self.max_batch or (most is not None and rows > most)):
+                yield chunk
+                chunk = []
+            chunk.append(index)
+        if chunk:
+            yield chunk
+
     def _restore_chunk(
-        self,
-        crops: Sequence["_Crop"],
-        owners: Sequence[int | None],
-        people: Mapping[int, NDArray[np.floating]],
+        self, crops: Sequence["_Crop"], owners: Sequence[int | None], people: Mapping[int, Rows]
     ) -> list[Image]:
         """One engine call: everyone's rows below each other, and who may read which."""
         present = [owner for owner in people if owner in owners]
         if present:
-            dictionary = np.concatenate([people[owner] for owner in present])
-            of_row = np.repeat(present, [len(people[owner]) for owner in present])
+            dictionaries = [people[owner] for owner in present]
+            of_row = np.repeat(present, [len(rows) for rows in dictionaries])
             membership = np.array([[row == owner for row in of_row] for owner in owners])
-        else:  # the graph wants a row, even where nobody reads it
-            dictionary = np.zeros((1, self._columns), self.manifest.dictionary_dtype)
-            membership = np.zeros((len(crops), 1))
+        else:
+            dictionaries, membership = [self._nobody], np.zeros((len(crops), 1))
         images, boxes = _stack(crops)
-        return list(self._engine.restore(images, boxes, dictionary, membership.astype(np.float32)))
+        return list(
+            self._engine.restore(images, boxes, dictionaries, membership.astype(np.float32))
+        )
 
     def _largest_face(self, photo: NDArray[np.generic], color: Color) -> "_Crop":
         image = to_rgb(photo, color)
@@ -301,11 +335,19 @@ class Restorer:
     def _finder(self) -> FaceFinder:
         return FaceFinder(self._threads, self._landmark_detector)
 
-    def _rows(self, person: SpecificDictionary) -> NDArray[np.floating]:
-        manifest = self.manifest
-        return person.rows_for(
-            manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
-        )
+    def _rows(self, person: SpecificDictionary) -> Rows:
+        rows = self._rows_of.get(person)
+        if rows is None:
+            manifest, most = self.manifest, self._engine.max_references
+            if most is not None and len(person) > most:
+                raise DictionaryError(
+                    f"the dictionary has {len(person)} references, the engine takes {most}; use "
+                    f"some of them (`identity[:{most}]`), or build with --max-references"
+                )
+            rows = self._rows_of[person] = person.rows_for(
+                manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
+            )
+        return rows
 
 
 class _Clock:

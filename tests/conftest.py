@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from calibration.calibrate import Options
 from export import bundle as export_module
 from export.bundle import export_bundle
+from export.engines import BuildOptions
 from export.graphs import MemorizerGraph, RestorerGraph
 from export.synthetic import synthetic_state
 from runtime.images import read_image
@@ -61,6 +62,8 @@ def narrow_bundles(
                 str(narrow_checkpoint),
                 "--out",
                 str(folder / precision),
+                "--engine",
+                "none",
             ],
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )
@@ -93,6 +96,20 @@ def int8_bundle(
     out = tmp_path_factory.mktemp("int8") / "int8"
     with graphs_of(narrow_bundles):
         export_bundle(out, "int8", str(narrow_checkpoint), int8=NARROW_INT8)
+    return out
+
+
+@pytest.fixture(scope="session")
+def engine_bundle(
+    narrow_bundles: dict[str, Path],
+    narrow_checkpoint: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """The same weights in float16, with engines of TensorRT for RTX."""
+    out = tmp_path_factory.mktemp("engine") / "fp16"
+    engine = BuildOptions("tensorrt-rtx")
+    with graphs_of(narrow_bundles):
+        export_bundle(out, "fp16", str(narrow_checkpoint), engine=engine)
     return out
 
 

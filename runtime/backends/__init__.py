@@ -1,11 +1,16 @@
 """What runs a bundle's graphs: the interface, and the choice of one."""
 
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle import Bundle
+from runtime.editions import DEVICES, EXTRAS
+from runtime.errors import DeviceError, DmdnetWarning
 from runtime.images import Image
 
 Boxes = NDArray[np.int32]
@@ -19,12 +24,15 @@ class Backend(Protocol):
     """Engine, version and device, for people."""
 
     max_batch: int
-    """Faces in one engine call, unless the caller says otherwise."""
+    """Faces in one engine call, unless the caller says fewer."""
+
+    max_references: int | None
+    """Rows of all dictionaries in one engine call; None: no limit."""
 
     def restore(
-        self, image: Image, boxes: Boxes, dictionary: Rows, membership: NDArray[np.float32]
+        self, image: Image, boxes: Boxes, people: Sequence[Rows], membership: NDArray[np.float32]
     ) -> Image:
-        """(B, 512, 512, 3) RGB, int32 (B, 4, 4), (K, D), float32 (B, K) -> (B, 512, 512, 3) RGB."""
+        """(B, 512, 512, 3) RGB, int32 (B, 4, 4), rows (K_i, D) of each person, (B, sum K_i)."""
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
         """(K, 512, 512, 3) RGB and int32 (K, 4, 4) -> (K, D)."""
@@ -33,8 +41,87 @@ class Backend(Protocol):
         """Free what the backend holds."""
 
 
-def open_backend(bundle: Bundle, device: str, threads: int | None) -> Backend:
-    """The backend for `device`: "auto", "cpu" or "cuda". Raises `DeviceError`."""
-    from runtime.backends.onnxruntime import OnnxRuntimeBackend
+@dataclass(frozen=True)
+class Choice:
+    """What the caller asks of a backend; see `Restorer`."""
 
-    return OnnxRuntimeBackend(bundle, device, threads)
+    device: str = "auto"
+    allow_fallback: bool = True
+    threads: int | None = None
+    verify: bool = True
+    dictionary_cache: int = 512
+
+
+def open_backend(bundle: Bundle, choice: Choice) -> Backend:
+    """The backend of `choice.device`; "auto" is the first of `DEVICES` that can be had.
+
+    Its description ends with why not an earlier one; a warning says so where the bundle or the
+    installation was made for one. Raises `DeviceError`.
+    """
+    if choice.device in DEVICES:
+        return _open(bundle, choice.device, choice)
+    if choice.device != "auto":
+        names = ", ".join(f'"{name}"' for name in ("auto", *DEVICES))
+        raise DeviceError(f"device must be one of {names}, not {choice.device!r}")
+    reasons: dict[str, str] = {}
+    for device in _candidates(bundle):
+        try:
+            backend = _open(bundle, device, choice)
+        except DeviceError as error:
+            if not choice.allow_fallback:
+                raise DeviceError(
+                    f"{device} cannot be used and no other is allowed: {error}"
+                ) from None
+            reasons[device] = str(error)
+            continue
+        expected = [reason for name, reason in reasons.items() if _expected(bundle, name)]
+        if expected:
+            warnings.warn(f"using {device}: {'; '.join(expected)}", DmdnetWarning, stacklevel=3)
+        if reasons:
+            backend.description += f" ({_short(reasons)})"
+        return backend
+    raise DeviceError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
+
+
+def _open(bundle: Bundle, device: str, choice: Choice) -> Backend:
+    if device in ("cuda", "cpu"):
+        from runtime.backends.onnxruntime import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(bundle, device, choice.threads)
+    from runtime.backends.tensorrt import TensorRtBackend
+
+    return TensorRtBackend(
+        bundle,
+        _edition(device),
+        verify=choice.verify,
+        dictionary_cache=choice.dictionary_cache,
+    )
+
+
+def _short(reasons: Mapping[str, str]) -> str:
+    """Why not, without what to do: "not tensorrt, tensorrt-rtx: no driver; not cuda: ..."."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason.split(";")[0], []).append(name)
+    return "; ".join(f"not {', '.join(those)}: {reason}" for reason, those in names.items())
+
+
+def _candidates(bundle: Bundle) -> tuple[str, ...]:
+    """An int8 graph is made for one kind of engine; nobody else runs it well."""
+    quantization = bundle.manifest.quantization
+    if quantization is None:
+        return DEVICES
+    return ("cpu",) if quantization.target == "cpu" else DEVICES[:2]
+
+
+def _expected(bundle: Bundle, device: str) -> bool:
+    """Whether somebody meant `device` to be used: an engine was built, a provider installed."""
+    if device == "cuda":
+        from runtime.backends.onnxruntime import offers_cuda
+
+        return offers_cuda()
+    return any(engine.edition == _edition(device) for engine in bundle.manifest.engines)
+
+
+def _edition(device: str) -> str:
+    return {extra: edition for edition, extra in EXTRAS.items()}[device]

@@ -2,6 +2,7 @@
 
 import threading
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,8 +27,11 @@ class OnnxRuntimeBackend:
         self._bundle, self._threads = bundle, threads
         self._lock = threading.Lock()
         self._memorizer: Any = None
-        self._device, self._restorer = self._choose(device)
-        self.max_batch = _MAX_BATCH[self._device]
+        self._refuse(device)
+        self._device = device
+        self._restorer = self._open(bundle.manifest.restorer.file, device)
+        self.max_batch = _MAX_BATCH[device]
+        self.max_references: int | None = None
         self.description = (
             f"ONNX Runtime {_onnxruntime().__version__}, {PROVIDERS[self._device]}, "
             f"{bundle.manifest.precision}"
@@ -40,12 +44,12 @@ class OnnxRuntimeBackend:
             )
 
     def restore(
-        self, image: Image, boxes: Boxes, dictionary: Rows, membership: NDArray[np.float32]
+        self, image: Image, boxes: Boxes, people: Sequence[Rows], membership: NDArray[np.float32]
     ) -> Image:
         inputs: dict[str, NDArray[Any]] = {
             "image": image,
             "boxes": boxes,
-            "dictionary": dictionary,
+            "dictionary": people[0] if len(people) == 1 else np.concatenate(people),
             "membership": membership,
         }
         return cast(Image, self._run(self._restorer, inputs))
@@ -59,29 +63,16 @@ class OnnxRuntimeBackend:
     def close(self) -> None:
         self._restorer = self._memorizer = None
 
-    def _choose(self, device: str) -> tuple[str, Any]:
-        """The device that is used and its session; "auto" tries cuda, then cpu, and says so."""
-        if device not in ("auto", *PROVIDERS):
-            raise DeviceError(f'device must be "auto", "cuda" or "cpu", not {device!r}')
+    def _refuse(self, device: str) -> None:
         quantization = self._bundle.manifest.quantization
         if quantization is not None:
             _refuse_other_target(quantization.target, device)
-            device = "cpu"
         offered = _onnxruntime().get_available_providers()
-        file = self._bundle.manifest.restorer.file
-        if device != "auto":
-            if PROVIDERS[device] not in offered:
-                raise DeviceError(
-                    f"this ONNX Runtime offers no {PROVIDERS[device]} (only {', '.join(offered)}); "
-                    "install dmdnet-runtime[gpu] in place of [cpu]"
-                )
-            return device, self._open(file, device)
-        if PROVIDERS["cuda"] in offered:
-            try:
-                return "cuda", self._open(file, "cuda")
-            except DeviceError as error:
-                warnings.warn(f"using the CPU: {error}", DmdnetWarning, stacklevel=4)
-        return "cpu", self._open(file, "cpu")
+        if PROVIDERS[device] not in offered:
+            raise DeviceError(
+                f"this ONNX Runtime offers no {PROVIDERS[device]}; it offers "
+                f"{', '.join(offered)}: install dmdnet-runtime[gpu] in place of [cpu]"
+            )
 
     def _open(self, name: str, device: str) -> Any:
         onnxruntime = _onnxruntime()
@@ -129,6 +120,11 @@ def _refuse_other_target(target: str, device: str) -> None:
             "this INT8 bundle is made for CPUs; for a GPU export with --fp16, or with --int8 "
             "--target tensorrt"
         )
+
+
+def offers_cuda() -> bool:
+    """Whether the ONNX Runtime that is installed was built for CUDA."""
+    return PROVIDERS["cuda"] in _onnxruntime().get_available_providers()
 
 
 def cpu_session(path: Path, threads: int | None) -> Any:

@@ -5,7 +5,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from runtime.cli import console
-from runtime.cli.inputs import add_common_arguments, landmark_file, picture_files
+from runtime.cli.inputs import (
+    add_common_arguments,
+    landmark_file,
+    open_restorer,
+    picture_files,
+)
 from runtime.errors import DmdnetError, UsageError
 
 
@@ -32,14 +37,13 @@ def enroll(args: Namespace) -> int:
 
     from runtime.images import MAX_PIXELS, read_photo
     from runtime.landmarks import read_landmarks
-    from runtime.restorer import Restorer
 
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise UsageError(f"{args.out}: --out must be a file in a folder that exists")
     files = picture_files(args.references)
     failures: list[str] = []
     rows = []
-    with Restorer(args.bundle, device=args.device, threads=args.threads) as restorer:
+    with open_restorer(args) as restorer:
         for file in tqdm(files, unit="reference", disable=None, leave=False):
             try:
                 points = landmark_file(file, args.landmarks, len(files))

@@ -1,11 +1,16 @@
 """From command-line arguments to picture files and their landmark files."""
 
-from argparse import ArgumentParser, ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from glob import glob
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from runtime.editions import DEVICES
 from runtime.errors import InvalidImageError, InvalidLandmarksError, UsageError
+
+if TYPE_CHECKING:
+    from runtime.restorer import Restorer
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
@@ -20,12 +25,29 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-pixels",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="refuse pictures that declare more (default: 150000000)",
     )
-    parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
-    parser.add_argument("--threads", type=_positive, help="CPU threads")
+    parser.add_argument("--device", choices=("auto", *DEVICES), default="auto")
+    parser.add_argument(
+        "--no-fallback",
+        action="store_true",
+        help=f"with --device auto: {DEVICES[0]} or an error, in place of the best that is there",
+    )
+    parser.add_argument("--threads", type=positive, help="CPU threads")
+
+
+def open_restorer(args: Namespace) -> "Restorer":
+    """The Restorer that the common arguments name."""
+    from runtime.restorer import Restorer
+
+    return Restorer(
+        args.bundle,
+        device=args.device,
+        allow_fallback=not args.no_fallback,
+        threads=args.threads,
+    )
 
 
 def picture_files(arguments: Sequence[str]) -> list[Path]:
@@ -52,6 +74,13 @@ def picture_files(arguments: Sequence[str]) -> list[Path]:
     return list(files)
 
 
+def positive(text: str) -> int:
+    """An argument that is a whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
+
+
 def landmark_file(picture: Path, landmarks: Path | None, pictures: int) -> Path | None:
     """Where the landmarks of a picture are: in the folder, the file, or beside it, if anywhere."""
     if landmarks is None:
@@ -64,9 +93,3 @@ def landmark_file(picture: Path, landmarks: Path | None, pictures: int) -> Path 
     if pictures > 1:
         raise UsageError(f"{landmarks} is one landmark file, but there are {pictures} pictures")
     return landmarks
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)

@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from runtime.cli import console
-from runtime.cli.inputs import add_common_arguments, landmark_file, picture_files
+from runtime.cli.inputs import (
+    add_common_arguments,
+    landmark_file,
+    open_restorer,
+    picture_files,
+)
 from runtime.errors import DmdnetError, UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +66,6 @@ def restore(args: Namespace) -> int:
     from tqdm import tqdm
 
     from runtime.dictionary import SpecificDictionary
-    from runtime.restorer import Restorer
 
     files = picture_files(args.inputs)
     outputs = _output_files(files, args.out)
@@ -71,9 +75,7 @@ def restore(args: Namespace) -> int:
     identity = SpecificDictionary.load(args.identity) if args.identity else None
     failures: list[str] = []
     with ExitStack() as stack:
-        restorer = stack.enter_context(
-            Restorer(args.bundle, device=args.device, threads=args.threads)
-        )
+        restorer = stack.enter_context(open_restorer(args))
         if restorer.manifest.weights.synthetic:
             console.say(
                 "dmd-restore: warning: this bundle has synthetic weights: nothing is restored"

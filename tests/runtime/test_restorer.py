@@ -178,7 +178,7 @@ def test_a_provider_that_is_not_obtained_is_an_error(
     )
     with pytest.raises(DeviceError, match="could not start"):
         Restorer(bundle, device="cuda")
-    with pytest.warns(DmdnetWarning, match="using the CPU"):
+    with pytest.warns(DmdnetWarning, match="using cpu"):
         restorer = Restorer(bundle, device="auto")
     assert "CPUExecutionProvider" in restorer.backend
 

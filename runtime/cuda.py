@@ -1,0 +1,138 @@
+"""The GPU: what there is (through the driver alone), and PyCUDA's context on it."""
+
+import ctypes
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from types import TracebackType
+from typing import Any
+
+from runtime.errors import DeviceError, DeviceMemoryError
+
+_DRIVERS = ("libcuda.so.1", "nvcuda.dll")
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as CUDA numbers them; `driver` is the newest CUDA that the driver can run."""
+
+    name: str
+    capability: str  # "9.0"
+    memory: int  # bytes
+    driver: str  # "13.0"
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """The GPUs that CUDA shows to this process. Raises `DeviceError` where it shows none."""
+    cuda = _driver_library()
+    code = cuda.cuInit(0)
+    if code:
+        raise DeviceError(f"the NVIDIA driver cannot start (CUDA error {code}); run dmd-doctor")
+    number, count = ctypes.c_int(), ctypes.c_int()
+    _check(cuda.cuDriverGetVersion(ctypes.byref(number)))
+    _check(cuda.cuDeviceGetCount(ctypes.byref(count)))
+    driver = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    return tuple(_gpu(cuda, index, driver) for index in range(count.value))
+
+
+def first_gpu() -> Gpu:
+    """The GPU that everything here runs on; choose another with CUDA_VISIBLE_DEVICES."""
+    found = gpus()
+    if not found:
+        raise DeviceError("no GPU is visible; look at CUDA_VISIBLE_DEVICES")
+    return found[0]
+
+
+class Device:
+    """The first GPU's primary context, which PyTorch, CuPy and ONNX Runtime use too.
+
+    `with device:` makes it current in a thread; `driver` is the module `pycuda.driver`.
+    Raises `DeviceError` where PyCUDA or the GPU is missing.
+    """
+
+    def __init__(self) -> None:
+        self.gpu = first_gpu()
+        self.driver = _pycuda()
+        self.driver.init()
+        self._context = self.driver.Device(0).retain_primary_context()
+        # PyCUDA's destructor treats a primary context as its own and warns at exit: never run it
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
+
+    def __enter__(self) -> "Device":
+        self._context.push()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.driver.Context.pop()
+
+    @contextmanager
+    def out_of_memory_as(self, advice: str) -> Iterator[None]:
+        """PyCUDA's errors as ours; `advice` says what to lower."""
+        try:
+            yield
+        except self.driver.MemoryError:
+            raise DeviceMemoryError(f"{self.gpu.name} is out of memory; {advice}") from None
+        except self.driver.Error as error:
+            raise DeviceError(f"{self.gpu.name}: {error}") from None
+
+
+_opening = threading.Lock()
+
+
+def open_device() -> Device:
+    """The one `Device` of this process."""
+    with _opening:
+        return _device()
+
+
+@lru_cache(1)
+def _device() -> Device:
+    return Device()
+
+
+def _pycuda() -> Any:
+    try:
+        import pycuda.driver
+    except ModuleNotFoundError:
+        raise DeviceError(
+            "pycuda is not installed; install dmdnet-runtime[tensorrt] (it is built from source "
+            "with the CUDA toolkit)"
+        ) from None
+    except ImportError as error:
+        raise DeviceError(f"pycuda cannot be loaded: {error}") from None
+    return pycuda.driver
+
+
+def _driver_library() -> Any:
+    for name in _DRIVERS:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    raise DeviceError("no NVIDIA driver is installed here")
+
+
+def _gpu(cuda: Any, index: int, driver: str) -> Gpu:
+    device, name, memory = ctypes.c_int(), ctypes.create_string_buffer(256), ctypes.c_size_t()
+    _check(cuda.cuDeviceGet(ctypes.byref(device), index))
+    _check(cuda.cuDeviceGetName(name, len(name), device))
+    _check(cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), device))
+    values = []
+    for attribute in (_MAJOR, _MINOR):
+        value = ctypes.c_int()
+        _check(cuda.cuDeviceGetAttribute(ctypes.byref(value), attribute, device))
+        values.append(str(value.value))
+    return Gpu(name.value.decode(errors="replace"), ".".join(values), memory.value, driver)
+
+
+def _check(code: int) -> None:
+    if code:
+        raise DeviceError(f"the NVIDIA driver answers with CUDA error {code}; run dmd-doctor")

@@ -1,0 +1,106 @@
+"""TensorRT in its two editions: find one that is installed, and load it.
+
+`tensorrt` is the full TensorRT, 10 or 11; `tensorrt_rtx` is TensorRT for RTX, whose libraries may
+also come inside the wheel of ONNX Runtime's provider for it. Both have the same Python API.
+"""
+
+import ctypes
+import importlib
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import DeviceError
+
+EDITIONS = ("tensorrt", "tensorrt_rtx")
+TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
+EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
+"""What to install, and how `device=` and `--engine` call the edition."""
+
+DEVICES = (*EXTRAS.values(), "cuda", "cpu")
+"""What a Restorer runs on, in the order in which "auto" tries them."""
+
+OLDEST = (10, 0)
+"""Full TensorRT before 10 has no strong typing: it would choose precisions itself."""
+
+_WHEEL = "onnxruntime_ep_nv_tensorrt_rtx"
+_BINDINGS = "tensorrt_rtx_bindings"
+_LIBRARIES = ("libtensorrt_rtx", "libtensorrt_onnxparser_rtx")
+
+
+@dataclass(frozen=True)
+class Edition:
+    """A loaded edition: its name in `EDITIONS`, full version, and Python module."""
+
+    name: str
+    version: str
+    module: Any
+
+    def __str__(self) -> str:
+        return f"{TITLES[self.name]} {self.version}"
+
+
+def installed_version(name: str) -> str | None:
+    """The version of an edition that is installed, without loading it; None if it is not."""
+    if name == "tensorrt":
+        return _distribution("tensorrt") if find_spec("tensorrt") else None
+    if find_spec("tensorrt_rtx"):
+        return _distribution("tensorrt_rtx") or _distribution("tensorrt_rtx_cu13_bindings")
+    if find_spec(_BINDINGS) and find_spec(_WHEEL):
+        return _distribution("tensorrt_rtx_cu13_bindings")
+    return None
+
+
+def load_edition(name: str) -> Edition:
+    """Import the edition. Raises `DeviceError` that says what is missing."""
+    title, extra = TITLES[name], EXTRAS[name]
+    try:
+        module = _load_rtx() if name == "tensorrt_rtx" else importlib.import_module("tensorrt")
+    except ModuleNotFoundError as error:
+        raise DeviceError(
+            f"{title} is not installed ({error.name} is missing); install dmdnet-runtime[{extra}]"
+        ) from None
+    except (ImportError, OSError) as error:
+        raise DeviceError(f"{title} is installed, but cannot be loaded: {error}") from None
+    found = str(module.__version__)
+    if name == "tensorrt" and _numbers(found) < OLDEST:
+        raise DeviceError(f"TensorRT {found} is too old; install version 10 or later")
+    return Edition(name, found, module)
+
+
+def _load_rtx() -> Any:
+    if "tensorrt_rtx" in sys.modules or find_spec("tensorrt_rtx"):
+        return importlib.import_module("tensorrt_rtx")
+    (bindings, wheel) = (find_spec(name) for name in (_BINDINGS, _WHEEL))
+    for name, spec in ((_BINDINGS, bindings), (_WHEEL, wheel)):
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    assert wheel is not None
+    folder = Path(str(wheel.origin)).parent
+    for library in _LIBRARIES:  # the bindings look them up among what is loaded already
+        ctypes.CDLL(str(_newest(folder, library)), ctypes.RTLD_GLOBAL)
+    module = importlib.import_module(_BINDINGS)
+    sys.modules["tensorrt_rtx"] = module  # the name under which Polygraphy imports it
+    return module
+
+
+def _newest(folder: Path, library: str) -> Path:
+    """The library with its full version: beside the bindings' own, its short names are links."""
+    found = sorted(folder.rglob(f"{library}.so.*.*.*"), key=lambda path: _numbers(path.name))
+    if not found:
+        raise OSError(f"{folder} holds no {library}.so")
+    return found[-1]
+
+
+def _distribution(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
