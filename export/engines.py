@@ -22,7 +22,15 @@ from runtime.backends.tensorrt import TensorRtBackend
 from runtime.bundle import MANIFEST, Bundle, GraphSpec, Manifest, open_bundle
 from runtime.cuda import Gpu, first_gpu
 from runtime.editions import EDITIONS, EXTRAS, TITLES, Edition, load_edition
-from runtime.engines import FOLDER, EngineParity, EngineRecord, Profile, Wanted, read_record
+from runtime.engines import (
+    FOLDER,
+    EngineParity,
+    EngineRecord,
+    Profile,
+    Receipt,
+    Wanted,
+    read_record,
+)
 from runtime.errors import BundleError, DeviceError, EngineError, ExportError, UsageError
 from runtime.files import sha256_of, write_atomically
 
@@ -120,6 +128,52 @@ def build_engines(
     return Bundle(bundle.path, manifest)
 
 
+def compile_engine(
+    source: Path, spec: GraphSpec, edition: Edition, options: BuildOptions, report: Report = print
+) -> tuple[bytes, Receipt]:
+    """An engine of the ONNX file `source`, with inputs as `spec` says, and its receipt.
+
+    Raises `EngineError` if it cannot be read or built, `ExportError` for a wrong precision.
+    """
+    trt, polygraphy = edition.module, _polygraphy(edition)
+    sizes = _sizes(spec, options.profile)
+    with _as_ours(f"{source}: {edition} cannot read it"):
+        builder, network, parser = polygraphy.network_from_onnx_path(
+            str(source), strongly_typed=True
+        )
+    checked = receipt(source, trt, network, {name: best for name, (_, best, _) in sizes.items()})
+    profile = polygraphy.Profile()
+    for name, (least, best, most) in sizes.items():
+        profile.add(name, least, best, most)
+    limits = None
+    if options.workspace is not None:
+        limits = {trt.MemoryPoolType.WORKSPACE: int(options.workspace * 2**30)}
+    cache = options.timing_cache
+    if cache is not None and edition.name == "tensorrt_rtx":
+        report(f"{edition} keeps no timing cache: {cache} is not used")
+        cache = None
+
+    with Progress(trt, f"{source.stem} engine", report) as progress:
+
+        def build() -> Any:
+            config = polygraphy.create_config(
+                builder,
+                network,
+                profiles=[profile],
+                memory_pool_limits=limits,
+                load_timing_cache=str(cache) if cache is not None and cache.exists() else None,
+                progress_monitor=progress.monitor,
+            )
+            return polygraphy.engine_bytes_from_network(
+                (builder, network, parser),
+                config,
+                save_timing_cache=None if cache is None else str(cache),
+            )
+
+        with _as_ours(f"{source}: {edition} cannot build an engine"):
+            return progress.run(build), checked
+
+
 def _able(name: str) -> Edition:
     """The edition, if it can build here. Raises `DeviceError`."""
     missing = [need for need in _NEEDS if find_spec(need) is None]
@@ -156,7 +210,7 @@ def _is_there(folder: Path, wanted: Wanted, profile: Profile) -> bool:
     record = read_record(sidecar)
     differences = wanted.differences(record)
     if record.profile != profile:
-        differences.append(f"{record.profile}, asked {profile}")
+        differences.append(f"{record.profile}, asked for {profile}")
     if differences:
         raise EngineError(f"{path} was built for {', '.join(differences)}; {again}")
     if not path.exists() or sha256_of(path) != record.sha256:
@@ -167,46 +221,12 @@ def _is_there(folder: Path, wanted: Wanted, profile: Profile) -> bool:
 def _build(
     bundle: Bundle, wanted: Wanted, options: BuildOptions, staging: Path, report: Report
 ) -> EngineRecord:
-    """Parse, take the receipt, build, write."""
-    trt, polygraphy = wanted.edition.module, _polygraphy(wanted.edition)
+    """Compile one graph and write its engine."""
     spec: GraphSpec = getattr(bundle.manifest, wanted.graph)
-    source = bundle.path / spec.file
-    sizes = _sizes(wanted.graph, spec, options.profile)
     start = time.monotonic()
-    with _as_ours(f"{source}: {wanted.edition} cannot read it"):
-        builder, network, parser = polygraphy.network_from_onnx_path(
-            str(source), strongly_typed=True
-        )
-    checked = receipt(source, trt, network, {name: best for name, (_, best, _) in sizes.items()})
-    profile = polygraphy.Profile()
-    for name, (least, best, most) in sizes.items():
-        profile.add(name, least, best, most)
-    limits = None
-    if options.workspace is not None:
-        limits = {trt.MemoryPoolType.WORKSPACE: int(options.workspace * 2**30)}
-    cache = options.timing_cache
-    with Progress(trt, f"{wanted.graph} engine", report) as progress:
-
-        def build() -> Any:
-            config = polygraphy.create_config(
-                builder,
-                network,
-                profiles=[profile],
-                memory_pool_limits=limits,
-                load_timing_cache=str(cache) if cache is not None and cache.exists() else None,
-                progress_monitor=progress.monitor,
-            )
-            return polygraphy.engine_bytes_from_network(
-                (builder, network, parser),
-                config,
-                save_timing_cache=None if cache is None else str(cache),
-            )
-
-        with _as_ours(f"{source}: {wanted.edition} cannot build an engine"):
-            engine = progress.run(build)
-    path = staging / wanted.file
+    engine, checked = compile_engine(bundle.path / spec.file, spec, wanted.edition, options, report)
+    path, gpu = staging / wanted.file, wanted.gpu
     write_atomically(path, engine)
-    gpu = wanted.gpu
     seconds = time.monotonic() - start
     report(f"{wanted.graph} engine: {path.stat().st_size >> 20} MiB in {seconds:.0f} s")
     return EngineRecord(
@@ -275,11 +295,13 @@ def _with_engines(manifest: Manifest, records: list[EngineRecord]) -> Manifest:
     return replace(manifest, engines=kept + tuple(records))
 
 
-def _sizes(graph: str, spec: GraphSpec, profile: Profile) -> dict[str, Any]:
+def _sizes(spec: GraphSpec, profile: Profile) -> dict[str, Any]:
     """Each input's smallest, best and largest shape."""
     faces = (1, profile.opt_batch, profile.max_batch)
     references = (1, profile.opt_references, profile.max_references)
-    free = {"faces": faces, "references": references if graph == "restorer" else faces}
+    if not any("faces" in tensor.shape for tensor in spec.inputs):
+        references = faces  # the memorizer's batch
+    free = {"faces": faces, "references": references}
     return {
         tensor.name: tuple(
             tuple(free[n][which] if isinstance(n, str) else n for n in tensor.shape)

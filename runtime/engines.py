@@ -32,6 +32,12 @@ class Profile:
     opt_batch: int = 1
     opt_references: int = 10
 
+    def __str__(self) -> str:
+        return (
+            f"{self.max_batch} faces (best at {self.opt_batch}) and {self.max_references} "
+            f"references (best at {self.opt_references})"
+        )
+
 
 Layers = Mapping[str, Mapping[str, int]]
 """Layers by kind ("convolution", "matrix product", "softmax"), then by precision."""
