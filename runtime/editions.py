@@ -26,6 +26,10 @@ DEVICES = (*EXTRAS.values(), "cuda", "cpu")
 OLDEST = (10, 0)
 """Full TensorRT before 10 has no strong typing: it would choose precisions itself."""
 
+_DISTRIBUTIONS = {
+    "tensorrt": ("tensorrt", "tensorrt_cu13", "tensorrt_cu12"),
+    "tensorrt_rtx": ("tensorrt_rtx", "tensorrt_rtx_cu13_bindings", "tensorrt_rtx_cu12_bindings"),
+}
 _WHEEL = "onnxruntime_ep_nv_tensorrt_rtx"
 _BINDINGS = "tensorrt_rtx_bindings"
 _LIBRARIES = ("libtensorrt_rtx", "libtensorrt_onnxparser_rtx")
@@ -45,13 +49,11 @@ class Edition:
 
 def installed_version(name: str) -> str | None:
     """The version of an edition that is installed, without loading it; None if it is not."""
-    if name == "tensorrt":
-        return _distribution("tensorrt") if find_spec("tensorrt") else None
-    if find_spec("tensorrt_rtx"):
-        return _distribution("tensorrt_rtx") or _distribution("tensorrt_rtx_cu13_bindings")
-    if find_spec(_BINDINGS) and find_spec(_WHEEL):
-        return _distribution("tensorrt_rtx_cu13_bindings")
-    return None
+    modules = {"tensorrt": ("tensorrt",), "tensorrt_rtx": (_BINDINGS, _WHEEL)}[name]
+    if not find_spec(name) and not all(find_spec(module) for module in modules):
+        return None
+    found = (_distribution(distribution) for distribution in _DISTRIBUTIONS[name])
+    return next((number for number in found if number), "unknown")
 
 
 def load_edition(name: str) -> Edition:

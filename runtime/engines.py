@@ -50,7 +50,7 @@ class Receipt:
     asked: Layers  # by the ONNX graph
     parsed: Layers  # by the network that TensorRT read from it
     arithmetic: Mapping[str, float]  # share of the multiplications of parsed convolutions, products
-    gflop: float  # of one face with `opt_references`; of one reference for the memorizer
+    gflop: float  # of one call as the profile is best at it
     engine: Mapping[str, int] | None  # convolutions of the finished engine; None: no GPU to ask
 
 

@@ -4,6 +4,7 @@ import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,15 @@ from runtime.images import Image
 
 _LANES = 2  # while one copies or waits for the host, the other computes
 _ADVICE = "lower --max-batch or --max-references of the engine, or free the GPU"
+
+
+@dataclass(frozen=True)
+class DeviceSeconds:
+    """What one engine call took on the GPU, by its own clock."""
+
+    copy_in: float
+    engine: float
+    copy_out: float
 
 
 class TensorRtBackend:
@@ -91,6 +101,11 @@ class TensorRtBackend:
         assert engine is not None
         with self._device:
             return engine.information()
+
+    @property
+    def last_restore(self) -> DeviceSeconds | None:
+        """Of the `restore` that ended last, in whichever thread; None before the first."""
+        return self._restorer.last
 
     def close(self) -> None:
         with self._lock:
@@ -157,6 +172,7 @@ class _Engine:
         record: EngineRecord,
     ) -> None:
         self.record = record
+        self.last: DeviceSeconds | None = None
         self._device, self._edition, self._log = device, edition, log
         self._engine, self._spec = engine, spec
         self._changed = threading.Condition()
@@ -171,7 +187,8 @@ class _Engine:
     ) -> NDArray[Any]:
         """One engine call; `resident`: inputs that are on the device, in parts. Device current."""
         with self._lane() as lane:
-            return lane.run(inputs, resident)
+            result, self.last = lane.run(inputs, resident)
+            return result
 
     def information(self) -> str:
         trt = self._edition.module
@@ -248,6 +265,7 @@ class _Lane:
         self._device, self._log = device, log
         self._output = spec.outputs[0]
         self._stream = device.driver.Stream()
+        self._events = [device.driver.Event() for _ in range(4)]
         self._host: dict[str, NDArray[Any]] = {}
         self._memory: dict[str, Any] = {}
         sizes = {"faces": record.profile.max_batch, "references": record.profile.max_references}
@@ -275,7 +293,7 @@ class _Lane:
         self,
         inputs: Mapping[str, NDArray[Any]],
         resident: Mapping[str, Sequence[tuple[Any, Rows]]],
-    ) -> NDArray[Any]:
+    ) -> tuple[NDArray[Any], DeviceSeconds]:
         with self._device.out_of_memory_as(_ADVICE):
             try:
                 return self._run(inputs, resident)
@@ -287,8 +305,10 @@ class _Lane:
         self,
         inputs: Mapping[str, NDArray[Any]],
         resident: Mapping[str, Sequence[tuple[Any, Rows]]],
-    ) -> NDArray[Any]:
+    ) -> tuple[NDArray[Any], DeviceSeconds]:
         driver, context, stream = self._device.driver, self.context, self._stream
+        begin, copied, done, end = self._events
+        begin.record(stream)
         for name, array in inputs.items():
             host = self._view(name, array.shape, array.dtype)
             np.copyto(host, array)
@@ -300,16 +320,22 @@ class _Lane:
         output = self._output
         self._bind(output.name, None, self._memory[output.name])
         shape = tuple(context.get_tensor_shape(output.name))
+        copied.record(stream)
         if not context.execute_async_v3(stream.handle):
             raise DeviceError(f"the engine failed: {self._log.last}")
+        done.record(stream)
         host = self._view(output.name, shape, np.dtype(output.dtype))
         driver.memcpy_dtoh_async(host, self._memory[output.name], stream)
+        end.record(stream)
         stream.synchronize()
-        return host.copy()
+        steps = ((begin, copied), (copied, done), (done, end))
+        seconds = (late.time_since(early) / 1000 for early, late in steps)
+        return host.copy(), DeviceSeconds(*seconds)
 
     def free(self) -> None:
         """Device current."""
         self.context = self._stream = None
+        self._events = []
         for memory in self._memory.values():
             memory.free()
         self._memory, self._host = {}, {}

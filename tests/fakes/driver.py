@@ -7,6 +7,7 @@ wrong numbers. Everything but `Device` wants the context to be current in the th
 import ctypes
 import itertools
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -51,6 +52,22 @@ class Stream:
         work, self._work = self._work, []
         for each in work:
             each()
+
+
+class Event:
+    def __init__(self) -> None:
+        self._time: float | None = None
+
+    def record(self, stream: Stream) -> None:
+        stream.add(self._happen)
+
+    def time_since(self, earlier: "Event") -> float:
+        assert self._time is not None
+        assert earlier._time is not None
+        return 1000 * (self._time - earlier._time)
+
+    def _happen(self) -> None:
+        self._time = time.monotonic()
 
 
 class FakeDriver:
@@ -107,6 +124,10 @@ class FakeDriver:
         stream = Stream(next(self._handles))
         self.streams[stream.handle] = stream
         return stream
+
+    def Event(self) -> "Event":  # noqa: N802
+        self.check()
+        return Event()
 
     def memcpy_htod(self, memory: Any, array: NDArray[Any]) -> None:
         self.check()

@@ -159,7 +159,9 @@ def test_metadata_is_kept(command: Command, bundle: Path, tmp_path: Path) -> Non
         assert restored.info["icc_profile"] == profile
 
 
-@pytest.mark.parametrize("name", ["dmd-restore", "dmd-enroll", "dmd-export"])
+@pytest.mark.parametrize(
+    "name", ["dmd-restore", "dmd-enroll", "dmd-export", "dmd-build-engine", "dmd-doctor"]
+)
 def test_help_is_quick(command: Command, name: str) -> None:
     seconds = []
     for _ in range(3):

@@ -1,5 +1,6 @@
 """The TensorRT backend on a GPU made of host memory (tests/fakes), with engines really built."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -98,6 +99,49 @@ def test_a_dictionary_crosses_once(machine: Machine, faces: list[Face]) -> None:
         restorer.restore_aligned(face, points, alice)
         image, boxes, membership = 512 * 512 * 3, 4 * 4 * 4, 4
         assert machine.driver.to_device - before == image + boxes + membership
+
+
+def test_seconds_on_the_device(machine: Machine, faces: list[Face]) -> None:
+    with machine.restorer() as restorer:
+        backend = restorer._engine
+        assert isinstance(backend, backend_module.TensorRtBackend)
+        start = time.monotonic()
+        restorer.restore_aligned(*faces[0])
+        seconds = backend.last_restore
+        assert seconds is not None
+        total = seconds.copy_in + seconds.engine + seconds.copy_out
+        assert 0.5 * total < seconds.engine < total < time.monotonic() - start
+
+
+@pytest.mark.soak
+def test_eight_threads_for_two_minutes(machine: Machine, faces: list[Face]) -> None:
+    """No error, no growth, the results of one thread."""
+    with machine.restorer() as restorer:
+        person = restorer.memorize([faces[0][0]], [faces[0][1]])
+        jobs = [(face, points, who) for face, points in faces for who in (person, None)]
+        wanted = [restorer.restore_aligned(*job) for job in jobs]
+        deadline = time.monotonic() + 120
+        memory: list[int] = []
+
+        def work(number: int) -> int:
+            done = 0
+            while time.monotonic() < deadline:
+                which = (number + done) % len(jobs)
+                np.testing.assert_array_equal(restorer.restore_aligned(*jobs[which]), wanted[which])
+                done += 1
+                memory.append(resident_bytes())
+            return done
+
+        with ThreadPoolExecutor(8) as pool:
+            assert min(pool.map(work, range(8))) > 10
+        settled = memory[len(memory) // 4]
+        assert memory[-1] < 1.05 * settled
+    assert not machine.driver.live
+
+
+def resident_bytes() -> int:
+    """Of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_the_dictionary_cache_is_bounded(machine: Machine, faces: list[Face]) -> None:
