@@ -74,9 +74,10 @@ def open_backend(bundle: Bundle, choice: Choice) -> Backend:
                 ) from None
             reasons[device] = str(error)
             continue
-        expected = [reason for name, reason in reasons.items() if _expected(bundle, name)]
+        expected = [name for name in reasons if _expected(bundle, name)]
         if expected:
-            warnings.warn(f"using {device}: {'; '.join(expected)}", DmdnetWarning, stacklevel=3)
+            why = "; ".join(f"not {name}: {reasons[name]}" for name in expected)
+            warnings.warn(f"using {device}, {why}", DmdnetWarning, stacklevel=3)
         if reasons:
             backend.description += f" ({_short(reasons)})"
         return backend

@@ -284,7 +284,7 @@ def test_auto(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuda, "gpus", lambda: (replace(GPU, capability="7.5"),))
     cuda._device.cache_clear()
     with (
-        pytest.warns(DmdnetWarning, match=r"using cpu: .*from compute capability 8\.0, here 7\.5"),
+        pytest.warns(DmdnetWarning, match=r"using cpu, not .*from compute capability 8\.0, here 7\.5"),
         Restorer(path) as restorer,
     ):
         assert restorer.backend.startswith("ONNX Runtime")
@@ -301,7 +301,7 @@ def test_without_a_gpu(engine_bundle: Path) -> None:
         with pytest.raises(DeviceError, match="no NVIDIA driver is installed here"):
             Restorer(engine_bundle, device=device)
     with (
-        pytest.warns(DmdnetWarning, match="using cpu: no NVIDIA driver"),
+        pytest.warns(DmdnetWarning, match="using cpu, not tensorrt-rtx: no NVIDIA"),
         Restorer(engine_bundle) as restorer,
     ):
         assert "not tensorrt, tensorrt-rtx: no NVIDIA driver is installed here" in restorer.backend
