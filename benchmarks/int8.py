@@ -14,7 +14,6 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.core import circumstances
+from benchmarks.footprint import peak_bytes, restore_command
 from calibration.calibrate import Floats, Options, Quantizer, calibrate, choose_faces, prepare
 from calibration.graph import Graph
 from calibration.quantization import shrink_dictionary
@@ -42,12 +42,6 @@ REFERENCES = 5
 OPTIONS = Options(size=64)
 BACK = (1, 2, 4, 8)  # blocks put back to float
 REST_S = 0.3  # before a turn: threads of the other engine go on spinning for a while
-
-_PEAK = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
 
 
 def main() -> None:
@@ -107,13 +101,7 @@ def _calibration(fp32: Bundle, folder: Path) -> tuple[Quantization, dict[str, ob
 
 
 def _peak(bundle: Bundle, threads: int, folder: Path) -> int:
-    program = Path(sys.executable).with_name("dmd-restore")
-    words = [str(program), str(SAMPLES / "astronaut.png"), "--bundle", str(bundle.path)]
-    words += ["--out", str(folder / "restored"), "--threads", str(threads)]
-    done = subprocess.run(
-        [sys.executable, "-c", _PEAK, *words], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return int(done.stdout) * 1024
+    return peak_bytes(restore_command(bundle.path, folder / "restored", threads))
 
 
 def _side_by_side(

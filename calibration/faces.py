@@ -16,11 +16,9 @@ from tqdm import tqdm
 
 import runtime
 from calibration.degradation import degrade, is_clean
-from runtime.alignment import TEMPLATE, five_points, similarity, transform
 from runtime.cli.inputs import landmark_file
-from runtime.compositing import extract
 from runtime.errors import CalibrationError, DmdnetError, InvalidLandmarksError, NoFaceError
-from runtime.faces import FaceFinder
+from runtime.faces import FaceFinder, align
 from runtime.files import sha256_of
 from runtime.images import SUFFIXES, Image, read_image, to_rgb
 from runtime.landmarks import component_boxes, read_landmarks
@@ -228,9 +226,5 @@ def _place(file: Path, finder: FaceFinder) -> tuple[NDArray[np.float64], bool]:
 
 
 def _load(file: Path, landmarks: NDArray[np.float64], aligned: bool) -> Face:
-    image = to_rgb(read_image(file), "bgr", say_scaled=False)
-    if aligned:
-        return Face(file.name, image, image, component_boxes(landmarks))
-    matrix = similarity(five_points(landmarks), TEMPLATE)
-    crop, points = extract(image, matrix), transform(matrix, landmarks)
-    return Face(file.name, crop, crop, component_boxes(points))
+    crop, _ = align(to_rgb(read_image(file), "bgr", say_scaled=False), landmarks, aligned)
+    return Face(file.name, crop.image, crop.image, crop.boxes)

@@ -4,17 +4,17 @@ Run on built-in faces, as ONNX Runtime's CPU provider runs the files: one generi
 specific dictionary, a batch that mixes both and two people, and the memorizer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 
+from calibration.sessions import Run, open_run
 from export.graphs import MemorizerGraph, RestorerGraph
 from export.network import DMDNet
 from export.samples import CASES, sample_faces
@@ -151,26 +151,18 @@ class _Peaks:
                 hook.remove()
 
 
-Run = Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]
-
-
 @contextmanager
 def _session(path: Path, probe: str | None = None) -> Iterator[Run]:
     """Run the file; with `probe`, also return the input of its one node of that type."""
-    import onnxruntime
-
-    file = path
-    if probe is not None:
-        model = onnx.load(path, load_external_data=False)
-        (node,) = [n for n in model.graph.node if n.op_type == probe]
-        model.graph.output.append(onnx.ValueInfoProto(name=node.input[0]))
-        file = path.with_name(f"probe-{path.name}")  # beside the weights that it refers to
-        onnx.save(model, file)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    if probe is None:
+        yield open_run(path)
+        return
+    model = onnx.load(path, load_external_data=False)
+    (node,) = [n for n in model.graph.node if n.op_type == probe]
+    model.graph.output.append(onnx.ValueInfoProto(name=node.input[0]))
+    probed = path.with_name(f"probe-{path.name}")  # beside the weights that it refers to
+    onnx.save(model, probed)
     try:
-        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-        yield lambda inputs: session.run(None, inputs)
+        yield open_run(probed)
     finally:
-        if file != path:
-            file.unlink()
+        probed.unlink()

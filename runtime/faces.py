@@ -6,13 +6,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.alignment import TEMPLATE, five_points, inverse, similarity, transform
+from runtime.alignment import TEMPLATE, Points, five_points, inverse, similarity, transform
 from runtime.compositing import extract
 from runtime.detection import Detection, FaceDetector
 from runtime.errors import InvalidLandmarksError
 from runtime.images import Image
 from runtime.landmark_network import LandmarkNetwork
-from runtime.landmarks import check_landmarks
+from runtime.landmarks import check_landmarks, component_boxes
 
 _PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
 _SAME = 0.1  # of a face's size: landmarks that are nearer are of one face
@@ -26,6 +26,14 @@ class Face:
     box: NDArray[np.float64]
     score: float
     landmarks: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A face as the network takes it: uint8 (512, 512, 3) RGB and its int32 (4, 4) boxes."""
+
+    image: Image
+    boxes: NDArray[np.int32]
 
 
 class LandmarkDetector(Protocol):
@@ -84,6 +92,16 @@ class FaceFinder:
         if self._custom is not None and presence >= _PRESENCE:
             points = check_landmarks(self._custom(face))
         return points, presence
+
+
+def align(image: Image, landmarks: Points, aligned: bool) -> tuple[Crop, Points]:
+    """A face of an RGB photo as the network takes it, and the (2, 3) transform photo -> crop.
+
+    `aligned`: the photo is the crop already.
+    """
+    matrix = np.eye(2, 3) if aligned else similarity(five_points(landmarks), TEMPLATE)
+    boxes = component_boxes(transform(matrix, landmarks))
+    return Crop(image if aligned else extract(image, matrix), boxes), matrix
 
 
 def _is_same(face: Face, other: Face) -> bool:

@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +12,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.alignment import TEMPLATE, Points, five_points, similarity, transform
 from runtime.backends import Backend, Boxes, Choice, Rows, open_backend
 from runtime.bundle import Manifest, open_bundle
-from runtime.compositing import enlarge, extract, put_back, replace
+from runtime.compositing import enlarge, put_back, replace
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import (
     DictionaryError,
@@ -27,7 +25,7 @@ from runtime.errors import (
     NoFaceError,
     UsageError,
 )
-from runtime.faces import Face, FaceFinder, LandmarkDetector
+from runtime.faces import Crop, Face, FaceFinder, LandmarkDetector, align
 from runtime.images import Color, Image, fit, to_rgb
 from runtime.landmarks import check_landmarks, component_boxes
 from runtime.layout import IMAGE_SIZE
@@ -144,7 +142,7 @@ class Restorer:
         for index in choose(faces, only, photo.shape):
             landmarks = (faces[index].landmarks + 0.5) * upscale - 0.5
             try:
-                crop, matrix = _align(large, landmarks, aligned)
+                crop, matrix = align(large, landmarks, aligned)
             except InvalidLandmarksError as error:
                 notes.append(f"face {index} is as it was: {error}")
                 continue
@@ -266,7 +264,7 @@ class Restorer:
         self.close()
 
     def _restore_crops(
-        self, crops: Sequence["_Crop"], identities: Sequence[SpecificDictionary | None]
+        self, crops: Sequence[Crop], identities: Sequence[SpecificDictionary | None]
     ) -> list[Image]:
         """RGB faces, `max_batch` an engine call, whoever they are."""
         people = {id(person): self._rows(person) for person in identities if person is not None}
@@ -295,7 +293,7 @@ class Restorer:
             yield chunk
 
     def _restore_chunk(
-        self, crops: Sequence["_Crop"], owners: Sequence[int | None], people: Mapping[int, Rows]
+        self, crops: Sequence[Crop], owners: Sequence[int | None], people: Mapping[int, Rows]
     ) -> list[Image]:
         """One engine call: everyone's rows below each other, and who may read which."""
         present = [owner for owner in people if owner in owners]
@@ -310,18 +308,18 @@ class Restorer:
             self._engine.restore(images, boxes, dictionaries, membership.astype(np.float32))
         )
 
-    def _largest_face(self, photo: NDArray[np.generic], color: Color) -> "_Crop":
+    def _largest_face(self, photo: NDArray[np.generic], color: Color) -> Crop:
         image = to_rgb(photo, color)
         faces = self._finder.find(image)
         if not faces:
             raise NoFaceError("no face was found")
         landmarks = faces[largest(faces)].landmarks
-        crop, _ = _align(image, landmarks, is_aligned(faces, image.shape))
+        crop, _ = align(image, landmarks, is_aligned(faces, image.shape))
         return crop
 
     def _prepare(
         self, face: NDArray[np.generic], landmarks: ArrayLike | None, color: Color
-    ) -> "_Crop":
+    ) -> Crop:
         image = to_rgb(face, color)
         height, width = image.shape[:2]
         fitted = fit(image)
@@ -329,7 +327,7 @@ class Restorer:
             points = self._finder.landmarks(fitted)
         else:
             points = check_landmarks(landmarks) * (IMAGE_SIZE / width, IMAGE_SIZE / height)
-        return _Crop(fitted, component_boxes(points))
+        return Crop(fitted, component_boxes(points))
 
     @cached_property
     def _finder(self) -> FaceFinder:
@@ -362,25 +360,10 @@ class _Clock:
         self.seconds[stage], self._start = now - self._start, now
 
 
-@dataclass(frozen=True)
-class _Crop:
-    """A face as the network takes it: uint8 (512, 512, 3) RGB and its int32 (4, 4) boxes."""
-
-    image: Image
-    boxes: Boxes
-
-
-def _align(image: Image, landmarks: Points, aligned: bool) -> tuple[_Crop, Points]:
-    """A face of an RGB photo as the network takes it, and the transform photo -> crop."""
-    matrix = np.eye(2, 3) if aligned else similarity(five_points(landmarks), TEMPLATE)
-    boxes = component_boxes(transform(matrix, landmarks))
-    return _Crop(image if aligned else extract(image, matrix), boxes), matrix
-
-
 def _named(error: DmdnetError, what: str, index: int, count: int) -> DmdnetError:
     """The error, saying which of several inputs it is about."""
     return type(error)(f"{what} {index}: {error}") if count > 1 else error
 
 
-def _stack(crops: Sequence[_Crop]) -> tuple[Image, Boxes]:
+def _stack(crops: Sequence[Crop]) -> tuple[Image, Boxes]:
     return np.stack([c.image for c in crops]), np.stack([c.boxes for c in crops])

@@ -6,27 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.footprint import peak_bytes, restore_command
 from tests.conftest import SAMPLES
 
 pytestmark = pytest.mark.slow
 
-# a process in between: a child's peak counts what its parent held when it forked
-MEASURE = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
-
 
 def test_peak_memory_of_one_restore(full_bundle: Path, tmp_path: Path) -> None:
-    program = Path(sys.executable).with_name("dmd-restore")
-    words = [str(program), str(SAMPLES / "astronaut.png"), "--bundle", str(full_bundle)]
-    words += ["--out", str(tmp_path), "--threads", "2"]
-    done = subprocess.run(
-        [sys.executable, "-c", MEASURE, *words], stdout=subprocess.PIPE, text=True, check=True
-    )
-    peak = int(done.stdout) * 1024  # ru_maxrss is in KiB on Linux
-    assert 5e8 < peak < 1.4e9
+    assert 5e8 < peak_bytes(restore_command(full_bundle, tmp_path, 2)) < 1.4e9
 
 
 # restores photos of changing sizes, and prints the memory held after 20 and after 200
