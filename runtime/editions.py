@@ -83,7 +83,8 @@ def _load_rtx() -> Any:
     assert wheel is not None
     folder = Path(str(wheel.origin)).parent
     for library in _LIBRARIES:  # the bindings look them up among what is loaded already
-        ctypes.CDLL(str(_newest(folder, library)), ctypes.RTLD_GLOBAL)
+        # not RTLD_GLOBAL: full TensorRT in the same process has functions of the same names
+        ctypes.CDLL(str(_newest(folder, library)))
     module = importlib.import_module(_BINDINGS)
     sys.modules["tensorrt_rtx"] = module  # the name under which Polygraphy imports it
     return module
