@@ -26,11 +26,12 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m benchmarks.figures --check
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,dev,tensorrt-rtx]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,bench,dev,tensorrt-rtx]'
 	touch $@
 
 clean:

@@ -6,20 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from export.samples import SAMPLES
+from runtime.errors import BenchmarkError
 
 # a process in between: a child's peak counts what its parent held when it forked
 _MEASURE = """
 import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
 """
 
 
 def peak_bytes(words: Sequence[str]) -> int:
-    """Of all processes that the command starts, the largest one's. Linux only."""
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURE, *words], stdout=subprocess.PIPE, text=True, check=True
-    )
+    """Of all processes that the command starts, the largest one's. Linux only.
+
+    Raises `BenchmarkError` with the last line that it said, if it fails.
+    """
+    done = subprocess.run([sys.executable, "-c", _MEASURE, *words], capture_output=True, text=True)
+    if done.returncode:
+        raise BenchmarkError(f"{words[0]}: {done.stderr.strip().splitlines()[-1]}")
     return int(done.stdout) * 1024  # ru_maxrss is in KiB
 
 

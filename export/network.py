@@ -87,7 +87,17 @@ class DMDNet(nn.Module):
         `image` (B, 3, 512, 512) RGB in [-1, 1], `boxes` int32 (B, 4, 4), `dictionary` (K, D),
         `membership` float32 (B, K), 1 where row k belongs to face b -> (B, 3, 512, 512).
         """
-        features = dict(zip(SCALES, self.E_lq(image), strict=True))
+        return self.decode(self.E_lq(image), boxes, dictionary, membership)
+
+    def decode(
+        self,
+        encoded: tuple[Tensor, ...],
+        boxes: Tensor,
+        dictionary: Tensor,
+        membership: Tensor,
+    ) -> Tensor:
+        """`forward` from the features that `E_lq` gave."""
+        features = dict(zip(SCALES, encoded, strict=True))
         columns = torch.split(dictionary, [s.stop - s.start for s in self.layout], dim=1)
         specific = {(s.scale, s.part, s.kind): c for s, c in zip(self.layout, columns, strict=True)}
         style = {

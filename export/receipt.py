@@ -11,25 +11,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnx
-
+from export.arithmetic import layers_of
 from runtime.engines import Layers, Receipt
 from runtime.errors import ExportError
 
-_KINDS = {
-    "Conv": "convolution",
-    "ConvTranspose": "convolution",
-    "MatMul": "matrix product",
-    "Gemm": "matrix product",
-    "Softmax": "softmax",
-}
 _PARSED_KINDS = {
     "CONVOLUTION": "convolution",
     "DECONVOLUTION": "convolution",
     "MATRIX_MULTIPLY": "matrix product",
     "SOFTMAX": "softmax",
 }
-_ONNX_PRECISIONS = {onnx.TensorProto.FLOAT: "float", onnx.TensorProto.FLOAT16: "half"}
 _PARSED_PRECISIONS = {"FLOAT": "float", "HALF": "half"}
 Sizes = Mapping[str, Sequence[int]]
 
@@ -40,7 +31,8 @@ def receipt(path: Path, trt: Any, network: Any, sizes: Sizes) -> Receipt:
     `sizes`: a shape for each input, of which the arithmetic is counted.
     Raises `ExportError` if a layer is not in the precision that the graph asks for.
     """
-    asked, layers = _asked(path), list(_parsed(trt, network, sizes))
+    asked = _table((layer.kind, layer.precision) for layer in layers_of(path))
+    layers = list(_parsed(trt, network, sizes))
     parsed = _table((kind, precision) for kind, precision, _ in layers)
     if parsed != asked:
         raise ExportError(
@@ -71,28 +63,6 @@ def finished_convolutions(information: str, asked: Layers) -> dict[str, int]:
             f"the engine runs {found['float']} convolutions in float32, the graph asks for {most}"
         )
     return dict(sorted(found.items()))
-
-
-def _asked(path: Path) -> Layers:
-    model = onnx.shape_inference.infer_shapes(onnx.load(path, load_external_data=False))
-    graph = model.graph
-    types = {
-        value.name: value.type.tensor_type.elem_type
-        for value in (*graph.input, *graph.value_info, *graph.output)
-    }
-    quantised = {
-        name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output
-    }
-    return _table(
-        (
-            _KINDS[node.op_type],
-            "int8"
-            if quantised.issuperset(node.input[:2])
-            else _ONNX_PRECISIONS[types[node.output[0]]],
-        )
-        for node in graph.node
-        if node.op_type in _KINDS
-    )
 
 
 def _parsed(trt: Any, network: Any, sizes: Sizes) -> Iterator[tuple[str, str, int]]:

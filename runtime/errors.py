@@ -53,6 +53,10 @@ class CalibrationError(DmdnetError):
     """Faces to calibrate with are missing or unusable, or INT8 did not pass its quality gate."""
 
 
+class BenchmarkError(DmdnetError):
+    """A benchmark's input cannot be used, or a figure got worse than is allowed."""
+
+
 class UsageError(DmdnetError):
     """The arguments do not fit together."""
 

@@ -1,0 +1,230 @@
+"""`dmd-bench`: what a bundle costs and gives on this machine; `dmd-bench compare`: two runs."""
+
+import sys
+import time
+from argparse import ArgumentTypeError, Namespace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from runtime.cli import console
+from runtime.cli.inputs import positive
+from runtime.editions import DEVICES
+from runtime.errors import BenchmarkError, DmdnetError
+
+if TYPE_CHECKING:
+    from benchmarks.results import Result
+    from benchmarks.runners import Runner
+    from benchmarks.suites import Setting
+
+SUITES = (
+    "latency", "throughput", "pipeline", "memorize", "cold", "memory", "quality", "scaling",
+)  # fmt: skip
+
+
+def main() -> NoReturn:
+    if sys.argv[1:2] == ["compare"]:
+        _compare(sys.argv[2:])
+    parser = console.Parser(
+        "dmd-bench",
+        "Measure bundles on this machine (docs/benchmarks.md). "
+        "`dmd-bench compare OLD.json NEW.json` finds what got slower.",
+    )
+    parser.add_argument("suite", nargs="?", choices=("all", *SUITES), default="all")
+    parser.add_argument(
+        "--bundle", action="append", required=True, type=Path, help="may be given again"
+    )
+    parser.add_argument("--device", choices=("auto", *DEVICES), default="auto")
+    parser.add_argument(
+        "--batch", type=_numbers, default=(1, 4), metavar="1,2,4,8", help="default: 1,4"
+    )
+    parser.add_argument(
+        "--references",
+        type=_counts,
+        default=(0, 1, 5, 10, 20),
+        metavar="0,1,5",
+        help="default: 0,1,5,10,20",
+    )
+    parser.add_argument("--threads", type=positive, help="CPU threads of an engine")
+    parser.add_argument(
+        "--duration",
+        type=positive,
+        default=10,
+        metavar="S",
+        help="seconds of each bundle in each case (default: 10)",
+    )
+    parser.add_argument("--quick", action="store_true", help="under 3 minutes on two cores")
+    parser.add_argument(
+        "--baseline", choices=("torch",), help="race our PyTorch module too, and compare with it"
+    )
+    parser.add_argument("--checkpoint", help="weights of the PyTorch module, as for dmd-export")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--markdown", type=Path, metavar="FILE")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="one page with plots")
+    args = parser.parse_args()
+    console.run(parser.prog, lambda: bench(args))
+
+
+def bench(args: Namespace) -> int:
+    """Run the suites; write what was measured even if one of them fails, and say so."""
+    from benchmarks import tables
+    from benchmarks.machine import peaks
+    from benchmarks.runners import Cases, open_runners
+    from benchmarks.suites import Setting
+
+    for file in (args.json, args.markdown, args.html):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise BenchmarkError(f"{file}: no such folder")
+    modes = ["eager"] if args.quick else ["eager", "compile", "both"]
+    runners = open_runners(
+        args.bundle,
+        args.device,
+        args.threads,
+        args.checkpoint,
+        modes if args.baseline else (),
+    )
+    try:
+        console.say("dmd-bench: the machine's own peak ...")
+        baseline = "torch eager" if args.baseline else runners[0].subject.name
+        setting = Setting(
+            runners,
+            Cases(runners[0].memorize, max(args.references)),
+            peaks(args.threads),
+            args.device,
+            args.threads,
+            args.batch[:1] if args.quick else args.batch,
+            _few(args.references) if args.quick else args.references,
+            1 if args.quick else args.duration,
+            args.quick,
+            baseline if len(runners) > 1 else None,
+        )
+        result = _measure(setting, SUITES if args.suite == "all" else (args.suite,), args)
+    finally:
+        for runner in runners:
+            runner.close()
+    tables.show(result)
+    for name, error in result.errors.items():
+        console.say(f"dmd-bench: {name}: {error}")
+    return console.FAILED if result.errors else 0
+
+
+def _measure(setting: "Setting", suites: tuple[str, ...], args: Namespace) -> "Result":
+    """The suites in turn; files are written after each, so that nothing measured is lost."""
+    from tqdm import tqdm
+
+    from benchmarks import machine
+    from benchmarks.results import Measurement, Result
+    from benchmarks.suites import SUITES as WORK
+
+    start = time.monotonic()
+    measurements: list[Measurement] = []
+    errors: dict[str, str] = {}
+    pictures = _pictures(setting) if args.html or args.json else ()
+    result = None
+    with tqdm(suites, unit="suite", disable=None, leave=False) as bar:
+        for name in bar:
+            bar.set_description(name)
+            try:
+                for measurement in WORK[name](setting):
+                    measurements.append(measurement)
+            except (DmdnetError, OSError, RuntimeError) as error:  # libraries raise the last
+                errors[name] = " ".join(str(error).split())
+            result = Result(
+                date=datetime.now(UTC).isoformat(timespec="seconds"),
+                machine=machine.describe(),
+                versions=machine.versions(),
+                revision=machine.revision(),
+                options=_options(setting, args),
+                peaks=dict(setting.peaks),
+                subjects=tuple(runner.subject for runner in setting.runners),
+                measurements=tuple(measurements),
+                pictures=pictures,
+                errors=errors,
+                seconds=round(time.monotonic() - start, 1),
+            )
+            _write(result, args)
+    assert result is not None
+    return result
+
+
+def _write(result: "Result", args: Namespace) -> None:
+    from runtime.files import write_atomically
+
+    if args.json is not None:
+        result.write(args.json)
+    if args.markdown is not None:
+        from benchmarks.tables import markdown
+
+        write_atomically(args.markdown, markdown(result).encode())
+    if args.html is not None:
+        from benchmarks.html import report
+
+        write_atomically(args.html, report(result).encode())
+
+
+def _options(setting: "Setting", args: Namespace) -> dict[str, Any]:
+    return {
+        "suite": args.suite,
+        "device": setting.device,
+        "threads": setting.threads,
+        "batches": list(setting.batches),
+        "references": list(setting.references),
+        "duration_s": setting.duration,
+        "quick": setting.quick,
+    }
+
+
+def _pictures(setting: "Setting") -> tuple[Any, ...]:
+    """A sample face, degraded, and what each runner makes of it."""
+    import base64
+
+    import cv2
+    import numpy as np
+
+    from benchmarks.results import Picture
+    from calibration.degradation import degrade
+    from export.samples import sample_faces
+
+    def png(image: Any) -> str:
+        encoded = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))[1]
+        return base64.b64encode(encoded.tobytes()).decode()
+
+    faces, boxes = sample_faces()
+    before = degrade(faces[0], np.random.default_rng(0))
+    usual = setting.cases.next(1, setting.usual)
+    case = type(usual)(before[None], boxes[:1], usual.rows, usual.membership)
+    after = {runner.subject.name: png(runner.restore(case)[0]) for runner in _restoring(setting)}
+    return (Picture("astronaut", png(before), after),)
+
+
+def _restoring(setting: "Setting") -> "list[Runner]":
+    """One of PyTorch's modes is enough: their pictures are the same."""
+    runners = setting.runners
+    return [r for r in runners if r.subject.name not in ("torch compile", "torch both")]
+
+
+def _compare(words: list[str]) -> NoReturn:
+    from benchmarks.compare import fraction, main_compare
+
+    parser = console.Parser("dmd-bench compare", "Say what got worse from one run to another.")
+    parser.add_argument("old", type=Path)
+    parser.add_argument("new", type=Path)
+    parser.add_argument("--fail-above", type=fraction, default=0.05, metavar="5%")
+    args = parser.parse_args(words)
+    console.run(parser.prog, lambda: main_compare(args.old, args.new, args.fail_above))
+
+
+def _few(references: tuple[int, ...]) -> tuple[int, ...]:
+    """The least, and one near the usual 5."""
+    near = min(references, key=lambda count: abs(count - 5))
+    return tuple(sorted({references[0], near}))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(sorted({positive(part) for part in text.split(",")}))
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    if not all(part.isdecimal() for part in text.split(",")):
+        raise ArgumentTypeError(f"{text!r} is not a list of whole numbers")
+    return tuple(sorted({int(part) for part in text.split(",")}))

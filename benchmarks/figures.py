@@ -1,0 +1,154 @@
+"""The figures of README.md, from the runs of record in `benchmarks/results/`.
+
+    python -m benchmarks.figures [--check]
+
+Rewrites what stands between the markers in README.md, from the newest file of each kind.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmarks.tables import machine_line
+from runtime.cli import console
+from runtime.errors import BenchmarkError
+from runtime.files import write_atomically
+
+START, END = "<!-- figures -->", "<!-- /figures -->"
+ROOT = Path(__file__).parent.parent
+README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+PROG = "python -m benchmarks.figures"
+
+_Row = tuple[str, str, str]  # what, figure, and what to add to the command
+_SAME = "the same command"
+
+
+def main() -> NoReturn:
+    parser = console.Parser(PROG, "Write the figures of README.md from the runs of record.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if README.md would change"
+    )
+    args = parser.parse_args()
+    console.run(PROG, lambda: update(README, RESULTS, args.check))
+
+
+def update(readme: Path, results: Path, check: bool) -> int:
+    """Write the figures, or raise `BenchmarkError` where they are others."""
+    old = readme.read_text(encoding="utf-8")
+    new = replace(old, table(results))
+    if new != old and check:
+        raise BenchmarkError(f"{readme.name}: figures are not those of the runs: run {PROG}")
+    if new != old:
+        write_atomically(readme, new.encode())
+    return 0
+
+
+def replace(readme: str, table: str) -> str:
+    """The README with `table` between its markers."""
+    if readme.count(START) != 1 or readme.count(END) != 1:
+        raise BenchmarkError(f"README.md needs one {START} and one {END}")
+    before, _, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise BenchmarkError(f"README.md has {END} before {START}")
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def table(results: Path) -> str:
+    """Machines and dates, an empty line, and the rows."""
+    days: dict[str, list[str]] = {}
+    lines = ["| what | figure | command |", "| --- | --- | --- |"]
+    for kind, (command, rows) in _KINDS.items():
+        path = _newest(results, kind)
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+            days.setdefault(machine_line(run["machine"]), []).append(run["date"][:10])
+            first, *others = rows(run)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchmarkError(f"{path}: not a result of {command}: {error}") from None
+        link = f"`python -m {command} --json FILE` ([run](benchmarks/results/{path.name}))"
+        lines += [_line(first, link), *(_line(row, _SAME) for row in others)]
+    ran = "; ".join(f"{name}: {', '.join(sorted(set(dates)))}" for name, dates in days.items())
+    return "\n".join([f"{ran}.", "", *lines])
+
+
+def _newest(results: Path, kind: str) -> Path:
+    found = sorted(results.glob(f"????-??-??-{kind}.json"))
+    if not found:
+        raise BenchmarkError(f"{results}: no DATE-{kind}.json")
+    return found[-1]
+
+
+def _line(row: _Row, command: str) -> str:
+    what, figure, more = row
+    return f"| {what} | {figure} | {command}{more} |"
+
+
+def _core(run: dict[str, Any]) -> list[_Row]:
+    seconds, ratio = run["median_s"], run["onnxruntime_over_pytorch"]["median"]
+    ours, theirs = seconds["onnxruntime"], seconds["pytorch"]
+    return [
+        (
+            "one specific face, 5 references: float32 bundle against our PyTorch module",
+            f"{ours:.1f} s against {theirs:.1f} s, ratio {ratio:.2f}",
+            "",
+        ),
+        ("the same in a batch of 4, a face", f"{seconds['onnxruntime, batch of 4']:.1f} s", ""),
+    ]
+
+
+def _int8(run: dict[str, Any]) -> list[_Row]:
+    race = run["side_by_side"]["int8_over_fp32"]
+    size, peak = run["bytes"], run["peak_bytes_of_dmd_restore"]
+    curve = {row["variant"]: row["quality"] for row in run["curve"]}
+    psnr = {one["region"]: one["mean_psnr_db"] for one in curve["percentile, the default"]}
+    decibels = ", ".join(f"{psnr[region]:.1f}" for region in ("whole", "le", "re", "mo"))
+    corrected = any("bias correction" in variant for variant in curve)
+    return [
+        (
+            "one specific face: INT8 bundle against the float32 one",
+            f"{race['median_s']:.2f} s against {race['median_s_of_fp32']:.2f} s, "
+            f"ratio {race['median']:.2f}",
+            "",
+        ),
+        (
+            "INT8 against float32, 8 held-out faces: mean PSNR whole, left eye, right eye, mouth",
+            f"{decibels} dB" + ("" if corrected else " (before bias correction)"),
+            "; [the curve](docs/int8.md#how-fast-how-near)",
+        ),
+        (
+            "INT8 bundle on disk",
+            f"{size['int8'] / 1e6:.0f} MB against {size['fp32'] / 1e6:.0f} MB, "
+            f"{size['int8'] / size['fp32']:.2f}",
+            "",
+        ),
+        (
+            "peak memory of one `dmd-restore`",
+            f"float32 {peak['fp32'] / 1e9:.2f} GB, INT8 {peak['int8'] / 1e9:.2f} GB",
+            "; `pytest tests/test_footprint.py` holds a limit",
+        ),
+    ]
+
+
+def _photographs(run: dict[str, Any]) -> list[_Row]:
+    share, network = run["beyond_network_share"]["median"], run["median_s"]["network"]
+    what = "all that is not the network (find, align, paste)"
+    return [
+        (
+            f"{run['faces_restored']} faces on 4000 x 3000: {what}",
+            f"{100 * share:.0f} % of the network's {network:.0f} s",
+            "",
+        )
+    ]
+
+
+_KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[_Row]]]] = {
+    "core-cpu": ("benchmarks.core --checkpoint synthetic --bundle BUNDLE", _core),
+    "int8-cpu": ("benchmarks.int8 --fp32 BUNDLE --int8 BUNDLE", _int8),
+    "photographs-cpu": ("benchmarks.photographs --bundle BUNDLE", _photographs),
+}
+
+
+if __name__ == "__main__":
+    main()

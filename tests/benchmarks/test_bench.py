@@ -1,0 +1,209 @@
+"""`dmd-bench` on narrow bundles, and its suites on runners that take a known time."""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+
+from benchmarks.results import Measurement, Subject, read_result
+from benchmarks.runners import BundleRunner, Case, Cases, TorchRunner, open_runners
+from benchmarks.suites import Setting, latency, memorize, quality, scaling, throughput
+from export.checkpoint import load_weights
+from runtime.backends import Boxes, Rows
+from runtime.errors import BenchmarkError
+from runtime.images import Image
+from tests.conftest import ROOT, Command, one_line
+
+COLUMNS = 12
+
+
+class Clockwork:
+    """Takes a known time for each face and each reference."""
+
+    max_batch = 1
+
+    def __init__(self, name: str, face_s: float, reference_s: float, graph: Path | None) -> None:
+        self.subject = Subject(name, "fp32", name, "0" * 64)
+        self.graph = graph
+        self.seen: list[Case] = []
+        self._face_s, self._reference_s = face_s, reference_s
+
+    def restore(self, case: Case) -> Image:
+        time.sleep(len(case.image) * self._face_s + len(case.rows) * self._reference_s)
+        self.seen.append(case)
+        return case.image
+
+    def memorize(self, image: Image, boxes: Boxes) -> Rows:
+        time.sleep(len(image) * self._face_s)
+        return np.zeros((len(image), COLUMNS), np.float32)
+
+    def close(self) -> None:
+        pass
+
+
+def setting(bundle: Path, **changes: object) -> Setting:
+    runners = [
+        Clockwork("slow", 0.02, 0.002, bundle / "restorer.onnx"),
+        Clockwork("fast", 0.01, 0.001, bundle / "restorer.onnx"),
+    ]
+    fields: dict[str, object] = {
+        "runners": runners,
+        "cases": Cases(runners[1].memorize, 10),
+        "peaks": {"float": 100.0},
+        "batches": (1, 3),
+        "references": (0, 5, 10),
+        "duration": 0.1,
+        "quick": True,
+        "baseline": "slow",
+    } | changes
+    return Setting(**fields)  # type: ignore[arg-type]
+
+
+def found(rows: list[Measurement]) -> dict[tuple[str, str], Measurement]:
+    return {(row.subject, row.case): row for row in rows}
+
+
+def test_latency(bundle: Path) -> None:
+    made = setting(bundle)
+    rows = found(list(latency(made)))
+    fast = rows["fast", "1 face, 5 references"]
+    assert fast.value == pytest.approx(0.015, abs=0.003)
+    assert fast.ratio is not None
+    assert fast.ratio.baseline == "slow"
+    assert fast.ratio.low <= fast.ratio.median == pytest.approx(0.5, abs=0.1)
+    assert rows["slow", "1 face, 5 references"].ratio is None
+    assert fast.gflop == pytest.approx(6.5, rel=0.02)  # of the narrow network
+    assert fast.gflop is not None
+    assert fast.share_of_peak == pytest.approx(fast.gflop / 100 / fast.value)
+    images = [case.image for case in made.runners[1].seen]  # type: ignore[attr-defined]
+    assert not any(np.array_equal(a, b) for a, b in pairwise(images))
+
+
+def test_scaling(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = setting(bundle)
+    monkeypatch.setattr(Setting, "bundles", property(lambda self: self.runners))
+    rows = found(list(scaling(made)))
+    assert {case for _, case in rows} == {
+        "1 face, 5 references",
+        "3 faces, 5 references",
+        "1 face, 0 references",
+        "1 face, 10 references",
+    }
+    assert rows["fast", "3 faces, 5 references"].value == pytest.approx(0.035, abs=0.004)
+    # without references there is one row, which nobody reads
+    assert rows["fast", "1 face, 0 references"].value == pytest.approx(0.011, abs=0.003)
+    assert rows["fast", "1 face, 10 references"].value == pytest.approx(0.020, abs=0.003)
+
+
+def test_throughput(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = setting(bundle, quick=False)
+    monkeypatch.setattr(Setting, "bundles", property(lambda self: self.runners))
+    rows = found(list(throughput(made)))
+    assert rows["fast", "batch 3"].value == pytest.approx(3 / 0.035, rel=0.15)
+    assert rows["fast", "2 threads, batch 1"].value == pytest.approx(2 / 0.015, rel=0.25)
+    ratio = rows["fast", "batch 3"].ratio
+    assert ratio is not None
+    assert ratio.median == pytest.approx(2, rel=0.15)  # twice as many faces
+
+
+def test_memorize(bundle: Path) -> None:
+    rows = found(list(memorize(setting(bundle, quick=False, references=(0, 1, 10, 20)))))
+    assert {case for _, case in rows} == {"1 references", "10 references"}
+    assert rows["fast", "10 references"].value == pytest.approx(0.1, rel=0.15)
+
+
+def test_quality_needs_a_float32_bundle(bundle: Path) -> None:
+    with pytest.raises(BenchmarkError, match="quality needs a float32 bundle"):
+        list(quality(setting(bundle)))
+
+
+def test_torch_gives_what_the_bundle_gives(bundle: Path, narrow_checkpoint: Path) -> None:
+    runner = BundleRunner(bundle, "cpu", None)
+    weights = load_weights(str(narrow_checkpoint))
+    case = Cases(runner.memorize, 5).next(2, 5)
+    wanted = runner.restore(case).astype(int)
+    for mode in ("eager", "both"):
+        torch_runner = TorchRunner(weights.network, weights.record.sha256, mode, None)
+        assert np.abs(torch_runner.restore(case) - wanted).max() <= 1
+        rows = torch_runner.memorize(case.image, case.boxes)
+        np.testing.assert_allclose(rows, runner.memorize(case.image, case.boxes), atol=1e-4)
+
+
+def test_refuses_a_mixture(
+    bundle: Path, half_bundle: Path, int8_bundle: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(half_bundle, tmp_path / bundle.name)
+    with pytest.raises(BenchmarkError, match="have the same name"):
+        open_runners([bundle, tmp_path / bundle.name], "cpu", None, None, ())
+    with pytest.raises(BenchmarkError, match="was not made from synthetic"):
+        open_runners([bundle], "cpu", None, "synthetic", ("eager",))
+
+
+class TestCommand:
+    def test_all(
+        self,
+        bundle: Path,
+        int8_bundle: Path,
+        narrow_checkpoint: Path,
+        tmp_path: Path,
+        command: Command,
+    ) -> None:
+        files = [tmp_path / name for name in ("r.json", "r.md", "r.html")]
+        words = ["--bundle", bundle, "--bundle", int8_bundle, "--device", "cpu", "--quick"]
+        words += ["--baseline", "torch", "--checkpoint", narrow_checkpoint]
+        words += ["--json", files[0], "--markdown", files[1], "--html", files[2]]
+        done = command("dmd-bench", *words)
+        assert done.returncode == 0, done.stderr
+        schema = json.loads((ROOT / "docs" / "benchmark.schema.json").read_text())
+        jsonschema.validate(json.loads(files[0].read_text()), schema)
+        result = read_result(files[0])
+        assert result.errors == {}
+        assert {row.suite for row in result.measurements} == {
+            *("latency", "throughput", "pipeline", "memorize"),
+            *("cold", "memory", "quality", "scaling"),
+        }
+        assert [subject.name for subject in result.subjects] == ["fp32", "int8", "torch eager"]
+        assert result.peaks["float"] > 1
+        whole = [r for r in result.of("quality") if r.case == "whole" and r.unit == "dB"]
+        assert {row.subject: row.value > 25 for row in whole} == {"int8": True, "torch eager": True}
+        for word in ("latency", "int8", "torch eager"):
+            assert word in done.stdout
+            assert word in files[1].read_text()
+            assert word in files[2].read_text()
+
+    def test_a_suite_that_fails(self, bundle: Path, tmp_path: Path, command: Command) -> None:
+        """What was measured before and after it is written."""
+        words = ["--bundle", bundle, "--device", "cpu", "--quick", "--json", tmp_path / "r.json"]
+        done = command("dmd-bench", "all", *words)
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("dmd-bench: quality: quality needs a float")
+        result = read_result(tmp_path / "r.json")
+        assert set(result.errors) == {"quality"}
+        assert len(result.of("latency")) == 1
+        assert len(result.of("scaling")) == 2
+
+    @pytest.mark.parametrize(
+        ("words", "reason"),
+        [
+            (["--bundle", "nowhere"], "nowhere: no such bundle"),
+            (["nosuch", "--bundle", "x"], "invalid choice: 'nosuch'"),
+            (["--bundle", "{bundle}", "--device", "cuda"], "CUDAExecutionProvider"),
+            (["--bundle", "{bundle}", "--json", "none/r.json"], "none/r.json: no such folder"),
+            (["--bundle", "{bundle}", "--batch", "0"], "not a whole number from 1"),
+            (["--bundle", "{bundle}", "--references", "1,x"], "not a list of whole numbers"),
+            (["compare", "nowhere.json", "x.json"], "nowhere.json: cannot be read"),
+            (["compare", "a", "b", "--fail-above", "x"], "fail-above"),
+        ],
+    )
+    def test_wrong_arguments(
+        self, words: list[str], reason: str, bundle: Path, command: Command, tmp_path: Path
+    ) -> None:
+        fill: Callable[[str], str] = lambda word: word.format(bundle=bundle)  # noqa: E731
+        one_line(command("dmd-bench", *map(fill, words), cwd=tmp_path), reason)
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,45 @@
+import time
+
+import pytest
+
+from benchmarks import timing
+from benchmarks.results import Ratio
+from benchmarks.timing import Times, race, ratio
+
+
+def test_race_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_REST_S", 0)
+    order: list[str] = []
+    works = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    times = race(works, 0, fewest=3)
+    assert order == ["a", "b"] * 4  # the first of each is the warm-up
+    assert [len(each.seconds) for each in times.values()] == [3, 3]
+
+
+def test_race_lasts_its_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_REST_S", 0)
+    start = time.perf_counter()
+    times = race({"a": lambda: time.sleep(0.01)}, 0.3)
+    assert 0.3 < time.perf_counter() - start < 0.6
+    assert 15 < len(times["a"].seconds) <= 30
+    assert 0.01 < times["a"].median < 0.02
+    assert 0.01 < times["a"].warm_up_s < 0.05
+
+
+def test_percentiles() -> None:
+    times = Times(tuple(range(1, 102)), 0.0)
+    assert (times.median, times.percentile(90), times.percentile(99)) == (51, 91, 100)
+
+
+def test_ratio_is_of_the_same_rounds() -> None:
+    """A slower minute, which slows both, does not move it."""
+    theirs = [1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 1.0, 1.0]
+    ours = [0.5 * second for second in theirs]
+    assert ratio(ours, theirs, "b") == Ratio("b", 0.5, 0.5, 0.5)
+    ours[0] *= 1.2
+    found = ratio(ours, theirs, "b")
+    assert found.median == 0.5
+    assert 0.5 <= found.low <= found.high <= 0.6
+    wide = ratio([1, 2, 3, 4, 5, 6, 7], [1] * 7, "b")
+    assert wide.median == 4
+    assert 1 <= wide.low < 3 < 5 < wide.high <= 7
