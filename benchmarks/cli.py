@@ -119,11 +119,14 @@ def _measure(setting: "Setting", suites: tuple[str, ...], args: Namespace) -> "R
     start = time.monotonic()
     measurements: list[Measurement] = []
     errors: dict[str, str] = {}
-    pictures = _pictures(setting) if args.html or args.json else ()
+    pictures = _pictures(setting) if args.html else ()
+    before = machine.describe()["gpu_clocks"]
     result = None
     with tqdm(suites, unit="suite", disable=None, leave=False) as bar:
         for name in bar:
             bar.set_description(name)
+            if bar.disable:  # no terminal for a bar
+                console.say(f"dmd-bench: {name} ...")
             try:
                 for measurement in WORK[name](setting):
                     measurements.append(measurement)
@@ -131,7 +134,7 @@ def _measure(setting: "Setting", suites: tuple[str, ...], args: Namespace) -> "R
                 errors[name] = " ".join(str(error).split())
             result = Result(
                 date=datetime.now(UTC).isoformat(timespec="seconds"),
-                machine=machine.describe(),
+                machine=machine.describe() | {"gpu_clocks_before": before},
                 versions=machine.versions(),
                 revision=machine.revision(),
                 options=_options(setting, args),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.results import Subject
 from export.samples import sample_faces
 from runtime.backends import Boxes, Choice, Rows, open_backend
+from runtime.backends.tensorrt import DeviceSeconds, TensorRtBackend
 from runtime.bundle import open_bundle
 from runtime.errors import BenchmarkError
 from runtime.images import Image
@@ -115,6 +116,12 @@ class BundleRunner:
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
         return self._backend.memorize(image, boxes)
+
+    @property
+    def device_seconds(self) -> DeviceSeconds | None:
+        """Of the last `restore`, by the GPU's own clock; None where the backend has none."""
+        backend = self._backend
+        return backend.last_restore if isinstance(backend, TensorRtBackend) else None
 
     def close(self) -> None:
         self._backend.close()

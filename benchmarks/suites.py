@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,8 @@ from runtime.errors import BenchmarkError
 _USUAL = 5  # references of a case that says nothing else
 _COLD_ROUNDS = 3
 _CALLERS = 2
+_VARIANTS = ("torch compile", "torch both")
+_DEVICE_RUNS = 20
 _MEMORIZED = 10  # references at most: cost grows with each, and PyTorch needs half a second for one
 
 
@@ -58,9 +60,13 @@ Suite = Callable[[Setting], Iterator[Measurement]]
 
 
 def latency(setting: Setting) -> Iterator[Measurement]:
-    """One face at a time, with the usual number of references; without any, unless quick."""
-    for references in {setting.usual: 0} if setting.quick else {setting.usual: 0, 0: 0}:
-        yield from _restorations(setting, "latency", setting.runners, 1, references)
+    """One face at a time, with the usual number of references; unless quick, without any too."""
+    yield from _restorations(setting, "latency", setting.runners, 1, setting.usual)
+    if not setting.quick and setting.usual:
+        # another size would make `torch.compile` compile again, for a minute
+        runners = [each for each in setting.runners if each.subject.name not in _VARIANTS]
+        yield from _restorations(setting, "latency", runners, 1, 0)
+    yield from _on_the_device(setting)
 
 
 def throughput(setting: Setting) -> Iterator[Measurement]:
@@ -103,7 +109,7 @@ def memorize(setting: Setting) -> Iterator[Measurement]:
     for count in [1] if setting.quick else counts or [1]:
         works = {}
         for runner in setting.runners:
-            if runner.subject.name in ("torch compile", "torch both"):
+            if runner.subject.name in _VARIANTS:
                 continue  # they differ in restoring only
             step = runner.max_batch
 
@@ -251,6 +257,20 @@ def _restorations(
     times = _race(setting, works)
     case = f"{batch} face{'s' if batch > 1 else ''}, {references} references"
     yield from _seconds(setting, suite, times, case, (batch, references))
+
+
+def _on_the_device(setting: Setting) -> Iterator[Measurement]:
+    """One face by the GPU's own clock, where the backend has it."""
+    for runner in setting.bundles:
+        seconds: dict[str, list[float]] = {}
+        for _ in range(_DEVICE_RUNS if runner.device_seconds else 0):
+            runner.restore(setting.cases.next(1, setting.usual))
+            found = runner.device_seconds
+            assert found is not None
+            for step, value in asdict(found).items():
+                seconds.setdefault(f"device: {step.replace('_', ' ')}", []).append(value)
+        for step, samples in seconds.items():
+            yield _timed("latency", runner.subject.name, step, "s", Times(tuple(samples), 0.0))
 
 
 def _restoring(setting: Setting, runner: Runner, batch: int, references: int) -> Work:

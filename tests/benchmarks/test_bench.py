@@ -16,6 +16,7 @@ from benchmarks.runners import BundleRunner, Case, Cases, TorchRunner, open_runn
 from benchmarks.suites import Setting, latency, memorize, quality, scaling, throughput
 from export.checkpoint import load_weights
 from runtime.backends import Boxes, Rows
+from runtime.backends.tensorrt import DeviceSeconds
 from runtime.errors import BenchmarkError
 from runtime.images import Image
 from tests.conftest import ROOT, Command, one_line
@@ -27,6 +28,7 @@ class Clockwork:
     """Takes a known time for each face and each reference."""
 
     max_batch = 1
+    device_seconds: DeviceSeconds | None = None
 
     def __init__(self, name: str, face_s: float, reference_s: float, graph: Path | None) -> None:
         self.subject = Subject(name, "fp32", name, "0" * 64)
@@ -83,6 +85,19 @@ def test_latency(bundle: Path) -> None:
     assert fast.share_of_peak == pytest.approx(fast.gflop / 100 / fast.value)
     images = [case.image for case in made.runners[1].seen]  # type: ignore[attr-defined]
     assert not any(np.array_equal(a, b) for a, b in pairwise(images))
+
+
+def test_seconds_on_the_device(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = setting(bundle)
+    monkeypatch.setattr(Setting, "bundles", property(lambda self: self.runners))
+    made.runners[1].device_seconds = DeviceSeconds(0.001, 0.002, 0.003)  # type: ignore[attr-defined]
+    rows = {row.case: row for row in latency(made) if row.case.startswith("device")}
+    assert {case: row.value for case, row in rows.items()} == {
+        "device: copy in": 0.001,
+        "device: engine": 0.002,
+        "device: copy out": 0.003,
+    }
+    assert {row.subject for row in rows.values()} == {"fast"}
 
 
 def test_scaling(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,8 @@ def test_metadata_is_kept(command: Command, bundle: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "name", ["dmd-restore", "dmd-enroll", "dmd-export", "dmd-build-engine", "dmd-doctor"]
+    "name",
+    ["dmd-restore", "dmd-enroll", "dmd-export", "dmd-build-engine", "dmd-doctor", "dmd-bench"],
 )
 def test_help_is_quick(command: Command, name: str) -> None:
     seconds = []
