@@ -49,9 +49,9 @@ def main() -> NoReturn:
     parser.add_argument(
         "--duration",
         type=positive,
-        default=10,
+        default=6,
         metavar="S",
-        help="seconds of each bundle in each case (default: 10)",
+        help="seconds of each bundle in each case (default: 6)",
     )
     parser.add_argument("--quick", action="store_true", help="under 3 minutes on two cores")
     parser.add_argument(
@@ -89,7 +89,7 @@ def bench(args: Namespace) -> int:
         setting = Setting(
             runners,
             Cases(runners[0].memorize, max(args.references)),
-            peaks(args.threads),
+            peaks(args.threads, on_gpu=not all(runner.on_cpu for runner in runners)),
             args.device,
             args.threads,
             args.batch[:1] if args.quick else args.batch,

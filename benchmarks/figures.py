@@ -67,7 +67,7 @@ def table(results: Path) -> str:
             first, *others = rows(run)
         except (ValueError, KeyError, TypeError) as error:
             raise BenchmarkError(f"{path}: not a result of {command}: {error}") from None
-        link = f"`python -m {command} --json FILE` ([run](benchmarks/results/{path.name}))"
+        link = f"`{command} --json FILE` ([run](benchmarks/results/{path.name}))"
         lines += [_line(first, link), *(_line(row, _SAME) for row in others)]
     ran = "; ".join(f"{name}: {', '.join(sorted(set(dates)))}" for name, dates in days.items())
     return "\n".join([f"{ran}.", "", *lines])
@@ -143,10 +143,36 @@ def _photographs(run: dict[str, Any]) -> list[_Row]:
     ]
 
 
+def _bench(run: dict[str, Any]) -> list[_Row]:
+    """One face with the usual references: each bundle against PyTorch, and the authors' way."""
+    rows = [row for row in run["measurements"] if row["suite"] == "latency"]
+    case = rows[0]["case"]
+    face = {row["subject"]: row for row in rows if row["case"] == case}
+    both = face["torch both"]["value"]
+    bundles = [name for name in face if not name.startswith("torch ")]
+
+    def each(number: Callable[[str], str]) -> str:
+        return ", ".join(f"{name} {number(name)}" for name in bundles)
+
+    return [
+        (
+            f"{case}, in turns: ratio to our PyTorch module",
+            each(lambda name: f"{face[name]['ratio']['median']:.2f}"),
+            "; [method](docs/benchmarks.md)",
+        ),
+        (
+            "the same: ratio to PyTorch decoding twice, as the authors' code does",
+            each(lambda name: f"{face[name]['value'] / both:.2f}"),
+            "",
+        ),
+    ]
+
+
 _KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[_Row]]]] = {
-    "core-cpu": ("benchmarks.core --checkpoint synthetic --bundle BUNDLE", _core),
-    "int8-cpu": ("benchmarks.int8 --fp32 BUNDLE --int8 BUNDLE", _int8),
-    "photographs-cpu": ("benchmarks.photographs --bundle BUNDLE", _photographs),
+    "core-cpu": ("python -m benchmarks.core --checkpoint synthetic --bundle BUNDLE", _core),
+    "int8-cpu": ("python -m benchmarks.int8 --fp32 BUNDLE --int8 BUNDLE", _int8),
+    "photographs-cpu": ("python -m benchmarks.photographs --bundle BUNDLE", _photographs),
+    "bench-cpu": ("dmd-bench all --bundle fp32 --bundle int8 --baseline torch", _bench),
 }
 
 

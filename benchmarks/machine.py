@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,16 +58,25 @@ def revision() -> str | None:
     return _said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
 
 
-def peaks(threads: int | None) -> dict[str, float]:
+def peaks(threads: int | None, on_gpu: bool = False) -> dict[str, float]:
     """The best that ONNX Runtime gets out of this CPU: the roof of a roofline.
 
     GFLOP/s (int8: of 8-bit multiplications and additions) of a large product, and GB/s of a copy.
+    "gpu half": of a large product in PyTorch, with `on_gpu` and where PyTorch can use the GPU.
     """
-    return {
+    found = {
         "float": _product_rate("float", threads),
         "int8": _product_rate("int8", threads),
         "copy": _copy_rate(),
     }
+    if on_gpu and find_spec("torch"):
+        import torch
+
+        from benchmarks.gpu import half_rate
+
+        if torch.cuda.is_available():
+            found["gpu half"] = 1000 * float(half_rate()["tflops"])  # type: ignore[arg-type]
+    return found
 
 
 def _product_rate(precision: str, threads: int | None) -> float:

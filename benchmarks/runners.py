@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.results import Subject
 from export.samples import sample_faces
 from runtime.backends import Boxes, Choice, Rows, open_backend
+from runtime.backends.onnxruntime import PROVIDERS
 from runtime.backends.tensorrt import DeviceSeconds, TensorRtBackend
 from runtime.bundle import open_bundle
 from runtime.errors import BenchmarkError
@@ -43,6 +44,7 @@ class Runner(Protocol):
     """The restorer's ONNX file, of which the arithmetic is counted."""
     max_batch: int
     """References in one call of `memorize`."""
+    on_cpu: bool
 
     def restore(self, case: Case) -> Image:
         """(B, 512, 512, 3) RGB."""
@@ -96,6 +98,7 @@ class BundleRunner:
         self.graph: Path | None = path / manifest.restorer.file
         self._backend = open_backend(bundle, Choice(device, threads=threads))
         self.max_batch = self._backend.max_batch
+        self.on_cpu = PROVIDERS["cpu"] in self._backend.description
         self._dtype = manifest.dictionary_dtype
         self._cast: dict[int, Rows] = {}
         self._kept: list[Rows] = []
@@ -145,6 +148,7 @@ class TorchRunner:
         if threads is not None:
             torch.set_num_threads(threads)
         gpu = torch.cuda.is_available()
+        self.on_cpu = not gpu
         self._device = "cuda" if gpu else "cpu"
         self._network = (network.half() if gpu else network).to(self._device).eval()
         self._memorizer = MemorizerGraph(self._network)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.footprint import peak_bytes, restore_command
+from benchmarks.footprint import peak_bytes, peak_gpu_bytes, restore_command
 from benchmarks.results import Measurement
 from benchmarks.runners import BundleRunner, Cases, Runner
 from benchmarks.timing import Times, Work, race, ratio
@@ -119,7 +119,7 @@ def memorize(setting: Setting) -> Iterator[Measurement]:
                     runner.memorize(image[start : start + step], boxes[start : start + step])
 
             works[runner.subject.name] = work
-        times = _race(setting, works)
+        times = _race(setting, works, fewest=3)
         yield from _seconds(setting, "memorize", times, f"{count} references")
 
 
@@ -197,14 +197,16 @@ def cold(setting: Setting) -> Iterator[Measurement]:
 
 
 def memory(setting: Setting) -> Iterator[Measurement]:
-    """Peak of a whole `dmd-restore` of one face, on the host."""
+    """Peak of a whole `dmd-restore` of one face, on the host, and on the GPU if that runs it."""
     for runner in setting.bundles:
         with tempfile.TemporaryDirectory() as folder:
-            words = restore_command(runner.path, Path(folder), setting.threads or 0)
-            if setting.threads is None:
-                words = words[:-2]
-            peak = peak_bytes([*words, "--device", setting.device])
-        yield Measurement("memory", runner.subject.name, "dmd-restore", "bytes", float(peak))
+            words = restore_command(runner.path, Path(folder), setting.threads)
+            words += ["--device", setting.device]
+            host = peak_bytes(words)
+            gpu = None if runner.on_cpu else peak_gpu_bytes(words)
+        for case, peak in (("dmd-restore, host", host), ("dmd-restore, GPU", gpu)):
+            if peak is not None:
+                yield Measurement("memory", runner.subject.name, case, "bytes", float(peak))
 
 
 def quality(setting: Setting) -> Iterator[Measurement]:
@@ -213,7 +215,11 @@ def quality(setting: Setting) -> Iterator[Measurement]:
     from calibration.calibrate import Options, choose_faces
 
     reference = next((r for r in setting.bundles if r.subject.precision == "fp32"), None)
-    others = [runner for runner in setting.runners if runner is not reference]
+    others = [
+        runner
+        for runner in setting.runners
+        if runner is not reference and runner.subject.name not in _VARIANTS
+    ]
     if reference is None or not others:
         raise BenchmarkError("quality needs a float32 bundle, and another one to compare with it")
     faces = choose_faces(Options(size=6 if setting.quick else 24)).held_out
@@ -244,8 +250,8 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def _race(setting: Setting, works: Mapping[str, Work]) -> dict[str, Times]:
-    return race(works, setting.duration, 3 if setting.quick else 5)
+def _race(setting: Setting, works: Mapping[str, Work], fewest: int = 5) -> dict[str, Times]:
+    return race(works, setting.duration, min(fewest, 3) if setting.quick else fewest)
 
 
 def _restorations(
@@ -349,7 +355,7 @@ def _timed(
 def _roofline(
     setting: Setting, name: str, seconds: float, size: tuple[int, int]
 ) -> tuple[float | None, float | None]:
-    """GFLOP of the call, and the share of the machine's rate at that arithmetic; on a CPU."""
+    """GFLOP of the call, and the share of its time that the machine's best rates would take."""
     runner = next(each for each in setting.runners if each.subject.name == name)
     # PyTorch computes what the first bundle's graph does
     graph = runner.graph or next((each.graph for each in setting.bundles), None)
@@ -360,7 +366,12 @@ def _roofline(
     if key not in setting.costs:
         setting.costs[key] = cost(graph, {"faces": batch, "references": key[2]})
     found = setting.costs[key]
-    if not set(found.gflop) <= set(setting.peaks):
+    peaks = setting.peaks
+    if runner.on_cpu and set(found.gflop) <= set(peaks):
+        least = sum(gflop / peaks[kind] for kind, gflop in found.gflop.items())
+        least = max(least, found.bytes / 1e9 / peaks["copy"])
+    elif not runner.on_cpu and "gpu half" in peaks:
+        least = found.total_gflop / peaks["gpu half"]
+    else:
         return found.total_gflop, None
-    least = sum(gflop / setting.peaks[kind] for kind, gflop in found.gflop.items())
     return found.total_gflop, least / seconds

@@ -11,9 +11,11 @@ import jsonschema
 import numpy as np
 import pytest
 
+from benchmarks.footprint import peak_gpu_bytes
 from benchmarks.results import Measurement, Subject, read_result
 from benchmarks.runners import BundleRunner, Case, Cases, TorchRunner, open_runners
 from benchmarks.suites import Setting, latency, memorize, quality, scaling, throughput
+from export.arithmetic import cost
 from export.checkpoint import load_weights
 from runtime.backends import Boxes, Rows
 from runtime.backends.tensorrt import DeviceSeconds
@@ -28,6 +30,7 @@ class Clockwork:
     """Takes a known time for each face and each reference."""
 
     max_batch = 1
+    on_cpu = True
     device_seconds: DeviceSeconds | None = None
 
     def __init__(self, name: str, face_s: float, reference_s: float, graph: Path | None) -> None:
@@ -57,7 +60,7 @@ def setting(bundle: Path, **changes: object) -> Setting:
     fields: dict[str, object] = {
         "runners": runners,
         "cases": Cases(runners[1].memorize, 10),
-        "peaks": {"float": 100.0},
+        "peaks": {"float": 100.0, "copy": 10.0, "gpu half": 4000.0},
         "batches": (1, 3),
         "references": (0, 5, 10),
         "duration": 0.1,
@@ -83,6 +86,14 @@ def test_latency(bundle: Path) -> None:
     assert fast.gflop == pytest.approx(6.5, rel=0.02)  # of the narrow network
     assert fast.gflop is not None
     assert fast.share_of_peak == pytest.approx(fast.gflop / 100 / fast.value)
+    made.runners[1].on_cpu = False
+    fast = found(list(latency(made)))["fast", "1 face, 5 references"]
+    assert fast.gflop is not None
+    assert fast.share_of_peak == pytest.approx(fast.gflop / 4000 / fast.value)
+    made = setting(bundle, peaks={"float": 1e9, "copy": 1e-3})  # memory is the limit
+    fast = found(list(latency(made)))["fast", "1 face, 5 references"]
+    counted = cost(bundle / "restorer.onnx", {"faces": 1, "references": 5})
+    assert fast.share_of_peak == pytest.approx(counted.bytes / 1e6 / fast.value)
     images = [case.image for case in made.runners[1].seen]  # type: ignore[attr-defined]
     assert not any(np.array_equal(a, b) for a, b in pairwise(images))
 
@@ -98,6 +109,18 @@ def test_seconds_on_the_device(bundle: Path, monkeypatch: pytest.MonkeyPatch) ->
         "device: copy out": 0.003,
     }
     assert {row.subject for row in rows.values()} == {"fast"}
+
+
+def test_peak_of_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As nvidia-smi says it: 100 MiB before, 300 while the command runs."""
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ntest -e {tmp_path}/on && echo 300 || echo 100\n")
+    program.chmod(0o755)
+    work = f"touch {tmp_path}/on; sleep 0.6; rm {tmp_path}/on"
+    assert peak_gpu_bytes(["sh", "-c", work]) == 200 << 20
+    program.unlink()
+    assert peak_gpu_bytes(["true"]) is None
 
 
 def test_scaling(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
