@@ -138,9 +138,7 @@ def test_update_rewrites_only_the_block(results: Path, readme: Path) -> None:
 
 def test_missing_or_other_runs(results: Path) -> None:
     (results / CORE).write_text('{"date": "2026-11-22", "machine": {}}')
-    with pytest.raises(
-        BenchmarkError, match=f"{CORE}: not a result of .*core.*median_s"
-    ):
+    with pytest.raises(BenchmarkError, match=f"{CORE}: not a result of .*core.*median_s"):
         table(results)
     (results / CORE).unlink()
     with pytest.raises(BenchmarkError, match=r"no DATE-core-cpu\.json"):
