@@ -81,7 +81,10 @@ def open_backend(bundle: Bundle, choice: Choice) -> Backend:
         if reasons:
             backend.description += f" ({_short(reasons)})"
         return backend
-    raise DeviceError("; ".join(f"{name}: {reason}" for name, reason in reasons.items()))
+    quantization = bundle.manifest.quantization
+    what = f"this INT8 bundle is made for {quantization.target}; " if quantization else ""
+    why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    raise DeviceError(f"{what}no device here can run it: {why}")
 
 
 def _open(bundle: Bundle, device: str, choice: Choice) -> Backend:
