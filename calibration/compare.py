@@ -43,8 +43,6 @@ def compare(args: Namespace) -> int:
 
     bundles = [open_bundle(path) for path in (args.a, args.b)]
     backends = [open_backend(bundle, Choice()) for bundle in bundles]
-    for path, backend in zip((args.a, args.b), backends, strict=True):
-        console.say(f"{path}: {backend.description}")
     faces, left_out = faces_of_folder(args.images)
     for reason in left_out:
         console.say(f"dmd-compare: warning: {reason}")
@@ -68,6 +66,8 @@ def compare(args: Namespace) -> int:
                 worst = {"degraded": image[0], args.a.name: wanted, args.b.name: got}
     rows_of_table = quality.summary(scores)
     print(quality.table(rows_of_table))
+    for path, backend in zip((args.a, args.b), backends, strict=True):
+        print(f"{path}: {backend.description}")
     if args.worst is not None and worst is not None:
         picture = side_by_side(worst)
         write_image(args.worst, np.ascontiguousarray(picture[:, :, ::-1]))

@@ -43,7 +43,10 @@ def test_compare(
     done = command("dmd-compare", bundle, int8_bundle, "--images", photos, "--worst", worst)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "dmd-compare: warning: list.csv is no picture\n"
-    header, *rows = done.stdout.splitlines()
+    header, *rows = done.stdout.splitlines()[:5]
+    first, second = done.stdout.splitlines()[5:]
+    assert first.startswith(f"{bundle}: ONNX Runtime")
+    assert second.startswith(f"{int8_bundle}: ONNX Runtime")
     assert header.startswith("region")
     assert [row.split("  ")[0] for row in rows] == ["whole", "left eye", "right eye", "mouth"]
     for row in rows:
@@ -52,7 +55,7 @@ def test_compare(
     assert read_image(worst).shape == (540, 3 * 512, 3)
 
     same = command("dmd-compare", bundle, bundle, "--images", photos)
-    assert all("100.0" in row for row in same.stdout.splitlines()[1:])
+    assert all("100.0" in row for row in same.stdout.splitlines()[1:5])
 
 
 def test_compare_as_a_check(

@@ -13,6 +13,7 @@ FILES = (
     "manifest.json",
     "memorizer.onnx",
     "memorizer.onnx.data",
+    "reference.safetensors",
     "restorer.onnx",
     "restorer.onnx.data",
 )
