@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -22,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.machine import processor
+from benchmarks.timing import seconds_of
 from export.checkpoint import load_weights
 from export.graphs import RestorerGraph
 from export.samples import SAMPLES
@@ -80,11 +81,11 @@ def measure(checkpoint: str, bundle: Path, threads: int, rounds: int) -> dict[st
             "onnxruntime": (exported, 1),
             f"onnxruntime, batch of {BATCH}": (batched, BATCH),
         }
-        warm_up = {name: _seconds(work) / faces for name, (work, faces) in runs.items()}
+        warm_up = {name: seconds_of(work) / faces for name, (work, faces) in runs.items()}
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds):
             for name, (work, faces) in runs.items():
-                times[name].append(_seconds(work) / faces)
+                times[name].append(seconds_of(work) / faces)
     ratios = [o / p for o, p in zip(times["onnxruntime"], times["pytorch"], strict=True)]
     return {
         **circumstances("torch", "onnxruntime", "dmdnet-runtime"),
@@ -100,29 +101,16 @@ def measure(checkpoint: str, bundle: Path, threads: int, rounds: int) -> dict[st
     }
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def circumstances(*tools: str) -> dict[str, object]:
     """Date, machine and versions, as every result records them."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "gpu": None},
+        "machine": {"processor": processor(), "cores": os.cpu_count(), "gpu": None},
         "versions": {
             "python": platform.python_version(),
             **{tool: version(tool) for tool in tools},
         },
     }
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
 
 
 if __name__ == "__main__":

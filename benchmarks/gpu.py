@@ -5,9 +5,7 @@ imported late, so that `python -m benchmarks.tensorrt --help` is quick.
 """
 
 import itertools
-import shutil
 import statistics
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +20,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from benchmarks.machine import output_of
 from export.reference import FILE
 from runtime.backends import Boxes, Rows
 from runtime.backends.tensorrt import TensorRtBackend
@@ -319,14 +318,6 @@ def nvidia_smi() -> dict[str, str] | None:
     if said is None:
         return None
     return dict(zip(_QUERIES, (value.strip() for value in said.split(",")), strict=False))
-
-
-def output_of(*words: str) -> str | None:
-    """What a program prints; None where it is missing or fails."""
-    if shutil.which(words[0]) is None:
-        return None
-    done = subprocess.run(words, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def line_of(error: Exception) -> str:

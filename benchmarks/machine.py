@@ -35,12 +35,12 @@ def describe() -> dict[str, Any]:
     except (DeviceError, IndexError):
         gpu = None
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "governor": _GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
         "system": platform.platform(),
         "gpu": gpu,
-        "gpu_clocks": _said("nvidia-smi", "--query-gpu=clocks.sm,clocks.mem", "--format=csv"),
+        "gpu_clocks": output_of("nvidia-smi", "--query-gpu=clocks.sm,clocks.mem", "--format=csv"),
     }
 
 
@@ -55,7 +55,7 @@ def versions() -> dict[str, str]:
 
 def revision() -> str | None:
     """The git revision of this code, if it is a checkout."""
-    return _said("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
+    return output_of("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty")
 
 
 def peaks(threads: int | None, on_gpu: bool = False) -> dict[str, float]:
@@ -127,7 +127,8 @@ def _best(work: Callable[[], object]) -> float:
     return min(seconds)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Its name."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -135,7 +136,7 @@ def _processor() -> str:
     return platform.processor()
 
 
-def _said(*words: str) -> str | None:
+def output_of(*words: str) -> str | None:
     """What a program prints; None where it is missing or fails."""
     if shutil.which(words[0]) is None:
         return None

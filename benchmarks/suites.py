@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.footprint import peak_bytes, peak_gpu_bytes, restore_command
-from benchmarks.results import Measurement
+from benchmarks.results import Measurement, Ratio
 from benchmarks.runners import BundleRunner, Cases, Runner
 from benchmarks.timing import Times, Work, race, ratio
 from export.arithmetic import Cost, cost
@@ -331,7 +331,7 @@ def _timed(
     case: str,
     unit: str,
     times: Times,
-    against: object = None,
+    against: Ratio | None = None,
     gflop: float | None = None,
     share: float | None = None,
 ) -> Measurement:
@@ -345,7 +345,7 @@ def _timed(
         p90=times.percentile(90),
         p99=times.percentile(99),
         warm_up_s=times.warm_up_s or None,
-        ratio=against,  # type: ignore[arg-type]
+        ratio=against,
         gflop=gflop,
         share_of_peak=share,
         samples=times.seconds,

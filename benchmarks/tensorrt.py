@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from benchmarks import gpu
 from benchmarks.gpu import Case, line_of
+from benchmarks.machine import revision
 from export.samples import SAMPLES
 from runtime import Restorer, SpecificDictionary, read_landmarks
 from runtime.backends.tensorrt import TensorRtBackend
@@ -195,10 +196,9 @@ def _environment(bundles: Mapping[str, Path]) -> dict[str, object]:
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
             found["versions"][name] = version(name)
-    here = str(Path(__file__).parent)
     return {
         **found,
-        "revision": gpu.output_of("git", "-C", here, "describe", "--always", "--dirty"),
+        "revision": revision(),
         "nvidia_smi": gpu.nvidia_smi(),
         "restorer_sha256": {
             name: open_bundle(path, verify=False).manifest.graph_sha256("restorer")

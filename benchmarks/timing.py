@@ -37,14 +37,14 @@ def race(works: Mapping[str, Work], duration: float, fewest: int = 5) -> dict[st
 
     At least `fewest` rounds and at most 200.
     """
-    warm_up = {name: _seconds(work) for name, work in works.items()}
+    warm_up = {name: seconds_of(work) for name, work in works.items()}
     runs: dict[str, list[float]] = {name: [] for name in works}
     end = time.perf_counter() + duration * len(works)
     rounds = 0
     while rounds < fewest or (rounds < _MOST and time.perf_counter() < end):
         for name, work in works.items():
             time.sleep(_REST_S if len(works) > 1 else 0)
-            runs[name].append(_seconds(work))
+            runs[name].append(seconds_of(work))
         rounds += 1
     return {name: Times(tuple(runs[name]), warm_up[name]) for name in works}
 
@@ -63,7 +63,8 @@ def ratio(ours: Sequence[float], theirs: Sequence[float], baseline: str) -> Rati
     return Ratio(baseline, median, float(found.low), float(found.high))
 
 
-def _seconds(work: Work) -> float:
+def seconds_of(work: Work) -> float:
+    """By the wall clock."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start

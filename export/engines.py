@@ -36,14 +36,14 @@ from runtime.files import sha256_of, write_atomically
 
 Report = Callable[[str], None]
 GRAPHS = ("restorer", "memorizer")
-ENGINES = ("auto", *EXTRAS.values(), "none")
 _NEEDS = ("polygraphy", "filelock")
 
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """`engine`: one of `ENGINES`. `workspace`: GiB that the builder may use; None: all there is.
+    """`engine`: "auto", "none", or an edition's extra.
 
+    `workspace`: GiB that the builder may use; None: all there is.
     `timing_cache`: a file that makes later builds of full TensorRT faster.
     """
 

@@ -6,7 +6,6 @@ specific dictionary, a batch that mixes both and two people, and the memorizer.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,21 +16,11 @@ from numpy.typing import NDArray
 from calibration.sessions import Run, open_run
 from export.graphs import MemorizerGraph, RestorerGraph
 from export.network import DMDNet
+from export.reference import TOLERANCES
 from export.samples import CASES, sample_faces
 from runtime.bundle import Parity
 
 FLOAT16_MAX = 65504.0
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What a case may differ by; `min_psnr_db` also bounds the memorizer's dictionary."""
-
-    max_levels: float | None
-    min_psnr_db: float
-
-
-TOLERANCES = {"fp32": Tolerance(1.0, 50.0), "fp16": Tolerance(None, 50.0)}
 
 
 def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, ...]:

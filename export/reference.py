@@ -26,10 +26,14 @@ FILE = "reference.safetensors"
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an engine may differ by: in 8-bit levels, and in PSNR of the whole; see `failures`."""
+    """What an output may differ by: in 8-bit levels, and in PSNR of a whole face or dictionary."""
 
     max_levels: float | None
     min_psnr_db: float
+
+
+TOLERANCES = {"fp32": Tolerance(1.0, 50.0), "fp16": Tolerance(None, 50.0)}
+"""Of the graphs against PyTorch float32, and of the engines against the graphs."""
 
 
 def write_reference(folder: Path) -> None:
@@ -91,8 +95,7 @@ def tolerance_of(bundle: Bundle) -> Tolerance:
     quantization = bundle.manifest.quantization
     if quantization is not None:
         return Tolerance(None, quantization.min_psnr_db)
-    levels = 1.0 if bundle.manifest.precision == "fp32" else None
-    return Tolerance(levels, 50.0)
+    return TOLERANCES[bundle.manifest.precision]
 
 
 def _read(bundle: Bundle) -> dict[str, NDArray[Any]]:

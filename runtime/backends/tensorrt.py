@@ -136,7 +136,7 @@ class TensorRtBackend:
                     f"{path}: {self._edition} cannot load it: {self._log.last}; "
                     "build it again with dmd-build-engine --rebuild"
                 )
-            return _Engine(self._device, self._edition, self._log, engine, spec, record)
+            return _Engine(_Loaded(self._device, self._edition, self._log, engine, spec, record))
 
     def _refuse_gpu(self, content: bytes) -> None:
         """TensorRT for RTX can tell beforehand whether it runs on this GPU."""
@@ -159,24 +159,27 @@ class TensorRtBackend:
         )
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """A deserialised engine, and what its execution contexts need."""
+
+    device: Device
+    edition: Edition
+    log: Any
+    engine: Any
+    spec: GraphSpec
+    record: EngineRecord
+
+
 class _Engine:
     """A loaded engine and its lanes: execution contexts with a stream and buffers of their own."""
 
-    def __init__(
-        self,
-        device: Device,
-        edition: Edition,
-        log: Any,
-        engine: Any,
-        spec: GraphSpec,
-        record: EngineRecord,
-    ) -> None:
-        self.record = record
+    def __init__(self, loaded: _Loaded) -> None:
+        self.record = loaded.record
         self.last: DeviceSeconds | None = None
-        self._device, self._edition, self._log = device, edition, log
-        self._engine, self._spec = engine, spec
+        self._loaded = loaded
         self._changed = threading.Condition()
-        self._idle = [_Lane(device, edition, log, engine, spec, record)]
+        self._idle = [_Lane(loaded)]
         self._lanes, self._most = 1, _LANES
         self._closed = False
 
@@ -191,9 +194,9 @@ class _Engine:
             return result
 
     def information(self) -> str:
-        trt = self._edition.module
+        trt = self._loaded.edition.module
         with self._lane() as lane:
-            inspector = self._engine.create_engine_inspector()
+            inspector = self._loaded.engine.create_engine_inspector()
             inspector.execution_context = lane.context  # with its shapes, formats are known
             text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
             inspector.execution_context = None
@@ -229,14 +232,7 @@ class _Engine:
                     return self._idle.pop()
                 if self._lanes < self._most:
                     try:
-                        lane = _Lane(
-                            self._device,
-                            self._edition,
-                            self._log,
-                            self._engine,
-                            self._spec,
-                            self.record,
-                        )
+                        lane = _Lane(self._loaded)
                     except DeviceMemoryError as error:
                         self._most = self._lanes
                         warnings.warn(
@@ -253,16 +249,9 @@ class _Engine:
 class _Lane:
     """An execution context, its stream, and page-locked and device buffers of the largest size."""
 
-    def __init__(
-        self,
-        device: Device,
-        edition: Edition,
-        log: Any,
-        engine: Any,
-        spec: GraphSpec,
-        record: EngineRecord,
-    ) -> None:
-        self._device, self._log = device, log
+    def __init__(self, loaded: _Loaded) -> None:
+        device, spec, record = loaded.device, loaded.spec, loaded.record
+        self._device, self._log = device, loaded.log
         self._output = spec.outputs[0]
         self._stream = device.driver.Stream()
         self._events = [device.driver.Event() for _ in range(4)]
@@ -279,11 +268,11 @@ class _Lane:
                     if tensor.name != "dictionary" or record.graph == "memorizer":
                         self._host[tensor.name] = device.driver.pagelocked_empty(nbytes, np.uint8)
                     self._memory[tensor.name] = device.driver.mem_alloc(nbytes)
-            self.context = _context(engine, edition)
+            self.context = _context(loaded)
             if self.context is None:
                 raise DeviceMemoryError(
-                    f"{device.gpu.name} has no memory for an execution context ({log.last}); "
-                    f"{_ADVICE}"
+                    f"{device.gpu.name} has no memory for an execution context "
+                    f"({loaded.log.last}); {_ADVICE}"
                 )
         except BaseException:
             self.free()
@@ -362,12 +351,13 @@ class _Lane:
         return self._host[name][:nbytes].view(dtype).reshape(shape)
 
 
-def _context(engine: Any, edition: Edition) -> Any:
+def _context(loaded: _Loaded) -> Any:
     """An execution context; TensorRT for RTX captures and replays CUDA graphs by itself."""
-    if edition.name != "tensorrt_rtx":
+    engine = loaded.engine
+    if loaded.edition.name != "tensorrt_rtx":
         return engine.create_execution_context()
     config = engine.create_runtime_config()
-    config.cuda_graph_strategy = edition.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    config.cuda_graph_strategy = loaded.edition.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
     return engine.create_execution_context(config)
 
 
