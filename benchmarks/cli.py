@@ -14,8 +14,7 @@ from runtime.errors import BenchmarkError, DmdnetError
 
 if TYPE_CHECKING:
     from benchmarks.results import Result
-    from benchmarks.runners import Runner
-    from benchmarks.suites import Setting
+    from benchmarks.setting import Setting
 
 SUITES = (
     "latency", "throughput", "pipeline", "memorize", "cold", "memory", "quality", "scaling",
@@ -45,7 +44,12 @@ def main() -> NoReturn:
         metavar="0,1,5",
         help="default: 0,1,5,10,20",
     )
-    parser.add_argument("--threads", type=positive, help="CPU threads of an engine")
+    parser.add_argument(
+        "--threads",
+        type=_numbers,
+        metavar="1,2",
+        help="CPU threads of an engine: the most; throughput with fewer too",
+    )
     parser.add_argument(
         "--duration",
         type=positive,
@@ -70,16 +74,17 @@ def bench(args: Namespace) -> int:
     from benchmarks import tables
     from benchmarks.machine import peaks
     from benchmarks.runners import Cases, open_runners
-    from benchmarks.suites import Setting
+    from benchmarks.setting import Setting
 
     for file in (args.json, args.markdown, args.html):
         if file is not None and not file.absolute().parent.is_dir():
             raise BenchmarkError(f"{file}: no such folder")
     modes = ["eager"] if args.quick else ["eager", "compile", "both"]
+    *fewer, threads = args.threads or (None,)
     runners = open_runners(
         args.bundle,
         args.device,
-        args.threads,
+        threads,
         args.checkpoint,
         modes if args.baseline else (),
     )
@@ -89,14 +94,15 @@ def bench(args: Namespace) -> int:
         setting = Setting(
             runners,
             Cases(runners[0].memorize, max(args.references)),
-            peaks(args.threads, on_gpu=not all(runner.on_cpu for runner in runners)),
-            args.device,
-            args.threads,
-            args.batch[:1] if args.quick else args.batch,
-            _few(args.references) if args.quick else args.references,
-            1 if args.quick else args.duration,
-            args.quick,
-            baseline if len(runners) > 1 else None,
+            peaks(threads, on_gpu=not all(runner.on_cpu for runner in runners)),
+            device=args.device,
+            threads=threads,
+            fewer_threads=tuple(fewer),
+            batches=args.batch[:1] if args.quick else args.batch,
+            references=_few(args.references) if args.quick else args.references,
+            duration=1 if args.quick else args.duration,
+            quick=args.quick,
+            baseline=baseline if len(runners) > 1 else None,
         )
         result = _measure(setting, SUITES if args.suite == "all" else (args.suite,), args)
     finally:
@@ -113,14 +119,16 @@ def _measure(setting: "Setting", suites: tuple[str, ...], args: Namespace) -> "R
     from tqdm import tqdm
 
     from benchmarks import machine
+    from benchmarks.pictures import before_and_after
     from benchmarks.results import Measurement, Result
     from benchmarks.suites import SUITES as WORK
 
     start = time.monotonic()
     measurements: list[Measurement] = []
     errors: dict[str, str] = {}
-    pictures = _pictures(setting) if args.html else ()
+    pictures = before_and_after(setting) if args.html else ()
     before = machine.describe()["gpu_clocks"]
+    versions, revision = machine.versions(), machine.revision()
     result = None
     with tqdm(suites, unit="suite", disable=None, leave=False) as bar:
         for name in bar:
@@ -135,8 +143,8 @@ def _measure(setting: "Setting", suites: tuple[str, ...], args: Namespace) -> "R
             result = Result(
                 date=datetime.now(UTC).isoformat(timespec="seconds"),
                 machine=machine.describe() | {"gpu_clocks_before": before},
-                versions=machine.versions(),
-                revision=machine.revision(),
+                versions=versions,
+                revision=revision,
                 options=_options(setting, args),
                 peaks=dict(setting.peaks),
                 subjects=tuple(runner.subject for runner in setting.runners),
@@ -169,41 +177,12 @@ def _options(setting: "Setting", args: Namespace) -> dict[str, Any]:
     return {
         "suite": args.suite,
         "device": setting.device,
-        "threads": setting.threads,
+        "threads": [*setting.fewer_threads, setting.threads],
         "batches": list(setting.batches),
         "references": list(setting.references),
         "duration_s": setting.duration,
         "quick": setting.quick,
     }
-
-
-def _pictures(setting: "Setting") -> tuple[Any, ...]:
-    """A sample face, degraded, and what each runner makes of it."""
-    import base64
-
-    import cv2
-    import numpy as np
-
-    from benchmarks.results import Picture
-    from calibration.degradation import degrade
-    from export.samples import sample_faces
-
-    def png(image: Any) -> str:
-        encoded = cv2.imencode(".png", np.ascontiguousarray(image[:, :, ::-1]))[1]
-        return base64.b64encode(encoded.tobytes()).decode()
-
-    faces, boxes = sample_faces()
-    before = degrade(faces[0], np.random.default_rng(0))
-    usual = setting.cases.next(1, setting.usual)
-    case = type(usual)(before[None], boxes[:1], usual.rows, usual.membership)
-    after = {runner.subject.name: png(runner.restore(case)[0]) for runner in _restoring(setting)}
-    return (Picture("astronaut", png(before), after),)
-
-
-def _restoring(setting: "Setting") -> "list[Runner]":
-    """One of PyTorch's modes is enough: their pictures are the same."""
-    runners = setting.runners
-    return [r for r in runners if r.subject.name not in ("torch compile", "torch both")]
 
 
 def _compare(words: list[str]) -> NoReturn:

@@ -1,60 +1,22 @@
 """The suites of `dmd-bench`: each gives measurements of every runner, taken in turns."""
 
-import json
-import subprocess
-import sys
-import tempfile
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, closing
+from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
-import numpy as np
-
-from benchmarks.footprint import peak_bytes, peak_gpu_bytes, restore_command
-from benchmarks.results import Measurement, Ratio
-from benchmarks.runners import BundleRunner, Cases, Runner
-from benchmarks.timing import Times, Work, race, ratio
-from export.arithmetic import Cost, cost
-from export.samples import SAMPLES
+from benchmarks.programs import cold, memory, pipeline
+from benchmarks.results import Measurement
+from benchmarks.runners import BundleRunner, Runner
+from benchmarks.setting import Setting, rates, seconds, timed
+from benchmarks.timing import Times, Work
 from runtime.errors import BenchmarkError
 
-_USUAL = 5  # references of a case that says nothing else
-_COLD_ROUNDS = 3
 _CALLERS = 2
-_VARIANTS = ("torch compile", "torch both")
 _DEVICE_RUNS = 20
-_MEMORIZED = 10  # references at most: cost grows with each, and PyTorch needs half a second for one
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What every suite gets; `duration`: seconds of each runner in each case."""
-
-    runners: Sequence[Runner]
-    cases: Cases
-    peaks: Mapping[str, float]
-    device: str = "auto"
-    threads: int | None = None
-    batches: tuple[int, ...] = (1, 4)
-    references: tuple[int, ...] = (0, 1, 5, 10, 20)
-    duration: float = 10.0
-    quick: bool = False
-    baseline: str | None = None
-    """Name of the runner that the others are compared with."""
-    costs: dict[tuple[Path, int, int], Cost] = field(default_factory=dict)
-
-    @property
-    def bundles(self) -> list[BundleRunner]:
-        return [runner for runner in self.runners if isinstance(runner, BundleRunner)]
-
-    @property
-    def usual(self) -> int:
-        """The number of references nearest to 5 among those asked for."""
-        return min(self.references, key=lambda count: abs(count - _USUAL))
-
+_MEMORIZED = 4  # times the longest list of references, or more
 
 Suite = Callable[[Setting], Iterator[Measurement]]
 
@@ -64,20 +26,15 @@ def latency(setting: Setting) -> Iterator[Measurement]:
     yield from _restorations(setting, "latency", setting.runners, 1, setting.usual)
     if not setting.quick and setting.usual:
         # another size would make `torch.compile` compile again, for a minute
-        runners = [each for each in setting.runners if each.subject.name not in _VARIANTS]
-        yield from _restorations(setting, "latency", runners, 1, 0)
+        yield from _restorations(setting, "latency", setting.without_variants, 1, 0)
     yield from _on_the_device(setting)
 
 
 def throughput(setting: Setting) -> Iterator[Measurement]:
-    """Faces a second: in batches, and (unless quick) from two threads that share a runner."""
+    """Faces a second: in batches; unless quick, for two callers, and with fewer CPU threads."""
     for batch in setting.batches:
-        works = {
-            runner.subject.name: _restoring(setting, runner, batch, setting.usual)
-            for runner in setting.bundles
-        }
-        times = _race(setting, works)
-        yield from _rates(setting, times, f"batch {batch}", batch)
+        times = setting.restore(setting.bundles, batch, setting.usual)
+        yield from rates(setting, times, f"batch {batch}", batch)
     if setting.quick:
         return
     with ThreadPoolExecutor(_CALLERS) as pool:
@@ -86,12 +43,21 @@ def throughput(setting: Setting) -> Iterator[Measurement]:
             for done in [pool.submit(work) for _ in range(_CALLERS)]:
                 done.result()
 
-        works = {
-            runner.subject.name: partial(together, _restoring(setting, runner, 1, setting.usual))
+        works: dict[str, Work] = {
+            runner.subject.name: partial(together, setting.restoring(runner, 1, setting.usual))
             for runner in setting.bundles
         }
-        times = _race(setting, works)
-    yield from _rates(setting, times, f"{_CALLERS} threads, batch 1", _CALLERS)
+        times = setting.race(works)
+    yield from rates(setting, times, f"{_CALLERS} callers, batch 1", _CALLERS)
+    for threads in setting.fewer_threads:
+        with ExitStack() as stack:
+            works = {}
+            for runner in setting.bundles:
+                other = BundleRunner(runner.path, setting.device, threads)
+                stack.enter_context(closing(other))
+                works[runner.subject.name] = setting.restoring(other, 1, setting.usual)
+            times = setting.race(works)
+        yield from rates(setting, times, f"batch 1, {_count(threads, 'CPU thread')}", 1)
 
 
 def scaling(setting: Setting) -> Iterator[Measurement]:
@@ -104,109 +70,27 @@ def scaling(setting: Setting) -> Iterator[Measurement]:
 
 
 def memorize(setting: Setting) -> Iterator[Measurement]:
-    """Making a dictionary of so many references."""
-    counts = [count for count in setting.references if 0 < count <= _MEMORIZED]
-    for count in [1] if setting.quick else counts or [1]:
-        works = {}
-        for runner in setting.runners:
-            if runner.subject.name in _VARIANTS:
-                continue  # they differ in restoring only
-            step = runner.max_batch
-
-            def work(runner: Runner = runner, count: int = count, step: int = step) -> None:
-                image, boxes = setting.cases.pictures(count)
-                for start in range(0, count, step):
-                    runner.memorize(image[start : start + step], boxes[start : start + step])
-
-            works[runner.subject.name] = work
-        times = _race(setting, works, fewest=3)
-        yield from _seconds(setting, "memorize", times, f"{count} references")
-
-
-def pipeline(setting: Setting) -> Iterator[Measurement]:
-    """A whole photograph, from file to file, by stage."""
-    from runtime import Restorer
-    from runtime.images import read_photo, write_image
-
-    file = next(iter(sorted((SAMPLES / "photos").iterdir())))
-    for runner in setting.bundles:
-        with (
-            Restorer(runner.path, device=setting.device, threads=setting.threads) as restorer,
-            tempfile.TemporaryDirectory() as folder,
-        ):
-            stages: dict[str, list[float]] = {}
-
-            def work(restorer: Restorer = restorer, folder: str = folder) -> dict[str, float]:
-                start = time.perf_counter()
-                photo = read_photo(file)
-                decoded = time.perf_counter()
-                restored = restorer.restore(photo.image)
-                done = time.perf_counter()
-                write_image(Path(folder) / "out.png", restored.image)
-                return {
-                    "decode": decoded - start,
-                    **restored.timings,
-                    "encode": time.perf_counter() - done,
-                }
-
-            work()
-            end = time.perf_counter() + setting.duration
-            while len(next(iter(stages.values()), [])) < 3 or time.perf_counter() < end:
-                for stage, seconds in work().items():
-                    stages.setdefault(stage, []).append(seconds)
-        for stage, samples in stages.items():
-            times = Times(tuple(samples), 0.0)
-            yield _timed("pipeline", runner.subject.name, stage, "s", times)
-
-
-_COLD = """
-import json, sys, time
-start = time.perf_counter()
-import cv2
-from runtime import Restorer, read_landmarks
-imported = time.perf_counter()
-bundle, device, picture = sys.argv[1:]
-restorer = Restorer(bundle, device=device)
-opened = time.perf_counter()
-restorer.restore_aligned(cv2.imread(picture), read_landmarks(picture + ".txt"))
-done = time.perf_counter()
-print(json.dumps({"import": imported - start, "open and verify": opened - imported,
-                  "first face": done - opened}))
-"""
-
-
-def cold(setting: Setting) -> Iterator[Measurement]:
-    """From the start of a process to its first face; files are in the system's cache."""
-    rounds = 1 if setting.quick else _COLD_ROUNDS
-    stages: dict[tuple[str, str], list[float]] = {}
-    for turn in range(rounds + 1):  # the first fills the cache
-        for runner in setting.bundles:
-            words = [sys.executable, "-W", "ignore", "-c", _COLD, str(runner.path), setting.device]
-            start = time.perf_counter()
-            done = subprocess.run(
-                [*words, str(SAMPLES / "astronaut.png")], capture_output=True, text=True
-            )
-            whole = time.perf_counter() - start
-            if done.returncode:
-                raise BenchmarkError(f"{runner.path}: {done.stderr.strip().splitlines()[-1]}")
-            for stage, seconds in (json.loads(done.stdout) | {"process": whole}).items():
-                if turn:
-                    stages.setdefault((runner.subject.name, stage), []).append(seconds)
-    for (name, stage), samples in stages.items():
-        yield _timed("cold", name, stage, "s", Times(tuple(samples), 0.0))
-
-
-def memory(setting: Setting) -> Iterator[Measurement]:
-    """Peak of a whole `dmd-restore` of one face, on the host, and on the GPU if that runs it."""
-    for runner in setting.bundles:
-        with tempfile.TemporaryDirectory() as folder:
-            words = restore_command(runner.path, Path(folder), setting.threads)
-            words += ["--device", setting.device]
-            host = peak_bytes(words)
-            gpu = None if runner.on_cpu else peak_gpu_bytes(words)
-        for case, peak in (("dmd-restore, host", host), ("dmd-restore, GPU", gpu)):
-            if peak is not None:
-                yield Measurement("memory", runner.subject.name, case, "bytes", float(peak))
+    """Making a dictionary of so many references: the sum of its calls, which race one by one."""
+    counts = [count for count in setting.references if count] or [1]
+    if setting.quick:
+        counts = [1]
+    runners = setting.without_variants
+    for most in sorted({runner.max_batch for runner in runners}):
+        alike = [runner for runner in runners if runner.max_batch == most]
+        calls = {count: _sizes(count, most) for count in counts}
+        every: dict[int, dict[str, Times]] = {}
+        for size in sorted({size for sizes in calls.values() for size in sizes}):
+            works = {
+                runner.subject.name: partial(_memorizing, setting, runner, size) for runner in alike
+            }
+            longest = max(sizes.count(size) for sizes in calls.values())
+            every[size] = setting.race(works, fewest=_MEMORIZED * longest)
+        for count, sizes in calls.items():
+            times = {
+                name: _sums({size: every[size][name] for size in sizes}, sizes)
+                for name in every[sizes[0]]
+            }
+            yield from seconds(setting, "memorize", times, _count(count, "reference"))
 
 
 def quality(setting: Setting) -> Iterator[Measurement]:
@@ -215,11 +99,7 @@ def quality(setting: Setting) -> Iterator[Measurement]:
     from calibration.calibrate import Options, choose_faces
 
     reference = next((r for r in setting.bundles if r.subject.precision == "fp32"), None)
-    others = [
-        runner
-        for runner in setting.runners
-        if runner is not reference and runner.subject.name not in _VARIANTS
-    ]
+    others = [runner for runner in setting.without_variants if runner is not reference]
     if reference is None or not others:
         raise BenchmarkError("quality needs a float32 bundle, and another one to compare with it")
     faces = choose_faces(Options(size=6 if setting.quick else 24)).held_out
@@ -250,128 +130,48 @@ SUITES: dict[str, Suite] = {
 }
 
 
-def _race(setting: Setting, works: Mapping[str, Work], fewest: int = 5) -> dict[str, Times]:
-    return race(works, setting.duration, min(fewest, 3) if setting.quick else fewest)
-
-
 def _restorations(
     setting: Setting, suite: str, runners: Sequence[Runner], batch: int, references: int
 ) -> Iterator[Measurement]:
-    works = {
-        runner.subject.name: _restoring(setting, runner, batch, references) for runner in runners
-    }
-    times = _race(setting, works)
-    case = f"{batch} face{'s' if batch > 1 else ''}, {references} references"
-    yield from _seconds(setting, suite, times, case, (batch, references))
+    times = setting.restore(runners, batch, references)
+    case = f"{_count(batch, 'face')}, {references} references"
+    yield from seconds(setting, suite, times, case, (batch, references))
 
 
 def _on_the_device(setting: Setting) -> Iterator[Measurement]:
     """One face by the GPU's own clock, where the backend has it."""
     for runner in setting.bundles:
-        seconds: dict[str, list[float]] = {}
+        found: dict[str, list[float]] = {}
         for _ in range(_DEVICE_RUNS if runner.device_seconds else 0):
             runner.restore(setting.cases.next(1, setting.usual))
-            found = runner.device_seconds
-            assert found is not None
-            for step, value in asdict(found).items():
-                seconds.setdefault(f"device: {step.replace('_', ' ')}", []).append(value)
-        for step, samples in seconds.items():
-            yield _timed("latency", runner.subject.name, step, "s", Times(tuple(samples), 0.0))
+            assert runner.device_seconds is not None
+            for step, value in asdict(runner.device_seconds).items():
+                found.setdefault(f"device: {step.replace('_', ' ')}", []).append(value)
+        for step, samples in found.items():
+            yield timed("latency", runner.subject.name, step, Times(tuple(samples), 0.0))
 
 
-def _restoring(setting: Setting, runner: Runner, batch: int, references: int) -> Work:
-    return lambda: runner.restore(setting.cases.next(batch, references))
+def _memorizing(setting: Setting, runner: Runner, references: int) -> None:
+    runner.memorize(*setting.cases.pictures(references))
 
 
-def _seconds(
-    setting: Setting,
-    suite: str,
-    times: Mapping[str, Times],
-    case: str,
-    size: tuple[int, int] | None = None,
-) -> Iterator[Measurement]:
-    """Seconds a call, with the ratio to the baseline, and the roofline of a restoration."""
-    base = times.get(setting.baseline or "")
-    for name, each in times.items():
-        against = None
-        if base is not None and name != setting.baseline:
-            against = ratio(each.seconds, base.seconds, str(setting.baseline))
-        gflop, share = _roofline(setting, name, each.median, size) if size else (None, None)
-        yield _timed(suite, name, case, "s", each, against, gflop, share)
+def _sizes(count: int, most: int) -> list[int]:
+    """References of each call: as many as an engine takes, and then the rest."""
+    return [most] * (count // most) + [count % most] * (count % most > 0)
 
 
-def _rates(
-    setting: Setting, times: Mapping[str, Times], case: str, faces: int
-) -> Iterator[Measurement]:
-    """Faces a second; the slow tail of a rate is its low end, so percentiles are turned round."""
-    base = times.get(setting.baseline or "")
-    for name, each in times.items():
-        rates = tuple(faces / seconds for seconds in each.seconds)
-        against = None
-        if base is not None and name != setting.baseline:
-            against = ratio(rates, [faces / s for s in base.seconds], str(setting.baseline))
-        yield Measurement(
-            "throughput",
-            name,
-            case,
-            "faces/s",
-            float(np.median(rates)),
-            runs=len(rates),
-            p90=float(np.percentile(rates, 10)),
-            p99=float(np.percentile(rates, 1)),
-            warm_up_s=each.warm_up_s,
-            ratio=against,
-            samples=rates,
-        )
-
-
-def _timed(
-    suite: str,
-    name: str,
-    case: str,
-    unit: str,
-    times: Times,
-    against: Ratio | None = None,
-    gflop: float | None = None,
-    share: float | None = None,
-) -> Measurement:
-    return Measurement(
-        suite,
-        name,
-        case,
-        unit,
-        times.median,
-        runs=len(times.seconds),
-        p90=times.percentile(90),
-        p99=times.percentile(99),
-        warm_up_s=times.warm_up_s or None,
-        ratio=against,
-        gflop=gflop,
-        share_of_peak=share,
-        samples=times.seconds,
+def _sums(times: Mapping[int, Times], sizes: Sequence[int]) -> Times:
+    """Of calls of these sizes, one after the other; no call is in two sums."""
+    needs = Counter(sizes)
+    runs = min(len(times[size].seconds) // calls for size, calls in needs.items())
+    return Times(
+        tuple(
+            sum(sum(times[size].seconds[run * n : (run + 1) * n]) for size, n in needs.items())
+            for run in range(runs)
+        ),
+        sum(times[size].warm_up_s for size in needs),
     )
 
 
-def _roofline(
-    setting: Setting, name: str, seconds: float, size: tuple[int, int]
-) -> tuple[float | None, float | None]:
-    """GFLOP of the call, and the share of its time that the machine's best rates would take."""
-    runner = next(each for each in setting.runners if each.subject.name == name)
-    # PyTorch computes what the first bundle's graph does
-    graph = runner.graph or next((each.graph for each in setting.bundles), None)
-    if graph is None:
-        return None, None
-    batch, references = size
-    key = (graph, batch, max(references, 1))
-    if key not in setting.costs:
-        setting.costs[key] = cost(graph, {"faces": batch, "references": key[2]})
-    found = setting.costs[key]
-    peaks = setting.peaks
-    if runner.on_cpu and set(found.gflop) <= set(peaks):
-        least = sum(gflop / peaks[kind] for kind, gflop in found.gflop.items())
-        least = max(least, found.bytes / 1e9 / peaks["copy"])
-    elif not runner.on_cpu and "gpu half" in peaks:
-        least = found.total_gflop / peaks["gpu half"]
-    else:
-        return found.total_gflop, None
-    return found.total_gflop, least / seconds
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' if number > 1 else ''}"

@@ -1,10 +1,9 @@
-import time
-
 import pytest
 
 from benchmarks import timing
 from benchmarks.results import Ratio
 from benchmarks.timing import Times, race, ratio
+from tests.benchmarks.test_bench import Clock
 
 
 def test_race_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,13 +16,13 @@ def test_race_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_race_lasts_its_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
     monkeypatch.setattr(timing, "_REST_S", 0)
-    start = time.perf_counter()
-    times = race({"a": lambda: time.sleep(0.01)}, 0.3)
-    assert 0.3 < time.perf_counter() - start < 0.6
-    assert 15 < len(times["a"].seconds) <= 30
-    assert 0.01 < times["a"].median < 0.02
-    assert 0.01 < times["a"].warm_up_s < 0.05
+    times = race({"a": lambda: clock.sleep(0.01), "b": lambda: clock.sleep(0.02)}, 0.3)
+    assert clock.now == pytest.approx(0.63)  # 0.3 for each, and the warm-up
+    assert [len(each.seconds) for each in times.values()] == [20, 20]
+    assert (times["a"].median, times["b"].warm_up_s) == pytest.approx((0.01, 0.02))
 
 
 def test_percentiles() -> None:

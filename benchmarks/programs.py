@@ -1,0 +1,124 @@
+"""The suites of `dmd-bench` that run more than the engine: whole photographs, whole processes."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from benchmarks.footprint import peak_bytes, peak_gpu_bytes, restore_command
+from benchmarks.results import Measurement
+from benchmarks.setting import Setting, seconds, timed
+from benchmarks.timing import Times
+from export.samples import SAMPLES
+from runtime.errors import BenchmarkError
+from runtime.restorer import Restorer
+
+Stages = dict[str, float]
+
+_COLD_ROUNDS = 5
+
+
+def pipeline(setting: Setting) -> Iterator[Measurement]:
+    """A whole photograph, from file to file, and its stages."""
+    file = min((SAMPLES / "photos").iterdir())
+    runs: dict[str, list[Stages]] = {runner.subject.name: [] for runner in setting.bundles}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        works = {}
+        for runner in setting.bundles:
+            opened = Restorer(runner.path, device=setting.device, threads=setting.threads)
+            restorer = stack.enter_context(opened)
+            name = runner.subject.name
+            works[name] = partial(_photograph, restorer, file, folder / "out.png", runs[name])
+        times = setting.race(works)
+    yield from seconds(setting, "pipeline", times, "photograph")
+    yield from _by_stage(setting, "pipeline", runs, ("network",))
+
+
+def cold(setting: Setting) -> Iterator[Measurement]:
+    """From the start of a process to its first face; files are in the system's cache."""
+    runs: dict[str, list[Stages]] = {runner.subject.name: [] for runner in setting.bundles}
+    works = {
+        runner.subject.name: partial(
+            _process, runner.path, setting.device, runs[runner.subject.name]
+        )
+        for runner in setting.bundles
+    }
+    times = setting.race(works, fewest=_COLD_ROUNDS)
+    yield from seconds(setting, "cold", times, "process")
+    yield from _by_stage(setting, "cold", runs)
+
+
+def memory(setting: Setting) -> Iterator[Measurement]:
+    """Peak of a whole `dmd-restore` of one face, on the host, and on the GPU if that runs it."""
+    for runner in setting.bundles:
+        with tempfile.TemporaryDirectory() as folder:
+            words = restore_command(runner.path, Path(folder), setting.threads)
+            words += ["--device", setting.device]
+            host = peak_bytes(words)
+            gpu = None if runner.on_cpu else peak_gpu_bytes(words)
+        for case, peak in (("dmd-restore, host", host), ("dmd-restore, GPU", gpu)):
+            if peak is not None:
+                yield Measurement("memory", runner.subject.name, case, "bytes", float(peak))
+
+
+def _photograph(restorer: Restorer, file: Path, out: Path, runs: list[Stages]) -> None:
+    from runtime.images import read_photo, write_image
+
+    start = time.perf_counter()
+    photo = read_photo(file)
+    decoded = time.perf_counter()
+    restored = restorer.restore(photo.image)
+    done = time.perf_counter()
+    write_image(out, restored.image)
+    encoded = time.perf_counter()
+    runs.append({"decode": decoded - start, **restored.timings, "encode": encoded - done})
+
+
+_COLD = """
+import json, sys, time
+start = time.perf_counter()
+import cv2
+from runtime import Restorer, read_landmarks
+imported = time.perf_counter()
+bundle, device, picture = sys.argv[1:]
+restorer = Restorer(bundle, device=device)
+opened = time.perf_counter()
+restorer.restore_aligned(cv2.imread(picture), read_landmarks(picture + ".txt"))
+done = time.perf_counter()
+print(json.dumps({"import": imported - start, "open and verify": opened - imported,
+                  "first face": done - opened}))
+"""
+
+
+def _process(bundle: Path, device: str, runs: list[Stages]) -> None:
+    words = [sys.executable, "-W", "ignore", "-c", _COLD, str(bundle), device]
+    words.append(str(SAMPLES / "astronaut.png"))
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise BenchmarkError(f"{bundle}: {done.stderr.strip().splitlines()[-1]}")
+    runs.append(json.loads(done.stdout))
+
+
+def _by_stage(
+    setting: Setting,
+    suite: str,
+    runs: Mapping[str, Sequence[Stages]],
+    compared: Sequence[str] = (),
+) -> Iterator[Measurement]:
+    """The stages of `compared` with their ratio; of the others, milliseconds of noise."""
+    for stage in dict.fromkeys(stage for every in runs.values() for one in every for stage in one):
+        times = {
+            name: Times(tuple(one[stage] for one in counted[1:]), 0.0)  # the first: warm-up
+            for name, counted in runs.items()
+            if stage in counted[0]
+        }
+        if stage in compared:
+            yield from seconds(setting, suite, times, stage)
+        else:
+            yield from (timed(suite, name, stage, each) for name, each in times.items())
