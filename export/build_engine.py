@@ -1,12 +1,13 @@
 """`dmd-build-engine`: the engines of a bundle, built on the machine that runs them."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from runtime.cli import console
-from runtime.cli.inputs import positive
+from runtime.cli.inputs import number, positive
 from runtime.editions import EXTRAS
 from runtime.errors import ExportError
 
@@ -69,7 +70,10 @@ def add_engine_arguments(parser: ArgumentParser) -> None:
         help="read and extended: later builds are faster",
     )
     group.add_argument(
-        "--workspace", type=_gibibytes, metavar="GiB", help="GPU memory that the builder may use"
+        "--workspace",
+        type=partial(number, below=1024, what="GiB"),
+        metavar="GiB",
+        help="GPU memory that the builder may use",
     )
 
 
@@ -79,13 +83,3 @@ def engine_options(args: Namespace) -> "BuildOptions":
 
     profile = Profile(args.max_batch, args.max_references, args.opt_batch, args.opt_references)
     return BuildOptions(args.engine, profile, args.timing_cache, args.workspace)
-
-
-def _gibibytes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 1024:
-        raise ArgumentTypeError(f"{text!r} is not a number of GiB")
-    return value

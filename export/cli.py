@@ -1,12 +1,14 @@
 """`dmd-export`: weights -> a checked bundle."""
 
-from argparse import ArgumentTypeError, Namespace
+from argparse import Namespace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
 from export.build_engine import add_engine_arguments, engine_options
 from runtime.cli import console
+from runtime.cli.inputs import number
 from runtime.errors import ExportError, UsageError
 
 _NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "skimage")
@@ -44,7 +46,7 @@ def main() -> NoReturn:
     int8.add_argument("--target", choices=_TARGETS, help="who runs it (default: cpu)")
     int8.add_argument(
         "--min-psnr",
-        type=_decibels,
+        type=partial(number, below=100, what="dB"),
         metavar="DB",
         help="the gate: mean PSNR of held-out faces against float32, 3 dB less on each component "
         "(default: 35)",
@@ -98,13 +100,3 @@ def export(args: Namespace) -> int:
         console.say("the published weights are CC BY-NC-SA 4.0: for non-commercial use only")
     print(f"{precision} bundle in {out}")
     return 0
-
-
-def _decibels(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0
-    if not 0 < value < 100:
-        raise ArgumentTypeError(f"{text!r} is not a number of dB between 0 and 100")
-    return value

@@ -32,7 +32,7 @@ from runtime.engines import (
     read_record,
 )
 from runtime.errors import BundleError, DeviceError, EngineError, ExportError, UsageError
-from runtime.files import sha256_of, write_atomically
+from runtime.files import fault, sha256_of, write_atomically
 
 Report = Callable[[str], None]
 GRAPHS = ("restorer", "memorizer")
@@ -213,8 +213,9 @@ def _is_there(folder: Path, wanted: Wanted, profile: Profile) -> bool:
         differences.append(f"{record.profile}, asked for {profile}")
     if differences:
         raise EngineError(f"{path} was built for {', '.join(differences)}; {again}")
-    if not path.exists() or sha256_of(path) != record.sha256:
-        raise EngineError(f"{path} is missing or altered; --rebuild replaces it")
+    wrong = fault(path, record.size, record.sha256)
+    if wrong:
+        raise EngineError(f"{path}: {wrong}; --rebuild replaces it")
     return True
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from runtime.engines import EngineRecord
 from runtime.errors import BundleError
-from runtime.files import sha256_of
+from runtime.files import fault
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
@@ -212,19 +212,9 @@ def open_bundle(path: str | Path, verify: bool = True) -> Bundle:
 def _check_file(folder: Path, name: str, record: FileRecord, verify: bool) -> None:
     if Path(name).name != name:
         raise BundleError(f"{folder / MANIFEST}: file name {name!r} leads out of the bundle")
-    file = folder / name
-    try:
-        size = file.stat().st_size
-        if size != record.size:
-            raise BundleError(
-                f"{file}: {size} bytes where the manifest says {record.size}; export again"
-            )
-        if verify and sha256_of(file) != record.sha256:
-            raise BundleError(f"{file}: altered since the export (its SHA-256 differs)")
-    except FileNotFoundError:
-        raise BundleError(f"{file}: missing; export again") from None
-    except OSError as error:
-        raise BundleError(f"{file}: cannot be read: {error.strerror}") from None
+    wrong = fault(folder / name, record.size, record.sha256 if verify else None)
+    if wrong:
+        raise BundleError(f"{folder / name}: {wrong}; export again")
 
 
 def _graph(content: dict[str, Any]) -> GraphSpec:

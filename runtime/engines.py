@@ -13,7 +13,7 @@ from typing import Any
 from runtime.cuda import Gpu
 from runtime.editions import EXTRAS, TITLES, Edition
 from runtime.errors import EngineError
-from runtime.files import sha256_of
+from runtime.files import fault
 
 FOLDER = "engines"
 ANY = "any"
@@ -168,7 +168,10 @@ def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> EngineReco
             continue
         differences = wanted.differences(record)
         if not differences:
-            _check_file(folder, record, verify, build)
+            path = folder / FOLDER / record.file
+            wrong = fault(path, record.size, record.sha256 if verify else None)
+            if wrong:
+                raise EngineError(f"{path}: {wrong}; build it again with `{build} --rebuild`")
             return record
         refusals.append(f"{record.file} was built for {', '.join(differences)}")
     if refusals:
@@ -189,21 +192,6 @@ def read_record(path: Path) -> EngineRecord:
     if f"{record.file}.json" != path.name:
         raise EngineError(f"{path}: it is the record of {record.file}; build again with --rebuild")
     return record
-
-
-def _check_file(folder: Path, record: EngineRecord, verify: bool, build: str) -> None:
-    path = folder / FOLDER / record.file
-    again = f"build it again with `{build} --rebuild`"
-    try:
-        size = path.stat().st_size
-        if size != record.size:
-            raise EngineError(f"{path}: {size} bytes in place of {record.size}; {again}")
-        if verify and sha256_of(path) != record.sha256:
-            raise EngineError(f"{path}: altered since it was built (its SHA-256 differs); {again}")
-    except FileNotFoundError:
-        raise EngineError(f"{path}: missing; {again}") from None
-    except OSError as error:
-        raise EngineError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -33,6 +33,21 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def fault(path: Path, size: int, sha256: str | None) -> str | None:
+    """What is wrong with a file of known size and hash; None: nothing. `sha256` None: unchecked."""
+    try:
+        found = path.stat().st_size
+        if found != size:
+            return f"{found} bytes in place of {size}"
+        if sha256 is not None and sha256_of(path) != sha256:
+            return "altered (its SHA-256 differs)"
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

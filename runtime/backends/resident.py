@@ -57,9 +57,10 @@ class ResidentRows:
                     entry.users -= 1
                 self._shrink(self._limit)
 
-    def clear(self) -> None:
-        """Free what no call is using; the device must be current."""
+    def close(self) -> None:
+        """Free what no call is using, and keep nothing from now on; the device must be current."""
         with self._lock:
+            self._limit = 0
             self._shrink(0)
 
     def _enter(self, rows: Rows) -> _Entry:

@@ -114,7 +114,7 @@ class TensorRtBackend:
         with self._device:
             for engine in engines:
                 engine.close()
-            self._dictionaries.clear()
+            self._dictionaries.close()
 
     def _open(self, graph: str, spec: GraphSpec) -> "_Engine":
         bundle = self._bundle

@@ -81,6 +81,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def number(text: str, below: float, what: str) -> float:
+    """An argument over 0 and under `below`; `what` is its unit, for the message."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < below:
+        raise ArgumentTypeError(f"{text!r} is not a number of {what} between 0 and {below:g}")
+    return value
+
+
 def landmark_file(picture: Path, landmarks: Path | None, pictures: int) -> Path | None:
     """Where the landmarks of a picture are: in the folder, the file, or beside it, if anywhere."""
     if landmarks is None:

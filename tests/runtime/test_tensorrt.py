@@ -243,10 +243,12 @@ def test_limits_of_the_engine(machine: Machine, faces: list[Face]) -> None:
 
 def test_closed(machine: Machine, faces: list[Face]) -> None:
     restorer = machine.restorer()
+    alice = restorer.memorize([faces[0][0]], [faces[0][1]])
     restorer.close()
     assert not machine.driver.live
     with pytest.raises(BundleError, match="closed"):
-        restorer.restore_aligned(*faces[0])
+        restorer.restore_aligned(*faces[0], alice)
+    assert not machine.driver.live  # nor is the dictionary left there
     with pytest.raises(BundleError, match="closed"):
         restorer.memorize([faces[0][0]], [faces[0][1]])
     restorer.close()
