@@ -82,17 +82,23 @@ def _photograph(restorer: Restorer, file: Path, out: Path, runs: list[Stages]) -
 
 _COLD = """
 import json, sys, time
-start = time.perf_counter()
+times = [time.perf_counter()]
 import cv2
 from runtime import Restorer, read_landmarks
-imported = time.perf_counter()
+from runtime.bundle import open_bundle
 bundle, device, picture = sys.argv[1:]
-restorer = Restorer(bundle, device=device)
-opened = time.perf_counter()
-restorer.restore_aligned(cv2.imread(picture), read_landmarks(picture + ".txt"))
-done = time.perf_counter()
-print(json.dumps({"import": imported - start, "open and verify": opened - imported,
-                  "first face": done - opened}))
+points = read_landmarks(picture + ".txt")
+times.append(time.perf_counter())
+for work in (
+    lambda: open_bundle(bundle, verify=False),
+    lambda: open_bundle(bundle, verify=True),
+    lambda: globals().update(restorer=Restorer(bundle, device=device, verify=False)),
+    lambda: restorer.restore_aligned(cv2.imread(picture), points),
+):
+    work()
+    times.append(time.perf_counter())
+seconds = [after - before for before, after in zip(times, times[1:])]
+print(json.dumps(dict(zip(("import", "open", "verify", "load", "first face"), seconds))))
 """
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from calibration.sessions import Run, open_run
 from export.graphs import MemorizerGraph, RestorerGraph
 from export.network import DMDNet
-from export.reference import TOLERANCES
+from export.reference import TOLERANCES, dictionary_levels
 from export.samples import CASES, sample_faces
 from runtime.bundle import Parity
 
@@ -33,7 +33,9 @@ def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, .
             graph = MemorizerGraph(network)
             wanted = graph(torch.from_numpy(references), torch.from_numpy(reference_boxes)).numpy()
         (got,) = run({"image": references, "boxes": reference_boxes})
-        report = [_compare_dictionaries(got.astype(np.float32), wanted, peaks.largest)]
+        difference = dictionary_levels(got, wanted)
+        finite = bool(np.isfinite(got).all())
+        report = [_parity("memorizer", difference, 255.0, finite, peaks.largest)]
     dictionary = onnx.load(restorer, load_external_data=False).graph.input[2]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(dictionary.type.tensor_type.elem_type)
     rows = got.astype(dtype)  # an int8 export's float32 restorer comes with a float16 memorizer
@@ -94,15 +96,6 @@ def _compare_images(
 ) -> Parity:
     difference = got.astype(np.float64) - wanted
     return _parity(case, difference, 255.0, finite, peak)
-
-
-def _compare_dictionaries(
-    got: NDArray[np.float32], wanted: NDArray[np.float32], peak: float
-) -> Parity:
-    """Dictionary numbers in "levels" of 1/255 of their range, so that one table holds all."""
-    span = float(np.ptp(wanted))
-    difference = (got.astype(np.float64) - wanted) / span * 255
-    return _parity("memorizer", difference, 255.0, bool(np.isfinite(got).all()), peak)
 
 
 def _parity(

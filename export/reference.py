@@ -77,6 +77,12 @@ def measure(backend: Backend, bundle: Bundle) -> tuple[tuple[EngineParity, ...],
     return tuple(restored), (_compare_dictionaries(made, rows),)
 
 
+def dictionary_levels(got: Rows, wanted: Rows) -> NDArray[np.float64]:
+    """The difference in 1/255 of the range of `wanted`, so that one table holds all."""
+    reference = wanted.astype(np.float64)
+    return np.asarray((got.astype(np.float64) - reference) / np.ptp(reference) * 255)
+
+
 def failures(rows: tuple[EngineParity, ...], tolerance: Tolerance) -> list[str]:
     """Why `rows` miss the tolerance, 3 dB less on a component; empty if they pass. NaN misses."""
     reasons = []
@@ -122,9 +128,7 @@ def _compare(
 
 
 def _compare_dictionaries(got: Rows, wanted: Rows) -> EngineParity:
-    """In 1/255 of the dictionary's range, as the parity of the graphs."""
-    reference = wanted.astype(np.float64)
-    difference = (got.astype(np.float64) - reference) / np.ptp(reference) * 255
+    difference = dictionary_levels(got, wanted)
     square = float(np.mean(difference**2))
     decibels = quality.EQUAL_DB if square == 0 else float(10 * np.log10(255**2 / square))
     return EngineParity("memorizer", "dictionary", float(np.abs(difference).max()), decibels)
