@@ -34,7 +34,7 @@ def pipeline(setting: Setting) -> Iterator[Measurement]:
             opened = Restorer(runner.path, device=setting.device, threads=setting.threads)
             restorer = stack.enter_context(opened)
             name = runner.subject.name
-            works[name] = partial(_photograph, restorer, file, folder / "out.png", runs[name])
+            works[name] = partial(photograph, restorer, file, folder / "out.png", runs[name])
         times = setting.race(works)
     yield from seconds(setting, "pipeline", times, "photograph")
     yield from _by_stage(setting, "pipeline", runs, ("network",))
@@ -67,7 +67,8 @@ def memory(setting: Setting) -> Iterator[Measurement]:
                 yield Measurement("memory", runner.subject.name, case, "bytes", float(peak))
 
 
-def _photograph(restorer: Restorer, file: Path, out: Path, runs: list[Stages]) -> None:
+def photograph(restorer: Restorer, file: Path, out: Path, runs: list[Stages]) -> None:
+    """Restore `file` into `out`, and add its stages to `runs`."""
     from runtime.images import read_photo, write_image
 
     start = time.perf_counter()
@@ -77,7 +78,12 @@ def _photograph(restorer: Restorer, file: Path, out: Path, runs: list[Stages]) -
     done = time.perf_counter()
     write_image(out, restored.image)
     encoded = time.perf_counter()
-    runs.append({"decode": decoded - start, **restored.timings, "encode": encoded - done})
+    stages = {"decode": decoded - start, **restored.timings, "encode": encoded - done}
+    device = restorer.device_seconds
+    if device is not None:  # of one call: the photograph has one face
+        stages |= {"copy in": device.copy_in, "copy out": device.copy_out}
+        stages["network"] -= device.copy_in + device.copy_out
+    runs.append(stages)
 
 
 _COLD = """

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from benchmarks.results import Subject
 from export.samples import sample_faces
-from runtime.backends import Boxes, Choice, Rows, open_backend
+from runtime.backends import Boxes, Choice, DeviceSeconds, Rows, open_backend
 from runtime.backends.onnxruntime import PROVIDERS
-from runtime.backends.tensorrt import DeviceSeconds, TensorRtBackend
 from runtime.bundle import open_bundle
 from runtime.errors import BenchmarkError
 from runtime.images import Image
@@ -123,8 +122,7 @@ class BundleRunner:
     @property
     def device_seconds(self) -> DeviceSeconds | None:
         """Of the last `restore`, by the GPU's own clock; None where the backend has none."""
-        backend = self._backend
-        return backend.last_restore if isinstance(backend, TensorRtBackend) else None
+        return self._backend.last_restore
 
     def close(self) -> None:
         self._backend.close()

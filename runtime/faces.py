@@ -97,11 +97,16 @@ class FaceFinder:
 def align(image: Image, landmarks: Points, aligned: bool) -> tuple[Crop, Points]:
     """A face of an RGB photo as the network takes it, and the (2, 3) transform photo -> crop.
 
-    `aligned`: the photo is the crop already.
+    `aligned`: the photo is the crop already. Raises `InvalidLandmarksError`.
     """
+    crop, points, matrix = cut(image, landmarks, aligned)
+    return Crop(crop, component_boxes(points)), matrix
+
+
+def cut(image: Image, landmarks: Points, aligned: bool) -> tuple[Image, Points, Points]:
+    """The crop of a face, its landmarks in the crop, and the (2, 3) transform; as `align`."""
     matrix = np.eye(2, 3) if aligned else similarity(five_points(landmarks), TEMPLATE)
-    boxes = component_boxes(transform(matrix, landmarks))
-    return Crop(image if aligned else extract(image, matrix), boxes), matrix
+    return image if aligned else extract(image, matrix), transform(matrix, landmarks), matrix
 
 
 def _is_same(face: Face, other: Face) -> bool:

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from runtime.alignment import TEMPLATE, Points, five_points
 from runtime.compositing import enlarge, put_back, replace
 from runtime.errors import InvalidLandmarksError, NoFaceError, UsageError
-from runtime.faces import Crop, Face, FaceFinder, align
+from runtime.faces import Crop, Face, FaceFinder, cut
 from runtime.images import Color, Image, to_rgb
+from runtime.landmarks import component_boxes
 from runtime.layout import IMAGE_SIZE
 
 Only = Literal["largest", "center"] | int
@@ -26,8 +27,8 @@ class Restored:
 
     `image`: of the photo's dtype, channels and order, enlarged if that was asked for. `faces`: all
     that were found, best first, in pixels of the photo as given. `restored`: the indices of those
-    that were restored. `timings`: seconds of detect, align, network and paste. `warnings`: what was
-    left as it was, and why.
+    that were restored. `timings`: seconds of detect, align, boxes, network and paste. `warnings`:
+    what was left as it was, and why.
     """
 
     image: NDArray[Any]
@@ -90,18 +91,22 @@ def plan(
     image = enlarge(np.ascontiguousarray(photo), upscale)
     aligned = upscale == 1 and is_aligned(faces, photo.shape)
     large = rgb if upscale == 1 else to_rgb(image, color, say_scaled=False)
+    clock.stop("align")
+    clock.stop("boxes")
     crops, matrices, indices = [], [], []
     for index in choose(faces, only, photo.shape):
         landmarks = (faces[index].landmarks + 0.5) * upscale - 0.5
+        crop, points, matrix = cut(large, landmarks, aligned)
+        clock.stop("align")
         try:
-            crop, matrix = align(large, landmarks, aligned)
+            boxes = component_boxes(points)
         except InvalidLandmarksError as error:
             notes.append(f"face {index} is as it was: {error}")
             continue
-        crops.append(crop)
+        clock.stop("boxes")
+        crops.append(Crop(crop, boxes))
         matrices.append(matrix)
         indices.append(index)
-    clock.stop("align")
     return Plan(
         image,
         color,
@@ -147,7 +152,7 @@ def is_aligned(faces: list[Face], shape: tuple[int, ...]) -> bool:
 
 @dataclass
 class Clock:
-    """Seconds of each stage."""
+    """Seconds of each stage, summed where it comes again."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     start: float = field(default_factory=time.perf_counter)
@@ -157,4 +162,5 @@ class Clock:
 
     def stop(self, stage: str) -> None:
         now = time.perf_counter()
-        self.seconds[stage], self.start = now - self.start, now
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self.start
+        self.start = now

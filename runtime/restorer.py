@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends import Backend, Boxes, Choice, Rows, open_backend
+from runtime.backends import Backend, Boxes, Choice, DeviceSeconds, Rows, open_backend
 from runtime.bundle import Manifest, open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import (
@@ -260,6 +260,11 @@ class Restorer:
     def check(self, identity: SpecificDictionary) -> None:
         """Raise `DictionaryError` if this bundle cannot read `identity`."""
         self._rows(identity)
+
+    @property
+    def device_seconds(self) -> DeviceSeconds | None:
+        """Of the last engine call that restored, by the GPU's own clock; None without one."""
+        return self._engine.last_restore
 
     def close(self) -> None:
         """Free the engine; the Restorer cannot be used afterwards."""

@@ -17,6 +17,15 @@ Boxes = NDArray[np.int32]
 Rows = NDArray[np.floating]
 
 
+@dataclass(frozen=True)
+class DeviceSeconds:
+    """What one engine call took on the GPU, by its own clock."""
+
+    copy_in: float
+    engine: float
+    copy_out: float
+
+
 class Backend(Protocol):
     """Runs the two graphs; safe to call from many threads."""
 
@@ -28,6 +37,10 @@ class Backend(Protocol):
 
     max_references: int | None
     """Rows of all dictionaries in one engine call; None: no limit."""
+
+    @property
+    def last_restore(self) -> DeviceSeconds | None:
+        """Of the `restore` that ended last, in whichever thread; None without a GPU's clock."""
 
     def restore(
         self, image: Image, boxes: Boxes, people: Sequence[Rows], membership: NDArray[np.float32]

@@ -23,6 +23,8 @@ _MAX_BATCH = {"cuda": 8, "cpu": 1}
 class OnnxRuntimeBackend:
     """One session a graph; the memorizer's is opened when it is first needed."""
 
+    last_restore = None  # ONNX Runtime keeps the GPU's clock to itself
+
     def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
         self._bundle, self._threads = bundle, threads
         self._lock = threading.Lock()

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import Boxes, Rows
+from runtime.backends import Boxes, DeviceSeconds, Rows
 from runtime.backends.resident import ResidentRows
 from runtime.bundle import Bundle, GraphSpec
 from runtime.cuda import Device, first_gpu, open_device
@@ -28,15 +28,6 @@ from runtime.images import Image
 
 _LANES = 2  # while one copies or waits for the host, the other computes
 _ADVICE = "lower --max-batch or --max-references of the engine, or free the GPU"
-
-
-@dataclass(frozen=True)
-class DeviceSeconds:
-    """What one engine call took on the GPU, by its own clock."""
-
-    copy_in: float
-    engine: float
-    copy_out: float
 
 
 class TensorRtBackend:

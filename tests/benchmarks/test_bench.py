@@ -13,17 +13,18 @@ import pytest
 
 from benchmarks import suites, timing
 from benchmarks.footprint import peak_gpu_bytes
+from benchmarks.programs import photograph
 from benchmarks.results import Measurement, Subject, read_result
 from benchmarks.runners import BundleRunner, Case, Cases, TorchRunner, open_runners
 from benchmarks.setting import Setting
 from benchmarks.suites import latency, memorize, quality, scaling, throughput
 from export.arithmetic import cost
 from export.checkpoint import load_weights
-from runtime.backends import Boxes, Rows
-from runtime.backends.tensorrt import DeviceSeconds
+from runtime.backends import Boxes, DeviceSeconds, Rows
 from runtime.errors import BenchmarkError
 from runtime.images import Image
-from tests.conftest import ROOT, Command, one_line
+from runtime.photographs import Restored
+from tests.conftest import ROOT, SAMPLES, Command, one_line
 
 COLUMNS = 12
 
@@ -230,6 +231,23 @@ def test_memorize_in_batches(clock: Clock, bundle: Path) -> None:
     rows = found(list(memorize(made)))
     assert rows["fast", "20 references"].value == pytest.approx(20 * 0.010 + 3 * 0.001)
     assert set(made.runners[1].memorized) == {1, 4, 8}  # type: ignore[attr-defined]
+
+
+def test_copies_of_a_photograph(tmp_path: Path) -> None:
+    """By the GPU's clock, and not counted in the network's seconds again."""
+
+    class OnGpu:
+        device_seconds = DeviceSeconds(0.1, 0.2, 0.3)
+
+        def restore(self, photo: Image) -> Restored:
+            return Restored(photo, (), (), {"align": 0.5, "network": 1.0}, ())
+
+    runs: list[dict[str, float]] = []
+    photograph(OnGpu(), SAMPLES / "astronaut.png", tmp_path / "out.png", runs)  # type: ignore[arg-type]
+    (stages,) = runs
+    assert set(stages) == {"decode", "align", "copy in", "network", "copy out", "encode"}
+    assert (stages["copy in"], stages["copy out"]) == (0.1, 0.3)
+    assert stages["network"] == pytest.approx(0.6)
 
 
 def test_quality_needs_a_float32_bundle(clock: Clock, bundle: Path) -> None:

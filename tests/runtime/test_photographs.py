@@ -84,7 +84,7 @@ def test_the_face_and_nothing_else_changes(inverting: Restorer) -> None:
     assert (result.image[~area] == photo[~area]).all()
     x, y = face.landmarks[30].astype(int)
     assert np.abs(result.image[y, x].astype(int) - (255 - photo[y, x].astype(int))).max() < 12
-    assert set(result.timings) == {"detect", "align", "network", "paste"}
+    assert set(result.timings) == {"detect", "align", "boxes", "network", "paste"}
     assert result.warnings == ()
 
 
