@@ -1,14 +1,18 @@
-"""What a restored photograph is, and which of its faces are meant."""
+"""A photograph from its faces to the result: which are meant, cut out, and put back."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.alignment import TEMPLATE, five_points
-from runtime.errors import UsageError
-from runtime.faces import Face
+from runtime.alignment import TEMPLATE, Points, five_points
+from runtime.compositing import enlarge, put_back, replace
+from runtime.errors import InvalidLandmarksError, NoFaceError, UsageError
+from runtime.faces import Crop, Face, FaceFinder, align
+from runtime.images import Color, Image, to_rgb
 from runtime.layout import IMAGE_SIZE
 
 Only = Literal["largest", "center"] | int
@@ -31,6 +35,84 @@ class Restored:
     restored: tuple[int, ...]
     timings: dict[str, float]
     warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A photo whose faces are found and cut out, before the network.
+
+    `image`: the photo, enlarged, to paste into; a copy. `crops` and the (2, 3) `matrices`
+    photo -> crop: of the faces `indices`. `aligned`: the photo is the crop.
+    """
+
+    image: NDArray[Any]
+    color: Color
+    aligned: bool
+    faces: tuple[Face, ...]
+    indices: tuple[int, ...]
+    crops: tuple[Crop, ...]
+    matrices: tuple[Points, ...]
+    notes: tuple[str, ...]
+    clock: "Clock"
+
+    def finish(self, restored: Sequence[Image], network_s: float, notes: list[str]) -> Restored:
+        """Put the restored crops back; `network_s`: the seconds that they took."""
+        self.clock.restart()
+        # the best face is pasted last, and so lies over its neighbours
+        for face, matrix in reversed(list(zip(restored, self.matrices, strict=True))):
+            if self.aligned:
+                replace(self.image, face, self.color)
+            else:
+                put_back(self.image, face, matrix, self.color)
+        self.clock.seconds["network"] = network_s
+        self.clock.stop("paste")
+        said = (*self.notes, *notes)
+        return Restored(self.image, self.faces, self.indices, self.clock.seconds, said)
+
+
+def plan(
+    photo: NDArray[np.generic],
+    finder: FaceFinder,
+    only: Only | None,
+    upscale: int,
+    require_face: bool,
+    color: Color,
+) -> Plan:
+    """Find the faces of a photo and cut out those that are meant; see `Restorer.restore`."""
+    clock = Clock()
+    rgb = to_rgb(photo, color, say_scaled=False)
+    faces = finder.find(rgb)
+    clock.stop("detect")
+    if not faces and require_face:
+        raise NoFaceError("no face was found in the photo")
+    notes = [] if faces else ["no face was found: the photo is as it was"]
+
+    image = enlarge(np.ascontiguousarray(photo), upscale)
+    aligned = upscale == 1 and is_aligned(faces, photo.shape)
+    large = rgb if upscale == 1 else to_rgb(image, color, say_scaled=False)
+    crops, matrices, indices = [], [], []
+    for index in choose(faces, only, photo.shape):
+        landmarks = (faces[index].landmarks + 0.5) * upscale - 0.5
+        try:
+            crop, matrix = align(large, landmarks, aligned)
+        except InvalidLandmarksError as error:
+            notes.append(f"face {index} is as it was: {error}")
+            continue
+        crops.append(crop)
+        matrices.append(matrix)
+        indices.append(index)
+    clock.stop("align")
+    return Plan(
+        image,
+        color,
+        aligned,
+        tuple(faces),
+        tuple(indices),
+        tuple(crops),
+        tuple(matrices),
+        tuple(notes),
+        clock,
+    )
 
 
 def choose(faces: list[Face], only: Only | None, shape: tuple[int, ...]) -> list[int]:
@@ -61,3 +143,18 @@ def is_aligned(faces: list[Face], shape: tuple[int, ...]) -> bool:
         return False
     distances = np.linalg.norm(five_points(faces[0].landmarks) - TEMPLATE, axis=1)
     return bool(distances.mean() < _NEAR)
+
+
+@dataclass
+class Clock:
+    """Seconds of each stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    start: float = field(default_factory=time.perf_counter)
+
+    def restart(self) -> None:
+        self.start = time.perf_counter()
+
+    def stop(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self.start = now - self.start, now

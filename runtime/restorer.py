@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -14,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from runtime.backends import Backend, Boxes, Choice, Rows, open_backend
 from runtime.bundle import Manifest, open_bundle
-from runtime.compositing import enlarge, put_back, replace
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import (
     DictionaryError,
@@ -29,7 +29,7 @@ from runtime.faces import Crop, Face, FaceFinder, LandmarkDetector, align
 from runtime.images import Color, Image, fit, to_rgb
 from runtime.landmarks import check_landmarks, component_boxes
 from runtime.layout import IMAGE_SIZE
-from runtime.photographs import Only, Restored, choose, is_aligned, largest
+from runtime.photographs import Only, Plan, Restored, is_aligned, largest, plan
 
 
 class Restorer:
@@ -122,49 +122,62 @@ class Restorer:
 
         Raises `InvalidImageError`, `DictionaryError`, and `NoFaceError` if `require_face`.
         """
+        (result,) = self.restore_photos(
+            [photo],
+            identity,
+            identities=[identities or {}],
+            only=only,
+            upscale=upscale,
+            require_face=require_face,
+            color=color,
+        )
+        if isinstance(result, DmdnetError):
+            raise result
+        return result
+
+    def restore_photos(
+        self,
+        photos: Sequence[NDArray[np.generic]],
+        identity: SpecificDictionary | None = None,
+        *,
+        identities: Sequence[Mapping[int, SpecificDictionary]] | None = None,
+        only: Only | None = None,
+        upscale: Literal[1, 2, 4] = 1,
+        require_face: bool = False,
+        color: Color = "bgr",
+    ) -> list[Restored | DmdnetError]:
+        """`restore` of several photos, whose faces share engine calls: `max_batch` in each.
+
+        Arguments as in `restore`; `identities` has a mapping for each photo. Returns a result for
+        each photo, or the error that `restore` would have raised for it; the network's seconds are
+        shared out by the faces. Raises what is wrong with the arguments themselves.
+        """
         if upscale not in (1, 2, 4):
             raise UsageError(f"upscale must be 1, 2 or 4, not {upscale!r}")
-        for person in (identity, *(identities or {}).values()):
+        named = [{} for _ in photos] if identities is None else identities
+        if len(named) != len(photos):
+            raise UsageError(f"{len(photos)} photos and {len(named)} mappings of identities")
+        for person in (identity, *(person for those in named for person in those.values())):
             if person is not None:
                 self.check(person)
-        clock = _Clock()
-        rgb = to_rgb(photo, color, say_scaled=False)
-        faces = self._finder.find(rgb)
-        clock.stop("detect")
-        if not faces and require_face:
-            raise NoFaceError("no face was found in the photo")
-        notes = [] if faces else ["no face was found: the photo is as it was"]
-
-        image = enlarge(np.ascontiguousarray(photo), upscale)
-        aligned = upscale == 1 and is_aligned(faces, photo.shape)
-        large = rgb if upscale == 1 else to_rgb(image, color, say_scaled=False)
-        crops, matrices, indices = [], [], []
-        for index in choose(faces, only, photo.shape):
-            landmarks = (faces[index].landmarks + 0.5) * upscale - 0.5
+        results: dict[int, Restored | DmdnetError] = {}
+        plans: dict[int, Plan] = {}
+        for number, photo in enumerate(photos):
             try:
-                crop, matrix = align(large, landmarks, aligned)
-            except InvalidLandmarksError as error:
-                notes.append(f"face {index} is as it was: {error}")
+                plans[number] = plan(photo, self._finder, only, upscale, require_face, color)
+            except DmdnetError as error:
+                results[number] = error
+        people = {n: [named[n].get(i, identity) for i in p.indices] for n, p in plans.items()}
+        for number, restored in self._restore_plans(plans, people).items():
+            if isinstance(restored, DmdnetError):
+                results[number] = restored
                 continue
-            crops.append(crop)
-            matrices.append(matrix)
-            indices.append(index)
-        clock.stop("align")
-
-        named = identities or {}
-        wrong = [index for index in named if index not in range(len(faces))]
-        if wrong:
-            notes.append(f"identities for faces that were not found: {wrong}")
-        restored = self._restore_crops(crops, [named.get(index, identity) for index in indices])
-        clock.stop("network")
-        # the best face is pasted last, and so lies over its neighbours
-        for face, matrix in reversed(list(zip(restored, matrices, strict=True))):
-            if aligned:
-                replace(image, face, color)
-            else:
-                put_back(image, face, matrix, color)
-        clock.stop("paste")
-        return Restored(image, tuple(faces), tuple(indices), clock.seconds, tuple(notes))
+            faces, seconds = restored
+            found = range(len(plans[number].faces))
+            wrong = [index for index in named[number] if index not in found]
+            notes = [f"identities for faces that were not found: {wrong}"] if wrong else []
+            results[number] = plans[number].finish(faces, seconds, notes)
+        return [results[number] for number in range(len(photos))]
 
     def restore_batch(
         self,
@@ -263,6 +276,30 @@ class Restorer:
     ) -> None:
         self.close()
 
+    def _restore_plans(
+        self,
+        plans: Mapping[int, Plan],
+        people: Mapping[int, Sequence[SpecificDictionary | None]],
+    ) -> dict[int, tuple[list[Image], float] | DmdnetError]:
+        """The crops of each photo and their seconds; where the engine fails, photo by photo."""
+        start = time.perf_counter()
+        try:
+            restored = self._restore_crops(
+                [crop for each in plans.values() for crop in each.crops],
+                [person for number in plans for person in people[number]],
+            )
+        except DmdnetError as error:
+            if len(plans) == 1:
+                return dict.fromkeys(plans, error)
+            alone = [self._restore_plans({n: each}, people) for n, each in plans.items()]
+            return {number: result for each in alone for number, result in each.items()}
+        a_face = (time.perf_counter() - start) / max(1, len(restored))
+        crops = iter(restored)
+        return {
+            number: (list(islice(crops, len(each.crops))), a_face * len(each.crops))
+            for number, each in plans.items()
+        }
+
     def _restore_crops(
         self, crops: Sequence[Crop], identities: Sequence[SpecificDictionary | None]
     ) -> list[Image]:
@@ -346,18 +383,6 @@ class Restorer:
                 manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
             )
         return rows
-
-
-class _Clock:
-    """Seconds of each stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._start = time.perf_counter()
-
-    def stop(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.seconds[stage], self._start = now - self._start, now
 
 
 def _named(error: DmdnetError, what: str, index: int, count: int) -> DmdnetError:
