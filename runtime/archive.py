@@ -270,12 +270,12 @@ class ArchiveRestorer:
         return Outcome(picture.name, output, self.backend, _say(picture.name, error))
 
 
-def restore_archive(job: Job, names: Iterable[str]) -> Generator[Outcome, None, None]:
+def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome, None, None]:
     """Do the job in this process."""
     restorer = ArchiveRestorer(job)
     try:
         storage.make_folder(job.out)
-        yield from restorer.restore(Picture(name) for name in names)
+        yield from restorer.restore(pictures)
     finally:
         restorer.close()
 

@@ -14,14 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from runtime import storage
-from runtime.errors import ClusterError, DmdnetError, DmdnetWarning, InvalidImageError, UsageError
+from runtime.errors import ClusterError, DmdnetError, DmdnetWarning, UsageError
 from runtime.files import remove_unfinished
 
 if TYPE_CHECKING:
     from runtime.archive import Job, Outcome, Picture
+    from runtime.tables import Tables
 
 LOCAL = "local"
 """In place of an address: a cluster on this machine, as long as the work lasts."""
@@ -30,7 +29,6 @@ _ATTEMPTS = 3  # deaths of a worker on one picture
 _BATCH = 32  # pictures that a worker takes at a time: what is done again when it dies
 _BATCHES = 10_000  # the driver holds a little of each
 _CONNECT_S = 5.0
-_COLUMNS = (("path",), ("name", "bytes"))
 
 
 @dataclass(frozen=True)
@@ -40,13 +38,6 @@ class Workers:
     actors: int | None = None
     gpus: float | None = None
     cpus: float | None = None
-
-
-@dataclass(frozen=True)
-class Tables:
-    """Parquet files of pictures: a column `path` of paths or URLs, or `name` and `bytes`."""
-
-    paths: Sequence[str]
 
 
 class Cluster:
@@ -74,22 +65,17 @@ class Cluster:
             self._ray.shutdown()
 
     def restore(
-        self, job: "Job", archive: Sequence[str] | Tables, workers: Workers
-    ) -> "tuple[int, Generator[Outcome, None, None]]":
-        """How many pictures there are, and what becomes of each, as they are done.
+        self, job: "Job", archive: "Sequence[str] | Tables", workers: Workers
+    ) -> "Generator[Outcome, None, None]":
+        """Do the job on an archive of paths and URLs, or of tables, and say what became of each.
 
         A picture whose worker dies is done again, by itself; after three deaths it is an error.
-        Raises `ClusterError` when no node can hold such a worker, `UsageError` for tables with
-        other columns, or two pictures with one output.
+        Raises `ClusterError` when no node can hold such a worker, or none can start.
         """
         workers, threads = self._fitted(workers, job)
         job = replace(job, threads=threads)
-        if isinstance(archive, Tables):
-            count, data = self._read_tables(job, archive, workers)
-        else:
-            count, data = len(archive), self._listed(archive, workers)
         storage.make_folder(job.out)
-        return count, self._stream(job, data, workers)
+        return self._stream(job, self._rows(archive, workers), workers)
 
     def _stream(self, job: "Job", data: Any, workers: Workers) -> "Generator[Outcome, None, None]":
         from runtime.archive import Outcome
@@ -157,55 +143,22 @@ class Cluster:
         threads = job.threads or (None if gpus or a_node == 1 else max(1, int(cpus)))
         return Workers(actors, gpus, cpus), threads
 
-    def _listed(self, names: Sequence[str], workers: Workers) -> Any:
+    def _rows(self, archive: "Sequence[str] | Tables", workers: Workers) -> Any:
+        """Ray's rows, in blocks of a batch each."""
         import pyarrow
 
-        size = _batch_size(len(names), workers)
-        tables = [
-            pyarrow.table({"path": names[start : start + size]})
-            for start in range(0, len(names), size)
-        ]
-        return self._ray.data.from_arrow(tables)
+        from runtime.tables import Tables
 
-    def _read_tables(self, job: "Job", tables: Tables, workers: Workers) -> tuple[int, Any]:
-        """Number of rows, and the rows in blocks of a batch each."""
-        columns = self._columns(tables)
-        read = self._ray.data.read_parquet
-        names = read(list(tables.paths), columns=[columns[0]])
-        # of each output 8 bytes are held, not its name
-        found = [_hashes(job, batch) for batch in names.iter_batches(batch_format="pyarrow")]
-        hashes = np.concatenate(found) if found else np.empty(0, np.int64)
-        if not len(hashes):
-            raise InvalidImageError(f"{', '.join(tables.paths)}: no rows")
-        different, counts = np.unique(hashes, return_counts=True)
-        if counts.max() > 1:
-            twice = set(different[counts > 1].tolist())
-            rows = (row[columns[0]] for row in names.iter_rows())
-            job.check_outputs(
-                [name for name in rows if name and hash(job.output_of(name)) in twice]
+        count = archive.count if isinstance(archive, Tables) else len(archive)
+        size = _batch_size(count, workers)
+        if isinstance(archive, Tables):
+            data = self._ray.data.read_parquet(
+                list(archive.paths), override_num_blocks=math.ceil(count / size)
             )
-        blocks = math.ceil(len(hashes) / _batch_size(len(hashes), workers))
-        data = read(list(tables.paths), columns=list(columns), override_num_blocks=blocks)
-        return len(hashes), data
-
-    def _columns(self, tables: Tables) -> tuple[str, ...]:
-        import pyarrow
-
-        shown = ", ".join(tables.paths)
-        try:
-            schema = self._ray.data.read_parquet(list(tables.paths)).schema()
-        except (OSError, ValueError, pyarrow.ArrowException) as error:
-            line = " ".join(str(error).split())
-            raise InvalidImageError(f"{shown}: cannot be read as Parquet: {line}") from None
-        kinds = dict(zip(schema.names, schema.types, strict=True)) if schema else {}
-        for columns in _COLUMNS:
-            if set(columns) <= set(kinds):
-                for name in columns:
-                    _check_kind(shown, name, kinds[name])
-                return columns
-        raise UsageError(
-            f"{shown}: a column `path`, or `name` and `bytes`, is needed; there are "
-            f"{', '.join(kinds) or 'none'}"
+            return data.select_columns(list(archive.columns))
+        starts = range(0, count, size)
+        return self._ray.data.from_arrow(
+            [pyarrow.table({"path": archive[start : start + size]}) for start in starts]
         )
 
 
@@ -267,7 +220,9 @@ class Worker:
 
     def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
         """The outcomes of a batch's pictures, a row each."""
-        pictures = _pictures(batch)
+        from runtime.tables import pictures_of
+
+        pictures = pictures_of(batch)
         try:
             self._job.check_outputs([picture.name for picture in pictures])
         except DmdnetError as error:
@@ -306,31 +261,6 @@ class Worker:
 
     def _fail(self, error: Exception) -> None:
         self._ray.get(self._ledger.fail.remote(f"{error} (a worker on {socket.gethostname()})"))
-
-
-def _pictures(batch: Mapping[str, Any]) -> "list[Picture]":
-    from runtime.archive import Picture
-
-    if "path" in batch:
-        return [Picture(storage.local(name or "")) for name in batch["path"]]
-    rows = zip(batch["name"], batch["bytes"], strict=True)
-    return [Picture(name or "", data or b"") for name, data in rows]
-
-
-def _hashes(job: "Job", batch: Any) -> Any:
-    names = batch.column(0).to_pylist()
-    return np.array([hash(job.output_of(name or "")) for name in names], np.int64)
-
-
-def _check_kind(shown: str, name: str, kind: Any) -> None:
-    import pyarrow.types as types
-
-    if name == "bytes":
-        good, wanted = types.is_binary(kind) or types.is_large_binary(kind), "binary"
-    else:
-        good, wanted = types.is_string(kind) or types.is_large_string(kind), "string"
-    if not good:
-        raise UsageError(f"{shown}: the column `{name}` must be {wanted}, not {kind}")
 
 
 def _batch_size(pictures: int, workers: Workers) -> int:

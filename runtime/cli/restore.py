@@ -20,6 +20,7 @@ from runtime.errors import UsageError
 if TYPE_CHECKING:
     from runtime.archive import Job, Outcome
     from runtime.photographs import Only
+    from runtime.tables import Tables
 
 _SHOWN = 1000  # failures that are kept to be listed at the end; --report has them all
 
@@ -32,7 +33,7 @@ def main() -> NoReturn:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="picture, folder, glob or URL (s3://..., https://...); with --ray also NAME.parquet",
+        help="picture, folder, glob or URL (s3://..., https://...), or NAME.parquet of them",
     )
     parser.add_argument("--out", required=True, help="folder or URL for the restored pictures")
     parser.add_argument("--identity", type=Path, metavar="FILE", help="made by dmd-enroll")
@@ -127,30 +128,35 @@ def _begin(
     args: Namespace, job: "Job", stack: ExitStack
 ) -> "tuple[int, Generator[Outcome, None, None]]":
     """How many pictures there are, and what becomes of each: here, or on Ray."""
-    from runtime.archive import restore_archive
+    from runtime.archive import Picture, restore_archive
 
     tables = [argument for argument in args.inputs if argument.rstrip("/").endswith(".parquet")]
-    if not args.ray:
-        for option in ("ray_actors", "ray_gpus", "ray_cpus"):
-            if getattr(args, option) is not None:
-                raise UsageError(f"--{option.replace('_', '-')} needs --ray")
-        if tables:
-            raise UsageError(f"{tables[0]}: Parquet files of pictures need --ray")
-        files = _files(args, job)
-        outcomes = restore_archive(job, files)
-        stack.callback(outcomes.close)
-        return len(files), outcomes
-    from runtime.cluster import Cluster, Tables, Workers
-
     if tables and len(tables) < len(args.inputs):
         raise UsageError("give either Parquet files or pictures, not both")
-    archive = Tables(tables) if tables else _files(args, job)
+    if args.ray is None and (args.ray_actors or args.ray_gpus or args.ray_cpus):
+        raise UsageError("--ray-actors, --ray-gpus and --ray-cpus need --ray")
     job.check()
-    cluster = stack.enter_context(Cluster(args.ray))
-    workers = Workers(args.ray_actors, args.ray_gpus, args.ray_cpus)
-    count, outcomes = cluster.restore(job, archive, workers)
+    archive = _tables(args, job, tables) if tables else _files(args, job)
+    count = len(archive) if isinstance(archive, list) else archive.count
+    if args.ray is None:
+        pictures = map(Picture, archive) if isinstance(archive, list) else archive.pictures()
+        outcomes = restore_archive(job, pictures)
+    else:
+        from runtime.cluster import Cluster, Workers
+
+        cluster = stack.enter_context(Cluster(args.ray))
+        workers = Workers(args.ray_actors, args.ray_gpus, args.ray_cpus)
+        outcomes = cluster.restore(job, archive, workers)
     stack.callback(outcomes.close)
     return count, outcomes
+
+
+def _tables(args: Namespace, job: "Job", paths: list[str]) -> "Tables":
+    from runtime.tables import open_tables
+
+    tables = open_tables(paths, job)
+    check_landmark_file(args.landmarks, tables.count)
+    return tables
 
 
 def _files(args: Namespace, job: "Job") -> list[str]:
