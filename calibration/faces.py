@@ -16,12 +16,11 @@ from tqdm import tqdm
 
 import runtime
 from calibration.degradation import degrade, is_clean
-from runtime.cli.inputs import landmark_file
 from runtime.errors import CalibrationError, DmdnetError, InvalidLandmarksError, NoFaceError
 from runtime.faces import FaceFinder, align
 from runtime.files import sha256_of
 from runtime.images import SUFFIXES, Image, read_image, to_rgb
-from runtime.landmarks import component_boxes, read_landmarks
+from runtime.landmarks import component_boxes, landmark_file, read_landmarks
 from runtime.layout import IMAGE_SIZE
 from runtime.photographs import is_aligned, largest
 
@@ -214,7 +213,7 @@ def _exposure(gain: float) -> NDArray[np.uint8]:
 def _place(file: Path, finder: FaceFinder) -> tuple[NDArray[np.float64], bool]:
     """Landmarks of the largest face, given or found, and whether the picture is its crop."""
     image = to_rgb(read_image(file), "bgr", say_scaled=False)
-    given = landmark_file(file, None, 1)
+    given = landmark_file(file, None)
     if given is not None:
         if image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
             raise InvalidLandmarksError("landmarks are for aligned 512 x 512 crops only")

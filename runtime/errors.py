@@ -57,6 +57,10 @@ class BenchmarkError(DmdnetError):
     """A benchmark's input cannot be used, or a figure got worse than is allowed."""
 
 
+class ClusterError(DmdnetError):
+    """A Ray cluster cannot be had or reached, cannot hold what was asked for, or failed."""
+
+
 class UsageError(DmdnetError):
     """The arguments do not fit together."""
 

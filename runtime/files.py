@@ -3,6 +3,7 @@
 import hashlib
 import os
 import tempfile
+from glob import escape
 from pathlib import Path
 
 _CHUNK = 1 << 20
@@ -22,6 +23,12 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_unfinished(path: Path) -> None:
+    """Remove what writers that were killed left of `path`, and of files named after it."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path) -> str:

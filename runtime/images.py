@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime import storage
 from runtime.errors import DmdnetWarning, InvalidImageError
-from runtime.files import write_atomically
 from runtime.layout import IMAGE_SIZE
 
 if TYPE_CHECKING:
@@ -110,21 +110,19 @@ def read_image(path: str | Path) -> NDArray[np.generic]:
 
 
 def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
-    """Read a picture file, turned upright by its EXIF orientation.
+    """`decode_photo` of a file or URL, which may also be missing or unreadable."""
+    return decode_photo(storage.read(str(path)), str(path), max_pixels)
+
+
+def decode_photo(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Decode a picture file's bytes, turned upright by its EXIF orientation.
 
     Of an animation the first frame is read, CMYK becomes RGB; both are noted. Raises
-    `InvalidImageError` that names the file when it is missing, truncated, no picture, or declares
-    more than `max_pixels`.
+    `InvalidImageError` that begins with `name` when it is truncated, no picture, or declares more
+    than `max_pixels`.
     """
     import PIL.Image
 
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise InvalidImageError(f"{path}: no such file") from None
-    except OSError as error:
-        raise InvalidImageError(f"{path}: cannot be read: {error.strerror}") from None
     notes = []
     cmyk = None
     # Pillow reads every byte and says what is wrong; OpenCV prints or pads over it
@@ -139,7 +137,7 @@ def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
             pixels = picture.width * picture.height
             if pixels > max_pixels:
                 raise InvalidImageError(
-                    f"{path}: {picture.width} x {picture.height} px are more than the limit of "
+                    f"{name}: {picture.width} x {picture.height} px are more than the limit of "
                     f"{max_pixels / 1e6:g} million pixels; raise it if you trust the file"
                 )
             picture.load()
@@ -155,17 +153,17 @@ def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
                 notes.append("CMYK was turned into RGB; its colour profile does not fit any more")
                 cmyk, icc_profile = np.asarray(picture.convert("RGB"))[:, :, ::-1].copy(), None
     except PIL.UnidentifiedImageError:
-        raise InvalidImageError(f"{path}: not a picture in a known format") from None
+        raise InvalidImageError(f"{name}: not a picture in a known format") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InvalidImageError(f"{path}: damaged picture: {error}") from None
+        raise InvalidImageError(f"{name}: damaged picture: {error}") from None
     image = cmyk
     if image is None:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error as error:
-            raise InvalidImageError(f"{path}: OpenCV refuses to decode it: {error.err}") from None
+            raise InvalidImageError(f"{name}: OpenCV refuses to decode it: {error.err}") from None
     if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise InvalidImageError(f"{path}: a picture of a kind that OpenCV cannot decode")
+        raise InvalidImageError(f"{name}: a picture of a kind that OpenCV cannot decode")
     return Photo(_upright(image, orientation), exif, icc_profile, tuple(notes))
 
 
@@ -180,10 +178,9 @@ def write_image(
     PNG, JPEG and WebP files take the metadata along. Raises `InvalidImageError` when the format is
     unknown, OSError when the disk refuses.
     """
-    path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise InvalidImageError(f"{path}: cannot write {path.suffix or 'no suffix'!r} pictures")
+        raise InvalidImageError(f"{path}: cannot write {suffix or 'no suffix'!r} pictures")
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
     given = {cv2.IMAGE_METADATA_EXIF: exif, cv2.IMAGE_METADATA_ICCP: icc_profile}
     kinds = [kind for kind, data in given.items() if data and suffix in KEEPS_METADATA]
@@ -192,7 +189,7 @@ def write_image(
     ok, data = cv2.imencodeWithMetadata(suffix, pixels, kinds, blocks, options)
     if not ok:
         raise InvalidImageError(f"{path}: OpenCV could not encode the picture")
-    write_atomically(path, data.tobytes())
+    storage.write(str(path), data.tobytes())
 
 
 def _exif(picture: "PIL.Image.Image") -> tuple[int, bytes | None]:

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from runtime.errors import InvalidLandmarksError
 from runtime.layout import COMPONENTS, IMAGE_SIZE
+from runtime.storage import base_name, is_url
 
 POINTS = 68
 MIN_COMPONENT = 16
@@ -55,6 +56,22 @@ def check_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
     if bad.size:
         raise InvalidLandmarksError(f"landmark {bad[0]} is not finite: {points[bad[0]]}")
     return points
+
+
+def landmark_file(picture: str | Path, landmarks: Path | None) -> Path | None:
+    """Where the landmarks of a picture are: in the folder, the file, or beside it, if anywhere.
+
+    Raises `InvalidLandmarksError` where `landmarks` is missing.
+    """
+    if landmarks is None:
+        # beside a URL there may be one too, but asking for each picture costs a request
+        beside = Path(f"{picture}.txt")
+        return beside if not is_url(str(picture)) and beside.exists() else None
+    if landmarks.is_dir():
+        return landmarks / f"{base_name(str(picture))}.txt"
+    if not landmarks.exists():
+        raise InvalidLandmarksError(f"{landmarks}: no such landmark file or folder")
+    return landmarks
 
 
 def read_landmarks(path: str | Path) -> NDArray[np.float64]:

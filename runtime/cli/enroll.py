@@ -7,7 +7,7 @@ from typing import NoReturn
 from runtime.cli import console
 from runtime.cli.inputs import (
     add_common_arguments,
-    landmark_file,
+    check_landmark_file,
     open_restorer,
     picture_files,
 )
@@ -36,17 +36,18 @@ def enroll(args: Namespace) -> int:
     from tqdm import tqdm
 
     from runtime.images import MAX_PIXELS, read_photo
-    from runtime.landmarks import read_landmarks
+    from runtime.landmarks import landmark_file, read_landmarks
 
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise UsageError(f"{args.out}: --out must be a file in a folder that exists")
     files = picture_files(args.references)
+    check_landmark_file(args.landmarks, len(files))
     failures: list[str] = []
     rows = []
     with open_restorer(args) as restorer:
         for file in tqdm(files, unit="reference", disable=None, leave=False):
             try:
-                points = landmark_file(file, args.landmarks, len(files))
+                points = landmark_file(file, args.landmarks)
                 landmarks = read_landmarks(points) if points else None
                 image = read_photo(file, args.max_pixels or MAX_PIXELS).image
                 try:

@@ -2,12 +2,11 @@
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
-from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.editions import DEVICES
-from runtime.errors import InvalidImageError, InvalidLandmarksError, UsageError
+from runtime.errors import UsageError
 
 if TYPE_CHECKING:
     from runtime.restorer import Restorer
@@ -50,28 +49,16 @@ def open_restorer(args: Namespace) -> "Restorer":
     )
 
 
-def picture_files(arguments: Sequence[str]) -> list[Path]:
-    """Files as given, the pictures of folders, what globs match; each sorted, without repeats.
+def picture_files(arguments: Sequence[str]) -> list[str]:
+    """Files and URLs as given, the pictures of folders, what globs match; each once.
 
     Raises `InvalidImageError` for an argument that gives nothing.
     """
     from runtime.images import SUFFIXES
+    from runtime.storage import matches
 
-    files: dict[Path, None] = {}
-    for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
-            found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-            nothing = "no pictures in this folder"
-        elif path.exists() or not any(sign in argument for sign in "*?["):
-            found, nothing = [path], ""  # a file that is missing is reported when it is read
-        else:
-            found = sorted(Path(p) for p in glob(argument, recursive=True) if Path(p).is_file())
-            nothing = "nothing matches"
-        if not found:
-            raise InvalidImageError(f"{argument}: {nothing}")
-        files.update(dict.fromkeys(found))
-    return list(files)
+    found = (file for argument in arguments for file in matches(argument, SUFFIXES))
+    return list(dict.fromkeys(found))
 
 
 def positive(text: str) -> int:
@@ -92,15 +79,7 @@ def number(text: str, below: float, what: str) -> float:
     return value
 
 
-def landmark_file(picture: Path, landmarks: Path | None, pictures: int) -> Path | None:
-    """Where the landmarks of a picture are: in the folder, the file, or beside it, if anywhere."""
-    if landmarks is None:
-        beside = picture.with_name(picture.name + ".txt")
-        return beside if beside.exists() else None
-    if landmarks.is_dir():
-        return landmarks / (picture.name + ".txt")
-    if not landmarks.exists():
-        raise InvalidLandmarksError(f"{landmarks}: no such landmark file or folder")
-    if pictures > 1:
+def check_landmark_file(landmarks: Path | None, pictures: int) -> None:
+    """Raise `UsageError` for one landmark file for many pictures."""
+    if landmarks is not None and landmarks.is_file() and pictures > 1:
         raise UsageError(f"{landmarks} is one landmark file, but there are {pictures} pictures")
-    return landmarks
