@@ -162,18 +162,23 @@ def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> EngineReco
     title = TITLES[wanted.edition.name]
     build = f"dmd-build-engine {folder} --engine {EXTRAS[wanted.edition.name]}"
     refusals = []
-    for path in sorted((folder / FOLDER).glob(f"{wanted.edition.name}-*.engine.json")):
-        record = read_record(path)
+    for record in read_records(folder, wanted.edition.name):
         if record.graph != wanted.graph:
             continue
         differences = wanted.differences(record)
         if not differences:
-            _check_file(folder, record, verify, build)
+            check_engine(folder, record, verify, build)
             return record
         refusals.append(f"{record.file} was built for {', '.join(differences)}")
     if refusals:
         raise EngineError(f"{folder}: {'; '.join(refusals)}; rebuild with `{build} --rebuild`")
     raise EngineError(f"{folder} holds no {title} engine of the {wanted.graph}; run `{build}`")
+
+
+def read_records(folder: Path, edition: str) -> list[EngineRecord]:
+    """The records of an edition's engines in the bundle `folder`. Raises `EngineError`."""
+    paths = sorted((folder / FOLDER).glob(f"{edition}-*.engine.json"))
+    return [read_record(path) for path in paths]
 
 
 def read_record(path: Path) -> EngineRecord:
@@ -191,7 +196,8 @@ def read_record(path: Path) -> EngineRecord:
     return record
 
 
-def _check_file(folder: Path, record: EngineRecord, verify: bool, build: str) -> None:
+def check_engine(folder: Path, record: EngineRecord, verify: bool, build: str) -> None:
+    """Raise `EngineError` unless the file is what its record says; `build` is what builds it."""
     path = folder / FOLDER / record.file
     again = f"build it again with `{build} --rebuild`"
     try:
