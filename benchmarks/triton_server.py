@@ -8,12 +8,16 @@ import ctypes
 import os
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +26,7 @@ from export.repository import MEMORIZER, RESTORER, TRITON_MODEL
 
 _STAND_IN = Path(__file__).with_name("triton_stand_in.py")
 _START_S = 120
+_SHARED_MEMORY = Path("/dev/shm")
 
 
 def missing() -> str | None:
@@ -62,6 +67,7 @@ class Server:
         self._repository, self._options = repository, options
         self._folder = tempfile.TemporaryDirectory(prefix="triton-")
         self._process: subprocess.Popen[bytes] | None = None
+        self._regions = f"{Path(self._folder.name).name}-"
         self.log = Path(self._folder.name) / "log"
         _lay_out_backends(Path(self._folder.name))
         self.start()
@@ -84,6 +90,7 @@ class Server:
                     *("--grpc-address=127.0.0.1", f"--grpc-port={self.port}"),
                     *("--http-address=127.0.0.1", f"--http-port={http}"),
                     *("--allow-metrics=false", "--exit-timeout-secs=2"),
+                    f"--backend-config=python,shm-region-prefix-name={self._regions}",
                     *self._options,
                 ],
                 stdout=log,
@@ -91,7 +98,9 @@ class Server:
                 # the first `python` in PATH says which packages the Python backend sees
                 env=os.environ
                 | {
-                    "LD_LIBRARY_PATH": ":".join([*map(str, libraries), *([before] if before else [])]),
+                    "LD_LIBRARY_PATH": ":".join(
+                        [*map(str, libraries), *([before] if before else [])]
+                    ),
                     "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 },
                 start_new_session=True,
@@ -106,10 +115,11 @@ class Server:
     def kill(self) -> None:
         """End it and its Python processes at once, as a machine that goes down does."""
         if self._process is not None:
-            with_children = self._process.pid  # its session: the stubs are in it
-            if self._process.poll() is None:
-                os.killpg(with_children, 9)
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # the stubs are in its session
             self._process.wait()
+        for region in _SHARED_MEMORY.glob(f"{self._regions}*"):  # it leaves them when it is killed
+            region.unlink()
 
     def __enter__(self) -> "Server":
         return self
@@ -135,9 +145,6 @@ def _lay_out_backends(folder: Path) -> None:
 
 
 def _ready(port: int) -> bool:
-    import urllib.error
-    import urllib.request
-
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5):
             return True

@@ -172,7 +172,7 @@ def _write_engine(bundle: Bundle, plan: _Plan, model: str, folder: Path) -> None
     warm_up = folder / "warmup"
     warm_up.mkdir()
     for faces in _warm_ups(plan):
-        (warm_up / f"boxes-{faces}").write_bytes(np.tile(np.int32(_BOXES), (faces, 1)).tobytes())
+        (warm_up / f"boxes-{faces}").write_bytes(np.array(_BOXES * faces, np.int32).tobytes())
     config = _restorer_config(spec, plan) if model == RESTORER else _memorizer_config(spec, plan)
     (folder / "config.pbtxt").write_text(config)
 
@@ -185,11 +185,11 @@ def _restorer_config(spec: GraphSpec, plan: _Plan) -> str:
     return f"""\
 # The restorer as it is in the bundle; apps call {APP}, which calls this.
 #
-# Triton must not batch it by itself: max_batch_size is 0, because the inputs have no batch dimension
-# in common. image, boxes and membership have one row a face (F), dictionary one row a reference
-# photograph (K), of all people in the call. membership[f, k] is 1 where row k belongs to face f and
-# 0 elsewhere; a face whose row is all 0 is restored from the generic dictionary alone. So faces of
-# any people can share a call: faces stacked, dictionaries below each other, membership
+# Triton must not batch it by itself: max_batch_size is 0, because the inputs have no batch
+# dimension in common. image, boxes and membership have one row a face (F), dictionary one row a
+# reference photograph (K), of all people in the call. membership[f, k] is 1 where row k belongs to
+# face f and 0 elsewhere; a face whose row is all 0 is restored from the generic dictionary alone.
+# So faces of any people can share a call: faces stacked, dictionaries below each other, membership
 # block-diagonal. {APP} does that.
 name: "{RESTORER}"
 {_platform(RESTORER, plan)}
@@ -218,7 +218,7 @@ name: "{MEMORIZER}"
 {_platform(MEMORIZER, plan)}
 max_batch_size: {plan.max_batch}
 {_common(plan)}
-dynamic_batching {{ max_queue_delay_microseconds: {plan.queue_delay_us} }}
+{_batching(plan)}
 input [
 {inputs}
 ]
@@ -250,21 +250,18 @@ def _app_config(manifest: Manifest, plan: _Plan) -> str:
 # What apps call, through runtime.Restorer("grpc://HOST:8001/{APP}") or by themselves.
 #
 # Triton's batch dimension is a request here: image [1, F, 512, 512, 3], boxes [1, F, 4, 4],
-# dictionary [1, K, D] with K = 0 for people unknown, membership [1, F, K]. Requests of other F and K
-# may share a batch (allow_ragged_batch): model.py stacks their faces, puts the dictionaries of
-# different people below each other, equal ones once, and fills membership block by block, so that
-# one call of {RESTORER} serves all, {plan.max_batch} faces and {plan.max_references} rows at most.
-# A client's own timeout removes its request from the queue.
+# dictionary [1, K, D] with K = 0 for people unknown, membership [1, F, K]. Requests of other F
+# and K may share a batch (allow_ragged_batch): model.py stacks their faces, puts the dictionaries
+# of different people below each other, equal ones once, and fills membership block by block, so
+# that one call of {RESTORER} serves all.
+# At most {plan.max_batch} faces and {plan.max_references} rows a request, and a call.
 name: "{APP}"
 backend: "python"
 max_batch_size: {plan.max_batch}
 version_policy {{ latest {{ num_versions: 1 }} }}
 # one instance joins requests while another waits for the restorer
 instance_group [ {{ kind: KIND_CPU count: {plan.instances + 1} }} ]
-dynamic_batching {{
-  max_queue_delay_microseconds: {plan.queue_delay_us}
-  default_queue_policy {{ timeout_action: REJECT allow_timeout_override: true }}
-}}
+{_batching(plan)}
 input [
 {inputs}
 ]
@@ -290,6 +287,15 @@ def _common(plan: _Plan) -> str:
     return f"version_policy {{ latest {{ num_versions: 1 }} }}\n{plan.group}"
 
 
+def _batching(plan: _Plan) -> str:
+    return f"""\
+dynamic_batching {{
+  max_queue_delay_microseconds: {plan.queue_delay_us}
+  # a request leaves the queue when its client has given it up
+  default_queue_policy {{ timeout_action: REJECT allow_timeout_override: true }}
+}}"""
+
+
 def _tensor(tensor: TensorSpec, shape: Sequence[int | str], more: str = "") -> str:
     dims = ", ".join(str(size) if isinstance(size, int) else "-1" for size in shape)
     ending = f" {more}" if more else ""
@@ -304,7 +310,7 @@ def _warm_up(spec: GraphSpec, plan: _Plan, batched: bool) -> str:
 
 
 def _sample(spec: GraphSpec, faces: int, batched: bool) -> str:
-    free = {name: faces for name in ("faces", "references")}
+    free = dict.fromkeys(("faces", "references"), faces)
     if not batched:
         free["references"] = 1
     first = 1 if batched else 0
@@ -312,7 +318,11 @@ def _sample(spec: GraphSpec, faces: int, batched: bool) -> str:
         f'  inputs {{ key: "{tensor.name}" value {{ data_type: {_TYPES[tensor.dtype]} dims: [ '
         + ", ".join(str(free.get(str(size), size)) for size in tensor.shape[first:])
         + " ] "
-        + (f'input_data_file: "boxes-{1 if batched else faces}"' if tensor.name == "boxes" else "zero_data: true")
+        + (
+            f'input_data_file: "boxes-{1 if batched else faces}"'
+            if tensor.name == "boxes"
+            else "zero_data: true"
+        )
         + " } }"
         for tensor in spec.inputs
     )

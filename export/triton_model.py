@@ -13,6 +13,7 @@ import ctypes
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,7 @@ class TritonPythonModel:
         restored = array(pb_utils.get_output_tensor_by_name(done, "restored"))
         return [
             pb_utils.InferenceResponse([tensor("restored", restored[None, first:last])])
-            for first, last in zip(faces[:-1], faces[1:], strict=True)
+            for first, last in pairwise(faces)
         ]
 
 
@@ -152,7 +153,9 @@ class _Job:
 
 def _people(batch: Sequence[_Job]) -> list[NDArray[np.floating]]:
     """The dictionaries of some requests, each once."""
-    return list({id(job.dictionary): job.dictionary for job in batch if len(job.dictionary)}.values())
+    return list(
+        {id(job.dictionary): job.dictionary for job in batch if len(job.dictionary)}.values()
+    )
 
 
 def _same(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
@@ -173,7 +176,7 @@ def array(tensor: Any) -> NDArray[Any]:
 
 def tensor(name: str, values: NDArray[Any]) -> Any:
     """A tensor for Triton."""
-    capsule = np.require(values, requirements="CW").__dlpack__()
+    capsule = np.require(values, requirements=["C", "W"]).__dlpack__()
     made = pb_utils.Tensor.from_dlpack(name, capsule)
     # Triton owns the numbers now, but names the capsule so that NumPy's destructor would complain
     ctypes.pythonapi.PyCapsule_SetDestructor(ctypes.py_object(capsule), None)

@@ -1,6 +1,8 @@
 """A model server in place of a bundle: its address, and how to talk to it."""
 
 import re
+import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,6 +10,8 @@ from urllib.parse import urlsplit
 from runtime.errors import UsageError
 
 SCHEMES = ("grpc", "grpcs")
+AUTHORIZATION = "DMDNET_AUTHORIZATION"
+"""Environment variable from which the commands take `Remote.authorization`."""
 
 # parameters in the configuration of the model that apps call
 MANIFEST = "manifest"
@@ -73,6 +77,18 @@ class Address:
     def target(self) -> str:
         """As gRPC wants it."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def is_local(self) -> bool:
+        """Whether the host is this one: only its own addresses can be bound."""
+        try:
+            found = socket.getaddrinfo(self.host, 0, type=socket.SOCK_STREAM)
+        except OSError:
+            return False
+        for family, kind, _, _, place in found:
+            with socket.socket(family, kind) as probe, suppress(OSError):
+                probe.bind(place)
+                return True
+        return False
 
 
 def is_url(bundle: str | Path) -> bool:

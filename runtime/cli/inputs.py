@@ -1,5 +1,6 @@
 """From command-line arguments to picture files and their landmark files."""
 
+import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
 from glob import glob
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from runtime.editions import DEVICES
 from runtime.errors import InvalidImageError, InvalidLandmarksError, UsageError
+from runtime.remote import AUTHORIZATION, Remote, is_url
 
 if TYPE_CHECKING:
     from runtime.restorer import Restorer
@@ -15,7 +17,13 @@ if TYPE_CHECKING:
 
 def add_common_arguments(parser: ArgumentParser) -> None:
     """The options that every command with pictures and a bundle has."""
-    parser.add_argument("--bundle", required=True, type=Path, help="folder made by dmd-export")
+    parser.add_argument(
+        "--bundle",
+        required=True,
+        type=_bundle,
+        metavar="DIR|URL",
+        help="folder made by dmd-export, or a server: grpc://HOST:PORT/MODEL (docs/triton.md)",
+    )
     parser.add_argument(
         "--landmarks",
         type=Path,
@@ -36,14 +44,30 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         help=f"with --device auto: {DEVICES[0]} or an error, in place of the best that is there",
     )
     parser.add_argument("--threads", type=positive, help="CPU threads")
+    server = parser.add_argument_group(
+        "with a server", f"{AUTHORIZATION} in the environment is its authorization header"
+    )
+    server.add_argument(
+        "--remote-timeout", type=_seconds, metavar="S", help="for one engine call (default: 30)"
+    )
+    server.add_argument(
+        "--remote-ca", type=Path, metavar="FILE", help="PEM: who signed its certificate (grpcs)"
+    )
 
 
 def open_restorer(args: Namespace) -> "Restorer":
     """The Restorer that the common arguments name."""
     from runtime.restorer import Restorer
 
+    given = {"timeout": args.remote_timeout, "ca": args.remote_ca}
+    named = {name: value for name, value in given.items() if value is not None}
+    if named and not is_url(args.bundle):
+        raise UsageError("--remote-timeout and --remote-ca go with a server's address")
+    authorization = os.environ.get(AUTHORIZATION)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said by us, in one line
     return Restorer(
         args.bundle,
+        remote=Remote(authorization=authorization, **named) if is_url(args.bundle) else None,
         device=args.device,
         allow_fallback=not args.no_fallback,
         threads=args.threads,
@@ -72,6 +96,20 @@ def picture_files(arguments: Sequence[str]) -> list[Path]:
             raise InvalidImageError(f"{argument}: {nothing}")
         files.update(dict.fromkeys(found))
     return list(files)
+
+
+def _bundle(text: str) -> str | Path:
+    return text if is_url(text) else Path(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0
+    if not 0 < value < 86400:
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds")
+    return value
 
 
 def positive(text: str) -> int:
