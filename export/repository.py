@@ -7,6 +7,7 @@ Three models: `dmdnet_restorer` and `dmdnet_memorizer` are the bundle's graphs o
 import json
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from runtime import remote
 from runtime.bundle import Bundle, GraphSpec, Manifest, TensorSpec
 from runtime.engines import FOLDER, EngineRecord, check_engine, read_records
-from runtime.errors import ExportError, UsageError
+from runtime.errors import DmdnetWarning, ExportError, UsageError
 
 APP = "dmdnet"
 RESTORER = f"{APP}_restorer"
@@ -111,6 +112,12 @@ def _plan(bundle: Bundle, serving: Serving) -> _Plan:
         )
     if target == "tensorrt" and not engines:
         raise ExportError("this INT8 bundle is made for TensorRT: serve its engine with --engine")
+    if cpu and manifest.precision == "fp16":
+        warnings.warn(
+            "a float16 bundle is slower on a CPU than a float32 one: it is made for GPUs",
+            DmdnetWarning,
+            stacklevel=3,
+        )
     most = [engine.profile for engine in engines.values()]
     max_batch = min((p.max_batch for p in most), default=(4 if target else 1) if cpu else 8)
     max_references = min((p.max_references for p in most), default=_MAX_REFERENCES)

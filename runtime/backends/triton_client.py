@@ -1,8 +1,10 @@
 """Calls to a Triton server: one deadline for all tries of a call, and its errors in our words."""
 
+import ssl
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -20,6 +22,7 @@ _CHANNEL = (
     ("grpc.min_reconnect_backoff_ms", 5000),  # in truth the time in which to connect
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
+_TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
 
 _T = TypeVar("_T")
 
@@ -66,15 +69,14 @@ class TritonClient:
                 DmdnetWarning,
                 stacklevel=2,
             )
-        try:
-            self._client = tritonclient.InferenceServerClient(
-                address.target,
-                ssl=address.secure,
-                root_certificates=None if remote.ca is None else str(remote.ca),
-                channel_args=_CHANNEL,
-            )
-        except OSError as error:
-            raise UsageError(f"{remote.ca}: cannot be read: {error.strerror}") from None
+        if remote.ca is not None:
+            _check_certificates(remote.ca)
+        self._client = tritonclient.InferenceServerClient(
+            address.target,
+            ssl=address.secure,
+            root_certificates=None if remote.ca is None else str(remote.ca),
+            channel_args=_CHANNEL,
+        )
 
     def config(self) -> Any:
         """The model's ModelConfig."""
@@ -161,7 +163,7 @@ class TritonClient:
         tried = f", after {retries} retries" if retries else ""
         if status in ("NOT_FOUND", "UNAVAILABLE") and "model" in said:
             line = f"the server has no model {model} ready ({said}); see its log"
-        elif status == "UNAVAILABLE" and any(sign in said for sign in _TLS_SIGNS):
+        elif status == "UNAVAILABLE" and any(sign in said.lower() for sign in _TLS_SIGNS):
             line = (
                 f"no encrypted connection ({said}); Remote(ca=...) and --remote-ca name who signed"
             )
@@ -183,4 +185,11 @@ class TritonClient:
         return CallError(f"{url}: {line}", status)
 
 
-_TLS_SIGNS = ("SSL", "Ssl", "TLS", "tls", "andshake", "ertificate")
+def _check_certificates(file: str | Path) -> None:
+    """gRPC would say of a file that it cannot use only that no connection came about."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise UsageError(f"{file}: not a PEM file of certificates") from None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None
