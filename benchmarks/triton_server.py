@@ -109,7 +109,7 @@ class Server:
         while not _ready(http):
             if self._process.poll() is not None or time.monotonic() > end:
                 self.kill()
-                raise RuntimeError(f"tritonserver did not start:\n{self.log.read_text()[-4000:]}")
+                raise RuntimeError(f"tritonserver did not start:\n{self._errors()}")
             time.sleep(0.1)
 
     def kill(self) -> None:
@@ -120,6 +120,10 @@ class Server:
             self._process.wait()
         for region in _SHARED_MEMORY.glob(f"{self._regions}*"):  # it leaves them when it is killed
             region.unlink()
+
+    def _errors(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([line[:400] for line in lines if "rror" in line][-20:])
 
     def __enter__(self) -> "Server":
         return self

@@ -14,13 +14,13 @@ from runtime.errors import BundleError, DeviceError, DmdnetWarning, RemoteError,
 from runtime.remote import AUTHORIZATION, Address, Remote
 
 _FIRST_DELAY_S = 0.5  # before the first retry; doubled for each further one
-# gRPC's own limit is 4 MB a message, and it looks for a lost server ever more rarely
+# gRPC's own limit is 4 MB a message, and it would look for a lost server ever more rarely
 _CHANNEL = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 5000),  # in truth the time in which to connect
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 200),
 )
 _TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
 
