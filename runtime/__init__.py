@@ -18,6 +18,7 @@ from runtime.errors import (
     InvalidImageError,
     InvalidLandmarksError,
     NoFaceError,
+    RemoteError,
 )
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from runtime.faces import Face
     from runtime.landmarks import component_boxes, read_landmarks
     from runtime.photographs import Restored
+    from runtime.remote import Remote
     from runtime.restorer import Restorer
 
 __all__ = [
@@ -40,6 +42,8 @@ __all__ = [
     "InvalidImageError",
     "InvalidLandmarksError",
     "NoFaceError",
+    "Remote",
+    "RemoteError",
     "Restored",
     "Restorer",
     "SpecificDictionary",
@@ -49,6 +53,7 @@ __all__ = [
 
 _HOME = {
     "Face": "runtime.faces",
+    "Remote": "runtime.remote",
     "Restored": "runtime.photographs",
     "Restorer": "runtime.restorer",
     "SpecificDictionary": "runtime.dictionary",

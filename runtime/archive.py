@@ -26,6 +26,7 @@ from runtime.images import (
 )
 from runtime.landmarks import landmark_file, read_landmarks
 from runtime.photographs import Only, Restored
+from runtime.remote import Remote, is_url
 from runtime.restorer import Restorer
 
 _Error = DmdnetError | OSError | MemoryError
@@ -38,11 +39,11 @@ class Job:
     """What is done to every picture, the same on all machines; pickled to the workers.
 
     `out`: a folder or URL. `bundle`, `identity` (a file of `dmd-enroll`) and `landmarks` are read
-    where the work is done. `device` to `threads`: as `Restorer` takes them; the others are
-    `dmd-restore`'s options of their names.
+    where the work is done. `bundle`, and `device` to `remote`: as `Restorer` takes them; the
+    others are `dmd-restore`'s options of their names.
     """
 
-    bundle: Path
+    bundle: str | Path
     out: str
     identity: Path | None = None
     only: Only | None = None
@@ -57,10 +58,15 @@ class Job:
     device: str = "auto"
     allow_fallback: bool = True
     threads: int | None = None
+    remote: Remote | None = None
 
     def check(self) -> Manifest:
         """The bundle's manifest; raises what can be known to be wrong before an engine starts."""
-        manifest = open_bundle(self.bundle, verify=False).manifest
+        if is_url(self.bundle):
+            with self.open() as restorer:  # opens nothing but a connection
+                manifest = restorer.manifest
+        else:
+            manifest = open_bundle(self.bundle, verify=False).manifest
         if self.identity is not None:
             SpecificDictionary.load(self.identity).rows_for(
                 manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
@@ -74,6 +80,7 @@ class Job:
             device=self.device,
             allow_fallback=self.allow_fallback,
             threads=self.threads,
+            remote=self.remote,
         )
 
     def output_of(self, name: str) -> str:

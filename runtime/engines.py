@@ -162,21 +162,23 @@ def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> EngineReco
     title = TITLES[wanted.edition.name]
     build = f"dmd-build-engine {folder} --engine {EXTRAS[wanted.edition.name]}"
     refusals = []
-    for path in sorted((folder / FOLDER).glob(f"{wanted.edition.name}-*.engine.json")):
-        record = read_record(path)
+    for record in read_records(folder, wanted.edition.name):
         if record.graph != wanted.graph:
             continue
         differences = wanted.differences(record)
         if not differences:
-            path = folder / FOLDER / record.file
-            wrong = fault(path, record.size, record.sha256 if verify else None)
-            if wrong:
-                raise EngineError(f"{path}: {wrong}; build it again with `{build} --rebuild`")
+            check_engine(folder, record, verify, build)
             return record
         refusals.append(f"{record.file} was built for {', '.join(differences)}")
     if refusals:
         raise EngineError(f"{folder}: {'; '.join(refusals)}; rebuild with `{build} --rebuild`")
     raise EngineError(f"{folder} holds no {title} engine of the {wanted.graph}; run `{build}`")
+
+
+def read_records(folder: Path, edition: str) -> list[EngineRecord]:
+    """The records of an edition's engines in the bundle `folder`. Raises `EngineError`."""
+    paths = sorted((folder / FOLDER).glob(f"{edition}-*.engine.json"))
+    return [read_record(path) for path in paths]
 
 
 def read_record(path: Path) -> EngineRecord:
@@ -192,6 +194,14 @@ def read_record(path: Path) -> EngineRecord:
     if f"{record.file}.json" != path.name:
         raise EngineError(f"{path}: it is the record of {record.file}; build again with --rebuild")
     return record
+
+
+def check_engine(folder: Path, record: EngineRecord, verify: bool, build: str) -> None:
+    """Raise `EngineError` unless the file is what its record says; `build` is what builds it."""
+    path = folder / FOLDER / record.file
+    wrong = fault(path, record.size, record.sha256 if verify else None)
+    if wrong:
+        raise EngineError(f"{path}: {wrong}; build it again with `{build} --rebuild`")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

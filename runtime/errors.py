@@ -21,6 +21,10 @@ class DeviceMemoryError(DeviceError):
     """The GPU has too little free memory; the Restorer stays usable."""
 
 
+class RemoteError(DeviceError):
+    """A model server cannot be reached, refused a call, or serves something else."""
+
+
 class InvalidImageError(DmdnetError):
     """An image cannot be read, or is of a type or size that cannot be restored."""
 

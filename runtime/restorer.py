@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends import Backend, Boxes, Choice, DeviceSeconds, Rows, open_backend
+from runtime.backends import Backend, Boxes, Choice, DeviceSeconds, Rows, open_backend, open_remote
 from runtime.bundle import Manifest, open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import (
@@ -30,6 +30,7 @@ from runtime.images import Color, Image, fit, to_rgb
 from runtime.landmarks import check_landmarks, component_boxes
 from runtime.layout import IMAGE_SIZE
 from runtime.photographs import Only, Plan, Restored, is_aligned, largest, plan
+from runtime.remote import Remote, is_url
 
 
 class Restorer:
@@ -43,8 +44,12 @@ class Restorer:
     dictionaries that stay there between calls (TensorRT).
     `landmark_detector`: your own, in place of the built-in network.
 
+    `bundle` may be a server's address, "grpc://HOST:PORT/MODEL" or "grpcs://...": engine calls go
+    there (docs/triton.md), all else is done here; `remote` says how. `device` is the server's
+    matter then, `dictionary_cache` the MiB of shared memory.
+
     Raises `BundleError` for a bundle that is missing, incomplete or altered, `DeviceError` when
-    the device cannot be had.
+    the device cannot be had, `RemoteError` for a server; calls raise it, too.
     """
 
     def __init__(
@@ -58,25 +63,32 @@ class Restorer:
         verify: bool = True,
         dictionary_cache: int = 512,
         landmark_detector: LandmarkDetector | None = None,
+        remote: Remote | None = None,
     ) -> None:
         for name, value in (("threads", threads), ("max_batch", max_batch)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
         if dictionary_cache < 0:
             raise UsageError(f"dictionary_cache must be 0 MiB or more, not {dictionary_cache}")
-        opened = open_bundle(bundle, verify)
-        self.manifest: Manifest = opened.manifest
-        self._columns = int(opened.manifest.memorizer.outputs[0].shape[1])
         self._threads, self._landmark_detector = threads, landmark_detector
         choice = Choice(device, allow_fallback, threads, verify, dictionary_cache)
-        self._engine: Backend = open_backend(opened, choice)
+        self.manifest: Manifest
+        self._engine: Backend
+        if is_url(bundle):
+            self.manifest, self._engine = open_remote(str(bundle), remote or Remote(), choice)
+        elif remote is not None:
+            raise UsageError(f"{bundle}: remote goes with a server's address, grpc://...")
+        else:
+            opened = open_bundle(bundle, verify)
+            self.manifest, self._engine = opened.manifest, open_backend(opened, choice)
+        self._columns = int(self.manifest.memorizer.outputs[0].shape[1])
         self.backend = self._engine.description
         self.max_batch = max_batch or self._engine.max_batch
         if self._engine.max_references is not None and self.max_batch > self._engine.max_batch:
             self._engine.close()
             raise UsageError(
                 f"max_batch {max_batch}: this engine takes {self._engine.max_batch} faces at most; "
-                "build another with dmd-build-engine --max-batch"
+                "build another with dmd-build-engine --max-batch, or serve it so with dmd-triton"
             )
         # the same array at each call, so that a backend can keep it on its device
         self._rows_of: WeakKeyDictionary[SpecificDictionary, Rows] = WeakKeyDictionary()
@@ -382,7 +394,7 @@ class Restorer:
             if most is not None and len(person) > most:
                 raise DictionaryError(
                     f"the dictionary has {len(person)} references, the engine takes {most}; use "
-                    f"some of them (`identity[:{most}]`), or build with --max-references"
+                    f"some of them (`identity[:{most}]`), or build or serve with --max-references"
                 )
             rows = self._rows_of[person] = person.rows_for(
                 manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype

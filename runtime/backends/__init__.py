@@ -8,10 +8,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import Bundle
+from runtime.bundle import Bundle, Manifest
 from runtime.editions import DEVICES, EXTRAS
-from runtime.errors import DeviceError, DmdnetWarning
+from runtime.errors import DeviceError, DmdnetWarning, UsageError
 from runtime.images import Image
+from runtime.remote import Address, Remote
 
 Boxes = NDArray[np.int32]
 Rows = NDArray[np.floating]
@@ -98,6 +99,19 @@ def open_backend(bundle: Bundle, choice: Choice) -> Backend:
     what = f"this INT8 bundle is made for {quantization.target}; " if quantization else ""
     why = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
     raise DeviceError(f"{what}no device here can run it: {why}")
+
+
+def open_remote(url: str, remote: Remote, choice: Choice) -> tuple[Manifest, Backend]:
+    """The backend of a server's address, and the manifest of what it serves.
+
+    Raises `UsageError`, `DeviceError` or `RemoteError`.
+    """
+    if choice.device != "auto":
+        raise UsageError(f"{url}: the server chooses its device; leave device out")
+    from runtime.backends.triton import TritonBackend
+
+    backend = TritonBackend(Address.parse(url), remote, choice.dictionary_cache << 20)
+    return backend.manifest, backend
 
 
 def _open(bundle: Bundle, device: str, choice: Choice) -> Backend:

@@ -1,11 +1,12 @@
-"""Specific dictionaries that stay on the GPU between calls, so that a video pays its copy once."""
+"""Specific dictionaries that stay with the engine between calls, so that a video sends one once."""
 
 import threading
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -14,42 +15,48 @@ from runtime.cuda import Device
 
 ADVICE = "lower dictionary_cache, use fewer references, or free the GPU"
 
+Memory = TypeVar("Memory")
+
 
 @dataclass
-class _Entry:
-    rows: Rows  # kept, so that no other array gets its id
-    memory: Any  # pycuda.driver.DeviceAllocation
+class _Entry(Generic[Memory]):
+    people: tuple[Rows, ...]  # kept, so that no other array gets its id
+    memory: Memory
     users: int
 
+    @property
+    def nbytes(self) -> int:
+        return sum(rows.nbytes for rows in self.people)
 
-class ResidentRows:
-    """Rows on the device by the array that they came from; the least recently used go first.
+
+class KeptRows(ABC, Generic[Memory]):
+    """The engine's memory by the arrays that filled it; the least recently used go first.
 
     `limit` bytes hold what no call is using just now. Safe to use from many threads.
     """
 
-    def __init__(self, device: Device, limit: int) -> None:
-        self._device, self._limit = device, limit
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._lock = threading.Lock()
-        self._entries: OrderedDict[int, _Entry] = OrderedDict()
-        self.copies = 0  # to the device, since the beginning
+        self._entries: OrderedDict[tuple[int, ...], _Entry[Memory]] = OrderedDict()
+        self.copies = 0  # to the engine, since the beginning
 
     @property
     def nbytes(self) -> int:
-        """Bytes on the device now."""
-        return sum(entry.rows.nbytes for entry in self._entries.values())
+        """Bytes that are kept now."""
+        return sum(entry.nbytes for entry in self._entries.values())
 
     @contextmanager
-    def hold(self, people: Sequence[Rows]) -> Iterator[list[Any]]:
-        """Where each person's rows are on the device; they stay there inside the `with` block.
+    def hold(self, parts: Sequence[tuple[Rows, ...]]) -> Iterator[list[Memory]]:
+        """The memory of each part; it stays inside the `with` block.
 
-        The device must be current in this thread. Raises `DeviceMemoryError`.
+        A part is one person's rows, or those of several below each other.
         """
-        held: list[_Entry] = []
+        held: list[_Entry[Memory]] = []
         try:
             with self._lock:
-                for rows in people:
-                    held.append(self._enter(rows))
+                for part in parts:
+                    held.append(self._enter(part))
             yield [entry.memory for entry in held]
         finally:
             with self._lock:
@@ -63,25 +70,21 @@ class ResidentRows:
             self._limit = 0
             self._shrink(0)
 
-    def _enter(self, rows: Rows) -> _Entry:
-        entry = self._entries.get(id(rows))
+    @abstractmethod
+    def _put(self, people: tuple[Rows, ...]) -> Memory:
+        """Memory filled with the rows."""
+
+    @abstractmethod
+    def _free(self, memory: Memory) -> None: ...
+
+    def _enter(self, people: tuple[Rows, ...]) -> _Entry[Memory]:
+        key = tuple(id(rows) for rows in people)
+        entry = self._entries.get(key)
         if entry is None:
-            driver = self._device.driver
-            try:
-                memory = driver.mem_alloc(rows.nbytes)
-            except driver.MemoryError:
-                self._shrink(0)
-                with self._device.out_of_memory_as(ADVICE):
-                    memory = driver.mem_alloc(rows.nbytes)
-            try:
-                # on the null stream, which comes before what other streams do next
-                driver.memcpy_htod(memory, np.ascontiguousarray(rows))
-            except BaseException:
-                memory.free()  # else lost: the traceback keeps it beyond this context
-                raise
+            memory = self._put(people)
             self.copies += 1
-            entry = self._entries[id(rows)] = _Entry(rows, memory, 0)
-        self._entries.move_to_end(id(rows))
+            entry = self._entries[key] = _Entry(people, memory, 0)
+        self._entries.move_to_end(key)
         entry.users += 1
         return entry
 
@@ -92,6 +95,37 @@ class ResidentRows:
             if total <= limit:
                 return
             if not entry.users:
-                total -= entry.rows.nbytes
-                entry.memory.free()
+                total -= entry.nbytes
                 del self._entries[key]
+                self._free(entry.memory)
+
+
+class ResidentRows(KeptRows[Any]):
+    """On the GPU (pycuda.driver.DeviceAllocation), one person a part.
+
+    The device must be current in the thread that calls. `hold` raises `DeviceMemoryError`.
+    """
+
+    def __init__(self, device: Device, limit: int) -> None:
+        super().__init__(limit)
+        self._device = device
+
+    def _put(self, people: tuple[Rows, ...]) -> Any:
+        (rows,) = people
+        driver = self._device.driver
+        try:
+            memory = driver.mem_alloc(rows.nbytes)
+        except driver.MemoryError:
+            self._shrink(0)
+            with self._device.out_of_memory_as(ADVICE):
+                memory = driver.mem_alloc(rows.nbytes)
+        try:
+            # on the null stream, which comes before what other streams do next
+            driver.memcpy_htod(memory, np.ascontiguousarray(rows))
+        except BaseException:
+            memory.free()  # else lost: the traceback keeps it beyond this context
+            raise
+        return memory
+
+    def _free(self, memory: Any) -> None:
+        memory.free()

@@ -72,7 +72,7 @@ class TensorRtBackend:
             "boxes": boxes,
             "membership": membership,
         }
-        with self._device, self._dictionaries.hold(people) as memories:
+        with self._device, self._dictionaries.hold([(rows,) for rows in people]) as memories:
             parts = list(zip(memories, people, strict=True))
             return cast(Image, self._restorer.run(inputs, {"dictionary": parts}))
 

@@ -1,12 +1,15 @@
 """From command-line arguments to picture files and their landmark files."""
 
+import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.editions import DEVICES
 from runtime.errors import UsageError
+from runtime.remote import AUTHORIZATION, Remote, is_url
 
 if TYPE_CHECKING:
     from runtime.restorer import Restorer
@@ -14,7 +17,13 @@ if TYPE_CHECKING:
 
 def add_common_arguments(parser: ArgumentParser) -> None:
     """The options that every command with pictures and a bundle has."""
-    parser.add_argument("--bundle", required=True, type=Path, help="folder made by dmd-export")
+    parser.add_argument(
+        "--bundle",
+        required=True,
+        type=_bundle,
+        metavar="DIR|URL",
+        help="folder made by dmd-export, or a server: grpc://HOST:PORT/MODEL (docs/triton.md)",
+    )
     parser.add_argument(
         "--landmarks",
         type=Path,
@@ -35,6 +44,18 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         help=f"with --device auto: {DEVICES[0]} or an error, in place of the best that is there",
     )
     parser.add_argument("--threads", type=positive, help="CPU threads")
+    server = parser.add_argument_group(
+        "with a server", f"{AUTHORIZATION} in the environment is its authorization header"
+    )
+    server.add_argument(
+        "--remote-timeout",
+        type=partial(number, below=86400, what="seconds"),
+        metavar="S",
+        help="for one engine call (default: 30)",
+    )
+    server.add_argument(
+        "--remote-ca", type=Path, metavar="FILE", help="PEM: who signed its certificate (grpcs)"
+    )
 
 
 def open_restorer(args: Namespace) -> "Restorer":
@@ -43,10 +64,23 @@ def open_restorer(args: Namespace) -> "Restorer":
 
     return Restorer(
         args.bundle,
+        remote=server_of(args),
         device=args.device,
         allow_fallback=not args.no_fallback,
         threads=args.threads,
     )
+
+
+def server_of(args: Namespace) -> Remote | None:
+    """How to talk to the server, if `--bundle` is one."""
+    given = {"timeout": args.remote_timeout, "ca": args.remote_ca}
+    named = {name: value for name, value in given.items() if value is not None}
+    if not is_url(args.bundle):
+        if named:
+            raise UsageError("--remote-timeout and --remote-ca go with a server's address")
+        return None
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said by us, in one line
+    return Remote(authorization=os.environ.get(AUTHORIZATION), **named)
 
 
 def picture_files(arguments: Sequence[str]) -> list[str]:
@@ -59,6 +93,10 @@ def picture_files(arguments: Sequence[str]) -> list[str]:
 
     found = (file for argument in arguments for file in matches(argument, SUFFIXES))
     return list(dict.fromkeys(found))
+
+
+def _bundle(text: str) -> str | Path:
+    return text if is_url(text) else Path(text)
 
 
 def positive(text: str) -> int:

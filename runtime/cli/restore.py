@@ -14,6 +14,7 @@ from runtime.cli.inputs import (
     check_landmark_file,
     picture_files,
     positive,
+    server_of,
 )
 from runtime.errors import UsageError
 
@@ -88,12 +89,13 @@ def restore(args: Namespace) -> int:
     from tqdm import tqdm
 
     job = _job(args)
+    synthetic = job.check().weights.synthetic
     failures: list[str] = []
     failed = there = done = 0
     backends: dict[str, None] = {}
     with ExitStack() as stack:
         count, outcomes = _begin(args, job, stack)
-        if job.check().weights.synthetic:
+        if synthetic:
             console.say(
                 "dmd-restore: warning: this bundle has synthetic weights: nothing is restored"
             )
@@ -135,7 +137,6 @@ def _begin(
         raise UsageError("give either Parquet files or pictures, not both")
     if args.ray is None and (args.ray_actors or args.ray_gpus or args.ray_cpus):
         raise UsageError("--ray-actors, --ray-gpus and --ray-cpus need --ray")
-    job.check()
     archive = _tables(args, job, tables) if tables else _files(args, job)
     count = len(archive) if isinstance(archive, list) else archive.count
     if args.ray is None:
@@ -187,6 +188,7 @@ def _job(args: Namespace) -> "Job":
         device=args.device,
         allow_fallback=not args.no_fallback,
         threads=args.threads,
+        remote=server_of(args),
     )
 
 

@@ -1,0 +1,96 @@
+"""A model server in place of a bundle: its address, and how to talk to it."""
+
+import re
+import socket
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from runtime.errors import UsageError
+
+SCHEMES = ("grpc", "grpcs")
+AUTHORIZATION = "DMDNET_AUTHORIZATION"
+"""Environment variable from which the commands take `Remote.authorization`."""
+
+# parameters in the configuration of the model that apps call
+MANIFEST = "manifest"
+RESTORER = "restorer"
+MEMORIZER = "memorizer"
+MAX_BATCH = "max_batch"
+MAX_REFERENCES = "max_references"
+
+
+@dataclass(frozen=True)
+class Remote:
+    """How a `Restorer` talks to a server.
+
+    `timeout`: seconds for one engine call with all its retries. `retries`: after a connection that
+    failed or broke; nothing else is tried again. `ca`: PEM file of who signed the server's
+    certificate (grpcs); None: the usual ones. `authorization`: that header's value, such as
+    "Bearer TOKEN"; never shown. `shared_memory`: dictionaries go through shared memory, once each;
+    the server must be on this host.
+    """
+
+    timeout: float = 30.0
+    retries: int = 3
+    ca: str | Path | None = None
+    authorization: str | None = field(default=None, repr=False)
+    shared_memory: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0 or self.retries < 0:
+            raise UsageError(
+                f"timeout must be over 0 s and retries 0 or more, not {self.timeout}, "
+                f"{self.retries}"
+            )
+
+
+@dataclass(frozen=True)
+class Address:
+    """`grpc://HOST:PORT/MODEL[/VERSION]`, or `grpcs://` for TLS; `version` "" is the newest."""
+
+    url: str
+    host: str
+    port: int
+    model: str
+    version: str
+    secure: bool
+
+    @classmethod
+    def parse(cls, url: str) -> "Address":
+        """Raises `UsageError`."""
+        wanted = f"{url}: not grpc://HOST:PORT/MODEL or grpc://HOST:PORT/MODEL/VERSION"
+        parts = urlsplit(url)
+        try:
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            raise UsageError(wanted) from None
+        if parts.username is not None or parts.password is not None:
+            raise UsageError("a server's URL must hold no password: use the authorization header")
+        path = re.fullmatch(r"/([\w.-]+)(?:/(\d+))?/?", parts.path)
+        if not (host and port and path) or parts.query or parts.fragment:
+            raise UsageError(wanted)
+        return cls(url, host, port, path[1], path[2] or "", parts.scheme == "grpcs")
+
+    @property
+    def target(self) -> str:
+        """As gRPC wants it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def is_local(self) -> bool:
+        """Whether the host is this one: only its own addresses can be bound."""
+        try:
+            found = socket.getaddrinfo(self.host, 0, type=socket.SOCK_STREAM)
+        except OSError:
+            return False
+        for family, kind, _, _, place in found:
+            with socket.socket(family, kind) as probe, suppress(OSError):
+                probe.bind(place)
+                return True
+        return False
+
+
+def is_url(bundle: str | Path) -> bool:
+    """Whether a bundle's name is a server's address."""
+    return isinstance(bundle, str) and bundle.startswith(tuple(f"{s}://" for s in SCHEMES))
