@@ -9,7 +9,9 @@ with the local one.
 
 import argparse
 import json
+import signal
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -52,6 +54,7 @@ def main() -> None:
     reason = missing()
     if reason is not None:
         parser.error(reason)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else the server would stay
     result = measure(args)
     write_atomically(args.json, (json.dumps(result, indent=2) + "\n").encode())
     print(json.dumps(result, indent=2))
