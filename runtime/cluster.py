@@ -153,7 +153,9 @@ class Cluster:
         size = _batch_size(count, workers)
         if isinstance(archive, Tables):
             data = self._ray.data.read_parquet(
-                list(archive.paths), override_num_blocks=math.ceil(count / size)
+                list(archive.paths),
+                filesystem=storage.store_of(archive.paths[0]),
+                override_num_blocks=math.ceil(count / size),
             )
             return data.select_columns(list(archive.columns))
         starts = range(0, count, size)
@@ -281,6 +283,8 @@ def _connect(ray: Any, address: str) -> None:
             socket.create_connection((host, int(port)), _CONNECT_S).close()
         except (OSError, OverflowError) as error:
             raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
+    if address == LOCAL:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would be behind all other programs
     handler = signal.getsignal(signal.SIGTERM)
     local = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
     try:
