@@ -204,7 +204,8 @@ class Worker:
     def __init__(self, job: "Job", ledger: Any, folder: Path) -> None:
         from runtime.archive import ArchiveRestorer
 
-        self._ray, self._job, self._ledger = _ray(), job, ledger
+        ray = self._ray = _ray()
+        self._job, self._ledger = job, ledger
 
         def tell(message: Warning | str, *_: object, **__: object) -> None:
             ledger.warn.remote(str(message))
@@ -217,20 +218,14 @@ class Worker:
                 raise UsageError(f"{job.out} is not there: --out must be storage of all nodes")
             self._restorer = ArchiveRestorer(job)
         except (DmdnetError, OSError) as error:
-            self._fail(error)
+            ray.get(ledger.fail.remote(f"{error} (a worker on {socket.gethostname()})"))
             raise
 
     def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
         """The outcomes of a batch's pictures, a row each."""
         from runtime.tables import pictures_of
 
-        pictures = pictures_of(batch)
-        try:
-            self._job.check_outputs([picture.name for picture in pictures])
-        except DmdnetError as error:
-            self._fail(error)
-            raise
-        for outcome in self._restore(pictures):
+        for outcome in self._restore(pictures_of(batch)):
             yield {"outcome": [json.dumps(asdict(outcome))]}
 
     def _restore(self, pictures: "Sequence[Picture]") -> "Iterator[Outcome]":
@@ -260,9 +255,6 @@ class Worker:
         for picture in pictures:
             self._ray.get(self._ledger.begin.remote(picture.name))
             yield picture
-
-    def _fail(self, error: Exception) -> None:
-        self._ray.get(self._ledger.fail.remote(f"{error} (a worker on {socket.gethostname()})"))
 
 
 def _batch_size(pictures: int, workers: Workers) -> int:
