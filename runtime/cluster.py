@@ -323,5 +323,7 @@ def _ray() -> Any:
         raise ClusterError("--ray needs Ray: install dmdnet-runtime[ray]") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # its files go on
+            handler.setLevel(logging.CRITICAL + 1)
     return ray
