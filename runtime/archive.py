@@ -97,8 +97,7 @@ class Job:
             other = taken.setdefault(output, name)
             if other != name:
                 raise UsageError(f"{other} and {name} would both be written to {output}")
-            if not storage.is_url(output) and Path(output).exists() and _same(name, output):
-                raise UsageError(f"{name} would be overwritten: choose another --out")
+            _refuse_overwriting(name, output)
 
 
 @dataclass(frozen=True)
@@ -202,6 +201,7 @@ class ArchiveRestorer:
         job = self._job
         if not storage.base_name(picture.name):
             raise InvalidImageError("a picture without a name")
+        _refuse_overwriting(picture.name, self._output(picture))
         if job.resume and storage.exists(self._output(picture)):
             return None
         points = landmark_file(picture.name, job.landmarks)
@@ -241,13 +241,14 @@ class ArchiveRestorer:
 
     def _write(self, picture: Picture, photo: Photo, result: Restored) -> tuple[str, ...]:
         job, output = self._job, self._output(picture)
-        write_image(output, result.image, photo.exif, photo.icc_profile)
         if job.compare:
             synthetic = self._restorer.manifest.weights.synthetic
             comparison = before_and_after(photo.image, result, synthetic)
             write_image(f"{output}.compare.png", comparison)
         if job.draw:
             write_image(f"{output}.draw.png", draw_faces(photo.image, result))
+        # last: where `resume` finds it, the others are there too
+        write_image(output, result.image, photo.exif, photo.icc_profile)
         suffix, notes = Path(output).suffix, photo.notes + result.warnings
         lost = (photo.exif or photo.icc_profile) and suffix.lower() not in KEEPS_METADATA
         return (*notes, f"EXIF and ICC profile are not kept in {suffix} files") if lost else notes
@@ -287,8 +288,13 @@ def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome,
         restorer.close()
 
 
-def _same(name: str, output: str) -> bool:
-    return not storage.is_url(name) and Path(name).exists() and Path(name).samefile(output)
+def _refuse_overwriting(name: str, output: str) -> None:
+    if storage.is_url(name) or storage.is_url(output):
+        same = name == output
+    else:
+        same = Path(output).exists() and Path(name).exists() and Path(name).samefile(output)
+    if same:
+        raise UsageError(f"{name} would be overwritten: choose another --out")
 
 
 def _together_or_alone(

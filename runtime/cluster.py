@@ -153,7 +153,9 @@ class Cluster:
         size = _batch_size(count, workers)
         if isinstance(archive, Tables):
             data = self._ray.data.read_parquet(
-                list(archive.paths), override_num_blocks=math.ceil(count / size)
+                list(archive.paths),
+                filesystem=storage.store_of(archive.paths[0]),
+                override_num_blocks=math.ceil(count / size),
             )
             return data.select_columns(list(archive.columns))
         starts = range(0, count, size)
@@ -202,7 +204,8 @@ class Worker:
     def __init__(self, job: "Job", ledger: Any, folder: Path) -> None:
         from runtime.archive import ArchiveRestorer
 
-        self._ray, self._job, self._ledger = _ray(), job, ledger
+        ray = self._ray = _ray()
+        self._job, self._ledger = job, ledger
 
         def tell(message: Warning | str, *_: object, **__: object) -> None:
             ledger.warn.remote(str(message))
@@ -215,20 +218,14 @@ class Worker:
                 raise UsageError(f"{job.out} is not there: --out must be storage of all nodes")
             self._restorer = ArchiveRestorer(job)
         except (DmdnetError, OSError) as error:
-            self._fail(error)
+            ray.get(ledger.fail.remote(f"{error} (a worker on {socket.gethostname()})"))
             raise
 
     def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
         """The outcomes of a batch's pictures, a row each."""
         from runtime.tables import pictures_of
 
-        pictures = pictures_of(batch)
-        try:
-            self._job.check_outputs([picture.name for picture in pictures])
-        except DmdnetError as error:
-            self._fail(error)
-            raise
-        for outcome in self._restore(pictures):
+        for outcome in self._restore(pictures_of(batch)):
             yield {"outcome": [json.dumps(asdict(outcome))]}
 
     def _restore(self, pictures: "Sequence[Picture]") -> "Iterator[Outcome]":
@@ -259,9 +256,6 @@ class Worker:
             self._ray.get(self._ledger.begin.remote(picture.name))
             yield picture
 
-    def _fail(self, error: Exception) -> None:
-        self._ray.get(self._ledger.fail.remote(f"{error} (a worker on {socket.gethostname()})"))
-
 
 def _batch_size(pictures: int, workers: Workers) -> int:
     """Small enough to share the work out, large enough that a million are few batches."""
@@ -281,6 +275,8 @@ def _connect(ray: Any, address: str) -> None:
             socket.create_connection((host, int(port)), _CONNECT_S).close()
         except (OSError, OverflowError) as error:
             raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
+    if address == LOCAL:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would be behind all other programs
     handler = signal.getsignal(signal.SIGTERM)
     local = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
     try:
@@ -327,5 +323,7 @@ def _ray() -> Any:
         raise ClusterError("--ray needs Ray: install dmdnet-runtime[ray]") from None
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # its files go on
+            handler.setLevel(logging.CRITICAL + 1)
     return ray

@@ -104,6 +104,11 @@ def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
     return found
 
 
+def store_of(name: str) -> Any:
+    """fsspec's file system of a URL; None for a path."""
+    return _ask(name, lambda store, _: store) if is_url(name) else None
+
+
 def _listed(store: Any, path: str, globbed: bool, suffixes: tuple[str, ...]) -> list[str]:
     if globbed:
         names = [name for name in store.glob(path) if not store.isdir(name)]

@@ -107,24 +107,21 @@ def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterato
 
 def _open(paths: Sequence[str]) -> Any:
     try:
-        import fsspec.core
         import pyarrow
         import pyarrow.dataset as parquet
     except ImportError:
         raise UsageError(
-            f"{paths[0]}: Parquet needs pyarrow and fsspec: install dmdnet-runtime[ray]"
+            f"{paths[0]}: Parquet needs pyarrow: install dmdnet-runtime[ray]"
         ) from None
     parts = []
     for path in paths:
         try:
-            if storage.is_url(path):
-                store, inside = fsspec.core.url_to_fs(path)
-                parts.append(parquet.dataset(inside, filesystem=store, format="parquet"))
-            else:
-                parts.append(parquet.dataset(Path(path), format="parquet"))
+            store = storage.store_of(path)
+            inside = Path(path) if store is None else store._strip_protocol(path)
+            parts.append(parquet.dataset(inside, filesystem=store, format="parquet"))
         except FileNotFoundError:
             raise InvalidImageError(f"{path}: no such file") from None
-        except (ImportError, pyarrow.ArrowException, OSError) as error:
+        except (pyarrow.ArrowException, OSError) as error:
             raise _unreadable(path, error) from None
     return parquet.dataset(parts)
 

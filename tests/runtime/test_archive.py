@@ -172,6 +172,16 @@ def test_urls(store: Store, bundle: Path, tmp_path: Path) -> None:
     assert [outcome.there for outcome in restore_archive(again, pictures[:2])] == [True, True]
 
 
+def test_a_table_may_not_overwrite_its_pictures(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes((PHOTOS / "astronaut.png").read_bytes())
+    before = file.read_bytes()
+    job = Job(bundle, str(tmp_path), device="cpu")
+    (error,) = results(restore_archive(job, [Picture(str(file))])).values()
+    assert "would be overwritten" in str(error)
+    assert file.read_bytes() == before
+
+
 def test_urls_that_cannot_be(bundle: Path) -> None:
     for out, says in {"https://x/y": "must be a folder, or one of", "nope://x": "must be"}.items():
         with pytest.raises(UsageError, match=says):
