@@ -20,8 +20,6 @@ from runtime.restorer import Restorer
 
 Stages = dict[str, float]
 
-_COLD_ROUNDS = 5
-
 
 def pipeline(setting: Setting) -> Iterator[Measurement]:
     """A whole photograph, from file to file, and its stages."""
@@ -49,7 +47,7 @@ def cold(setting: Setting) -> Iterator[Measurement]:
         )
         for runner in setting.bundles
     }
-    times = setting.race(works, fewest=_COLD_ROUNDS)
+    times = setting.race(works)
     yield from seconds(setting, "cold", times, "process")
     yield from _by_stage(setting, "cold", runs)
 
@@ -126,7 +124,7 @@ def _by_stage(
     """The stages of `compared` with their ratio; of the others, milliseconds of noise."""
     for stage in dict.fromkeys(stage for every in runs.values() for one in every for stage in one):
         times = {
-            name: Times(tuple(one[stage] for one in counted[1:]), 0.0)  # the first: warm-up
+            name: Times.of(one[stage] for one in counted[1:])  # the first: warm-up
             for name, counted in runs.items()
             if stage in counted[0]
         }

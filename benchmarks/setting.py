@@ -12,7 +12,8 @@ from benchmarks.timing import Times, Work, race, ratio
 from export.arithmetic import Cost, cost
 
 _USUAL = 5  # references of a case that says nothing else
-_FEWEST, _FEWEST_QUICK = 7, 3  # rounds
+_FEWEST, _FEWEST_QUICK = 8, 3  # rounds
+_TURN_S = 1.5
 _VARIANTS = ("torch compile", "torch both")
 
 
@@ -50,9 +51,13 @@ class Setting:
         """The number of references nearest to 5 among those asked for."""
         return min(self.references, key=lambda count: abs(count - _USUAL))
 
-    def race(self, works: Mapping[str, Work], fewest: int = _FEWEST) -> dict[str, Times]:
-        """In turns, for the duration; rounds at least `fewest`, in quick runs 3."""
-        return race(works, self.duration, _FEWEST_QUICK if self.quick else fewest)
+    def race(
+        self, works: Mapping[str, Work], fewest: int = _FEWEST, turn_s: float = _TURN_S
+    ) -> dict[str, Times]:
+        """In turns, for the duration; in quick runs 3 rounds at least, and a run a turn."""
+        if self.quick:
+            fewest, turn_s = _FEWEST_QUICK, 0
+        return race(works, self.duration, fewest, turn_s)
 
     def restore(self, runners: Sequence[Runner], batch: int, references: int) -> dict[str, Times]:
         """Raced once in a run: suites that ask for the same case share its times."""
@@ -84,7 +89,7 @@ def seconds(
     """
     for name, each in times.items():
         gflop, share = _roofline(setting, name, each.median, size) if size else (None, None)
-        against = _against(setting, name, {one: times[one].seconds for one in times})
+        against = _against(setting, name, {one: times[one].rounds for one in times})
         yield timed(suite, name, case, each, against, gflop, share)
 
 
@@ -92,8 +97,9 @@ def rates(
     setting: Setting, times: Mapping[str, Times], case: str, faces: int
 ) -> Iterator[Measurement]:
     """Faces a second; the slow tail of a rate is its low end, so percentiles are turned round."""
-    found = {name: tuple(faces / s for s in each.seconds) for name, each in times.items()}
-    for name, samples in found.items():
+    rounds = {name: tuple(faces / s for s in each.rounds) for name, each in times.items()}
+    for name, each in times.items():
+        samples = tuple(faces / s for s in each.seconds)
         yield Measurement(
             "throughput",
             name,
@@ -103,8 +109,8 @@ def rates(
             runs=len(samples),
             p90=float(np.percentile(samples, 10)),
             p99=float(np.percentile(samples, 1)),
-            warm_up_s=times[name].warm_up_s,
-            ratio=_against(setting, name, found),
+            warm_up_s=each.warm_up_s,
+            ratio=_against(setting, name, rounds),
             samples=samples,
         )
 

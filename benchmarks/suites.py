@@ -16,7 +16,7 @@ from runtime.errors import BenchmarkError
 
 _CALLERS = 2
 _DEVICE_RUNS = 20
-_MEMORIZED = 4  # times the longest list of references, or more
+_MEMORIZED = 3  # times the longest list of references, or more
 
 Suite = Callable[[Setting], Iterator[Measurement]]
 
@@ -84,7 +84,7 @@ def memorize(setting: Setting) -> Iterator[Measurement]:
                 runner.subject.name: partial(_memorizing, setting, runner, size) for runner in alike
             }
             longest = max(sizes.count(size) for sizes in calls.values())
-            every[size] = setting.race(works, fewest=_MEMORIZED * longest)
+            every[size] = setting.race(works, _MEMORIZED * longest, turn_s=0)
         for count, sizes in calls.items():
             times = {
                 name: _sums({size: every[size][name] for size in sizes}, sizes)
@@ -148,7 +148,7 @@ def _on_the_device(setting: Setting) -> Iterator[Measurement]:
             for step, value in asdict(runner.device_seconds).items():
                 found.setdefault(f"device: {step.replace('_', ' ')}", []).append(value)
         for step, samples in found.items():
-            yield timed("latency", runner.subject.name, step, Times(tuple(samples), 0.0))
+            yield timed("latency", runner.subject.name, step, Times.of(samples))
 
 
 def _memorizing(setting: Setting, runner: Runner, references: int) -> None:
@@ -164,8 +164,8 @@ def _sums(times: Mapping[int, Times], sizes: Sequence[int]) -> Times:
     """Of calls of these sizes, one after the other; no call is in two sums."""
     needs = Counter(sizes)
     runs = min(len(times[size].seconds) // calls for size, calls in needs.items())
-    return Times(
-        tuple(
+    return Times.of(
+        (
             sum(sum(times[size].seconds[run * n : (run + 1) * n]) for size, n in needs.items())
             for run in range(runs)
         ),

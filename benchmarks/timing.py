@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,24 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of each counted run, in the order of the rounds, and of the run before them."""
+    """Seconds of each counted run, turn by turn, and of the run before them."""
 
-    seconds: tuple[float, ...]
-    warm_up_s: float
+    turns: tuple[tuple[float, ...], ...]
+    warm_up_s: float = 0.0
+
+    @classmethod
+    def of(cls, seconds: Iterable[float], warm_up_s: float = 0.0) -> "Times":
+        """One run a turn."""
+        return cls(tuple((each,) for each in seconds), warm_up_s)
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        return tuple(each for turn in self.turns for each in turn)
+
+    @property
+    def rounds(self) -> tuple[float, ...]:
+        """The median of each turn."""
+        return tuple(map(statistics.median, self.turns))
 
     @property
     def median(self) -> float:
@@ -32,21 +46,27 @@ class Times:
         return float(np.percentile(self.seconds, percent))
 
 
-def race(works: Mapping[str, Work], duration: float, fewest: int = 5) -> dict[str, Times]:
+def race(
+    works: Mapping[str, Work], duration: float, fewest: int = 5, turn_s: float = 0.0
+) -> dict[str, Times]:
     """Run each work once uncounted, then all in turns, `duration` seconds for each of them.
 
-    At least `fewest` rounds and at most 200.
+    At least `fewest` rounds and at most 200. In a turn a work runs once, and again until `turn_s`
+    seconds are over, so that a fast one is not judged by fewer seconds of the machine's time.
     """
     warm_up = {name: seconds_of(work) for name, work in works.items()}
-    runs: dict[str, list[float]] = {name: [] for name in works}
+    turns: dict[str, list[tuple[float, ...]]] = {name: [] for name in works}
     end = time.perf_counter() + duration * len(works)
     rounds = 0
     while rounds < fewest or (rounds < _MOST and time.perf_counter() < end):
         for name, work in works.items():
             time.sleep(_REST_S if len(works) > 1 else 0)
-            runs[name].append(seconds_of(work))
+            turn = [seconds_of(work)]
+            while sum(turn) < turn_s:
+                turn.append(seconds_of(work))
+            turns[name].append(tuple(turn))
         rounds += 1
-    return {name: Times(tuple(runs[name]), warm_up[name]) for name in works}
+    return {name: Times(tuple(turns[name]), warm_up[name]) for name in works}
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float], baseline: str) -> Ratio:

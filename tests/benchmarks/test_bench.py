@@ -188,11 +188,11 @@ def test_throughput(clock: Clock, bundle: Path, every_runner: None) -> None:
 
 def test_throughput_of_two_callers(clock: Clock, bundle: Path, every_runner: None) -> None:
     made = setting(clock, bundle, quick=False, batches=())
-    for runner, seconds in zip(made.runners, (0.030, 0.015), strict=True):
+    for runner, seconds in zip(made.runners, (3.0, 1.5), strict=True):
         # lets two calls pass, and only together
         runner.together = Barrier(2, lambda s=seconds: clock.sleep(s))  # type: ignore[attr-defined,misc]
     rows = found(list(throughput(made)))
-    assert rows["fast", "2 callers, batch 1"].value == pytest.approx(2 / 0.015)
+    assert rows["fast", "2 callers, batch 1"].value == pytest.approx(2 / 1.5)
 
 
 def test_throughput_with_fewer_threads(
@@ -201,14 +201,14 @@ def test_throughput_with_fewer_threads(
     opened = []
 
     def open_other(path: Path, device: str, threads: int) -> Clockwork:
-        opened.append(Clockwork(clock, "other", 0.1 / threads, 0, None))
+        opened.append(Clockwork(clock, "other", 4 / threads, 0, None))
         return opened[-1]
 
     monkeypatch.setattr(suites, "BundleRunner", open_other)
     made = setting(clock, bundle, quick=False, batches=(), fewer_threads=(1, 2))
     rows = found(list(throughput(made)))
-    assert rows["fast", "batch 1, 1 CPU thread"].value == pytest.approx(1 / 0.1)
-    assert rows["slow", "batch 1, 2 CPU threads"].value == pytest.approx(2 / 0.1)
+    assert rows["fast", "batch 1, 1 CPU thread"].value == pytest.approx(1 / 4)
+    assert rows["slow", "batch 1, 2 CPU threads"].value == pytest.approx(2 / 4)
     assert len(opened) == 4
 
 
@@ -217,7 +217,7 @@ def test_memorize(clock: Clock, bundle: Path) -> None:
     rows = found(list(memorize(made)))
     assert {case for _, case in rows} == {"1 reference", "10 references", "20 references"}
     assert rows["fast", "20 references"].value == pytest.approx(20 * 0.011)
-    assert (rows["fast", "20 references"].runs, rows["fast", "10 references"].runs) == (4, 8)
+    assert (rows["fast", "20 references"].runs, rows["fast", "10 references"].runs) == (3, 6)
     ratio = rows["fast", "20 references"].ratio
     assert ratio is not None
     assert ratio.median == pytest.approx(11 / 21)

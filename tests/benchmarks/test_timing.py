@@ -25,8 +25,19 @@ def test_race_lasts_its_duration(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (times["a"].median, times["b"].warm_up_s) == pytest.approx((0.01, 0.02))
 
 
+def test_a_fast_work_runs_again_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(timing, "time", clock)
+    steps = iter([0.0, *(0.1, 0.2, 0.3), *(0.4, 0.05, 0.1)])
+    works = {"fast": lambda: clock.sleep(next(steps)), "slow": lambda: clock.sleep(1)}
+    times = race(works, 0, fewest=2, turn_s=0.5)
+    assert times["fast"].rounds == pytest.approx((0.2, 0.1))
+    assert len(times["fast"].seconds) == 6
+    assert times["slow"].turns == ((1,), (1,))
+
+
 def test_percentiles() -> None:
-    times = Times(tuple(range(1, 102)), 0.0)
+    times = Times.of(range(1, 102))
     assert (times.median, times.percentile(90), times.percentile(99)) == (51, 91, 100)
 
 
