@@ -185,7 +185,7 @@ class TestCommand:
         engine = bundle.path / FOLDER / NAME
         engine.write_bytes(b"not an engine")
         result = command("dmd-build-engine", bundle.path)
-        assert "(its SHA-256 differs); --rebuild replaces it" in result.stderr.splitlines()[-1]
+        assert "13 bytes in place of" in result.stderr.splitlines()[-1]
         assert result.returncode == 1
         result = command("dmd-build-engine", bundle.path, "--max-batch", 2, "--opt-references", 3)
         assert "8 faces (best at 1)" in result.stderr.splitlines()[-1]

@@ -119,7 +119,8 @@ def test_photographs(command: Command, bundle: Path, tmp_path: Path) -> None:
     assert lines["broken.png"]["output"] is None
     assert lines["empty.png"]["faces"] == []
     assert lines["astronaut.png"]["faces"][0]["restored"] is True
-    assert set(lines["astronaut.png"]["seconds"]) == {"detect", "align", "network", "paste"}
+    stages = {"detect", "align", "boxes", "network", "paste"}
+    assert set(lines["astronaut.png"]["seconds"]) == stages
 
     (out / "astronaut.png").unlink()
     before = (out / "grace_hopper.jpg").stat().st_mtime_ns
