@@ -27,6 +27,7 @@ from export.repository import MEMORIZER, RESTORER, TRITON_MODEL
 _STAND_IN = Path(__file__).with_name("triton_stand_in.py")
 _START_S = 120
 _SHARED_MEMORY = Path("/dev/shm")
+_SHARED_MIB = 256
 
 
 def missing() -> str | None:
@@ -40,6 +41,9 @@ def missing() -> str | None:
     except OSError:
         if not (_libpython_folder() / f"libpython{_python()}.so.1.0").exists():
             return f"no libpython{_python()}.so.1.0, which Triton's Python backend loads"
+    free = shutil.disk_usage(_SHARED_MEMORY).free >> 20
+    if free < _SHARED_MIB:
+        return f"{_SHARED_MEMORY} has {free} MiB free; the Python backend wants {_SHARED_MIB}"
     return None
 
 
