@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from benchmarks.footprint import peak_bytes, peak_gpu_bytes, restore_command
@@ -35,7 +36,7 @@ def pipeline(setting: Setting) -> Iterator[Measurement]:
             works[name] = partial(photograph, restorer, file, folder / "out.png", runs[name])
         times = setting.race(works)
     yield from seconds(setting, "pipeline", times, "photograph")
-    yield from _by_stage(setting, "pipeline", runs, ("network",))
+    yield from by_stage(setting, "pipeline", runs, times, ("network",))
 
 
 def cold(setting: Setting) -> Iterator[Measurement]:
@@ -49,7 +50,7 @@ def cold(setting: Setting) -> Iterator[Measurement]:
     }
     times = setting.race(works)
     yield from seconds(setting, "cold", times, "process")
-    yield from _by_stage(setting, "cold", runs)
+    yield from by_stage(setting, "cold", runs, times)
 
 
 def memory(setting: Setting) -> Iterator[Measurement]:
@@ -115,19 +116,24 @@ def _process(bundle: Path, device: str, runs: list[Stages]) -> None:
     runs.append(json.loads(done.stdout))
 
 
-def _by_stage(
+def by_stage(
     setting: Setting,
     suite: str,
     runs: Mapping[str, Sequence[Stages]],
+    whole: Mapping[str, Times],
     compared: Sequence[str] = (),
 ) -> Iterator[Measurement]:
-    """The stages of `compared` with their ratio; of the others, milliseconds of noise."""
+    """The stages of `compared` with their ratio; of the others, milliseconds of noise.
+
+    `runs`: of each subject the warm-up's stages, and those of the runs of `whole`.
+    """
     for stage in dict.fromkeys(stage for every in runs.values() for one in every for stage in one):
-        times = {
-            name: Times.of(one[stage] for one in counted[1:])  # the first: warm-up
-            for name, counted in runs.items()
-            if stage in counted[0]
-        }
+        times = {}
+        for name, (first, *counted) in runs.items():
+            if stage in first:
+                seconds_left = iter([one[stage] for one in counted])
+                turns = (tuple(islice(seconds_left, len(t))) for t in whole[name].turns)
+                times[name] = Times(tuple(turns))
         if stage in compared:
             yield from seconds(setting, suite, times, stage)
         else:

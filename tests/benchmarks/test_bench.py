@@ -13,11 +13,12 @@ import pytest
 
 from benchmarks import suites, timing
 from benchmarks.footprint import peak_gpu_bytes
-from benchmarks.programs import photograph
+from benchmarks.programs import by_stage, photograph
 from benchmarks.results import Measurement, Subject, read_result
 from benchmarks.runners import BundleRunner, Case, Cases, TorchRunner, open_runners
 from benchmarks.setting import Setting
 from benchmarks.suites import latency, memorize, quality, scaling, throughput
+from benchmarks.timing import Times
 from export.arithmetic import cost
 from export.checkpoint import load_weights
 from runtime.backends import Boxes, DeviceSeconds, Rows
@@ -248,6 +249,21 @@ def test_copies_of_a_photograph(tmp_path: Path) -> None:
     assert set(stages) == {"decode", "align", "copy in", "network", "copy out", "encode"}
     assert (stages["copy in"], stages["copy out"]) == (0.1, 0.3)
     assert stages["network"] == pytest.approx(0.6)
+
+
+def test_stages_go_with_the_turns_of_the_whole(clock: Clock, bundle: Path) -> None:
+    """The fast one had two runs in its second turn."""
+    whole = {"slow": Times(((9.0,), (9.0,))), "fast": Times(((1.0,), (1.0, 1.0)))}
+    runs = {
+        "slow": [{"network": value} for value in (50.0, 4.0, 8.0)],
+        "fast": [{"network": value, "copy in": 0.5} for value in (60.0, 2.0, 1.0, 3.0)],
+    }
+    rows = found(list(by_stage(setting(clock, bundle), "pipeline", runs, whole, ("network",))))
+    fast = rows["fast", "network"]
+    assert (fast.value, fast.runs) == (2, 3)
+    assert fast.ratio is not None
+    assert fast.ratio.median == pytest.approx((2 / 4 + 2 / 8) / 2)
+    assert rows["fast", "copy in"].value == 0.5
 
 
 def test_quality_needs_a_float32_bundle(clock: Clock, bundle: Path) -> None:
