@@ -179,35 +179,12 @@ def _archive(run: dict[str, Any]) -> list[_Row]:
     ]
 
 
-def _service(run: dict[str, Any]) -> list[_Row]:
-    race = run["throughput"]
-    ratios = race["ratio to local"]
-    ((what, many),) = ((key, run[key]) for key in run if "server killed" in key)
-    return [
-        (
-            f"{race['clients']} clients of a Triton server on the same two cores against "
-            f"{race['clients']} threads of one local Restorer: faces a second",
-            f"ratio {ratios['batching']:.2f}, with shared memory "
-            f"{ratios['batching, shared memory']:.2f}",
-            "; [method](docs/triton.md)",
-        ),
-        (
-            f"{what} in the middle",
-            f"{many['answers']} answers, all within {many['largest difference (levels of 255)']} "
-            f"level of 255 of the local ones; {many['errors of ours']} errors of ours, "
-            f"{len(many['other errors'])} others",
-            "",
-        ),
-    ]
-
-
 _KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[_Row]]]] = {
     "core-cpu": ("python -m benchmarks.core --checkpoint synthetic --bundle BUNDLE", _core),
     "int8-cpu": ("python -m benchmarks.int8 --fp32 BUNDLE --int8 BUNDLE", _int8),
     "photographs-cpu": ("python -m benchmarks.photographs --bundle BUNDLE", _photographs),
     "bench-cpu": ("dmd-bench all --bundle fp32 --bundle int8 --baseline torch", _bench),
     "archive-cpu": ("python -m benchmarks.archive --bundle BUNDLE", _archive),
-    "service-cpu": ("python -m benchmarks.service --bundle BUNDLE", _service),
 }
 
 

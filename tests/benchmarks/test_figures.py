@@ -68,6 +68,7 @@ def test_figures(results: Path) -> None:
         "8 % of the network's 24 s",
         "fp32 0.50, int8 0.25",
         "fp32 0.25, int8 0.12",
+        "61 s against 58 s, ratio 1.05",
     ]
     first, *_ = table(results).splitlines()
     assert first == (
@@ -81,7 +82,7 @@ def test_first_row_of_a_run_links_to_it(results: Path) -> None:
         "`python -m benchmarks.core --checkpoint synthetic --bundle BUNDLE --json FILE` "
         f"([run](benchmarks/results/{CORE}))"
     )
-    assert sum("([run](" in command for command in commands) == 4
+    assert sum("([run](" in command for command in commands) == 5
     assert all((ROOT / f"benchmarks/results/{name}").exists() for name in (CORE, INT8))
 
 
@@ -92,7 +93,7 @@ def test_newest_run_is_taken(results: Path) -> None:
     rewrite(results / INT8, results / "notes-int8-cpu.json", bytes={})
     assert rows(results)[5][1] == "float32 2.00 GB, INT8 1.00 GB"
     assert newest.name in table(results)
-    assert "2026-11-22, 2027-01-02." in table(results)
+    assert "2026-11-23, 2027-01-02." in table(results)
 
 
 def test_other_machines_are_told_apart(results: Path) -> None:
