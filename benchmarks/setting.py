@@ -87,9 +87,10 @@ def seconds(
 
     With `size`, the faces and references of a restoration, its roofline too.
     """
+    rounds = {name: each.rounds for name, each in times.items()}
     for name, each in times.items():
         gflop, share = _roofline(setting, name, each.median, size) if size else (None, None)
-        against = _against(setting, name, {one: times[one].rounds for one in times})
+        against = _against(setting, name, rounds)
         yield timed(suite, name, case, each, against, gflop, share)
 
 

@@ -185,10 +185,7 @@ def _write_engine(bundle: Bundle, plan: _Plan, model: str, folder: Path) -> None
 
 
 def _restorer_config(spec: GraphSpec, plan: _Plan) -> str:
-    inputs, outputs = (
-        ",\n".join(_tensor(tensor, tensor.shape) for tensor in side)
-        for side in (spec.inputs, spec.outputs)
-    )
+    inputs, outputs = _tensors(spec.inputs, 0), _tensors(spec.outputs, 0)
     return f"""\
 # The restorer as it is in the bundle; apps call {APP}, which calls this.
 #
@@ -213,10 +210,7 @@ output [
 
 
 def _memorizer_config(spec: GraphSpec, plan: _Plan) -> str:
-    inputs, outputs = (
-        ",\n".join(_tensor(tensor, tensor.shape[1:]) for tensor in side)
-        for side in (spec.inputs, spec.outputs)
-    )
+    inputs, outputs = _tensors(spec.inputs, 1), _tensors(spec.outputs, 1)
     return f"""\
 # Reference photographs -> rows of dictionaries. Every tensor has one row a photograph, and rows do
 # not depend on each other: K is the batch dimension here, and Triton batches as it does any model.
@@ -237,11 +231,8 @@ output [
 
 
 def _app_config(manifest: Manifest, plan: _Plan) -> str:
-    inputs = ",\n".join(
-        _tensor(tensor, tensor.shape, "allow_ragged_batch: true")
-        for tensor in manifest.restorer.inputs
-    )
-    outputs = ",\n".join(_tensor(tensor, tensor.shape) for tensor in manifest.restorer.outputs)
+    inputs = _tensors(manifest.restorer.inputs, 0, " allow_ragged_batch: true")
+    outputs = _tensors(manifest.restorer.outputs, 0)
     parameters = {
         remote.MANIFEST: json.dumps(json.loads(manifest.to_json()), separators=(",", ":")),
         remote.RESTORER: RESTORER,
@@ -303,11 +294,13 @@ dynamic_batching {{
 }}"""
 
 
-def _tensor(tensor: TensorSpec, shape: Sequence[int | str], more: str = "") -> str:
-    dims = ", ".join(str(size) if isinstance(size, int) else "-1" for size in shape)
-    ending = f" {more}" if more else ""
-    return (
-        f'  {{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ {dims} ]{ending} }}'
+def _tensors(tensors: Sequence[TensorSpec], first: int, more: str = "") -> str:
+    """Named, typed, and with the dimensions from `first` on; -1 for those that vary."""
+    return ",\n".join(
+        f'  {{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ '
+        + ", ".join(str(n) if isinstance(n, int) else "-1" for n in tensor.shape[first:])
+        + f" ]{more} }}"
+        for tensor in tensors
     )
 
 
