@@ -7,8 +7,6 @@ whole runs are given beside them, and what Ray needs to start. Also the stages o
 4000 x 3000, file to file, which docs/archive.md reckons with.
 """
 
-import argparse
-import json
 import shutil
 import statistics
 import tempfile
@@ -16,17 +14,17 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
 
-from benchmarks.core import circumstances
+from benchmarks import record
 from benchmarks.photographs import composite
 from export.samples import SAMPLES
 from runtime.archive import Job, Outcome, Picture, restore_archive
 from runtime.cluster import Cluster, Workers
 from runtime.errors import BenchmarkError
-from runtime.files import write_atomically
 from runtime.images import read_image, read_photo, write_image
 from runtime.restorer import Restorer
 
@@ -34,16 +32,14 @@ _SIDES = (1200, 900)  # of a photo, one face each
 _TRIES = 5
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> NoReturn:
+    parser = record.parser("benchmarks.archive", __doc__)
     parser.add_argument("--bundle", required=True, type=Path)
-    parser.add_argument("--json", required=True, type=Path, help="result to write")
     parser.add_argument("--photos", type=int, default=60, help="in a run; one face each")
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    result = measure(args.bundle, args.photos, args.rounds)
-    write_atomically(args.json, (json.dumps(result, indent=2) + "\n").encode())
-    print(json.dumps(result, indent=2))
+    measured = partial(measure, args.bundle, args.photos, args.rounds)
+    record.record(parser.prog, args.json, measured)
 
 
 def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
@@ -72,7 +68,7 @@ def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
         stages = stages_of_a_photo(bundle, Path(folder))
     ratios = [ray / local for ray, local in zip(work_s["ray"], work_s["local"], strict=True)]
     return {
-        **circumstances("ray", "pyarrow", "onnxruntime", "opencv-python", "dmdnet-runtime"),
+        **record.circumstances("ray", "pyarrow", "onnxruntime", "opencv-python", "dmdnet-runtime"),
         "what": f"{photos} photos of {_SIDES[0]} x {_SIDES[1]} with one face, one worker",
         "rounds": rounds,
         "ray_over_local": {"median": statistics.median(ratios), "all": ratios},

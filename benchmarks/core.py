@@ -8,44 +8,37 @@ runs the same arithmetic as the bundle, eagerly and without gradients. A batch o
 engine call takes its turn too, counted a face.
 """
 
-import argparse
-import json
-import os
-import platform
 import statistics
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import torch
 
-from benchmarks.machine import processor
+from benchmarks import record
 from benchmarks.timing import seconds_of
 from export.checkpoint import load_weights
 from export.graphs import RestorerGraph
 from export.samples import SAMPLES
 from runtime import Restorer, component_boxes, read_landmarks
 from runtime.errors import UsageError
-from runtime.files import write_atomically
 from runtime.images import read_image
 
 REFERENCES = 5
 BATCH = 4
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> NoReturn:
+    parser = record.parser("benchmarks.core", __doc__)
     parser.add_argument("--checkpoint", required=True, help="as for dmd-export")
     parser.add_argument("--bundle", required=True, type=Path, help="made from that checkpoint")
-    parser.add_argument("--json", required=True, type=Path, help="result to write")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
-    result = measure(args.checkpoint, args.bundle, args.threads, args.rounds)
-    write_atomically(args.json, (json.dumps(result, indent=2) + "\n").encode())
-    print(json.dumps(result, indent=2))
+    measured = partial(measure, args.checkpoint, args.bundle, args.threads, args.rounds)
+    record.record(parser.prog, args.json, measured)
 
 
 def measure(checkpoint: str, bundle: Path, threads: int, rounds: int) -> dict[str, object]:
@@ -88,7 +81,7 @@ def measure(checkpoint: str, bundle: Path, threads: int, rounds: int) -> dict[st
                 times[name].append(seconds_of(work) / faces)
     ratios = [o / p for o, p in zip(times["onnxruntime"], times["pytorch"], strict=True)]
     return {
-        **circumstances("torch", "onnxruntime", "dmdnet-runtime"),
+        **record.circumstances("torch", "onnxruntime", "dmdnet-runtime"),
         "what": f"one face, {REFERENCES} references, float32, whole call, {threads} threads",
         "rounds": rounds,
         "warm_up_s": warm_up,
@@ -98,18 +91,6 @@ def measure(checkpoint: str, bundle: Path, threads: int, rounds: int) -> dict[st
             "quartiles": statistics.quantiles(ratios, n=4),
         },
         "times_s": times,
-    }
-
-
-def circumstances(*tools: str) -> dict[str, object]:
-    """Date, machine and versions, as every result records them."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "gpu": None},
-        "versions": {
-            "python": platform.python_version(),
-            **{tool: version(tool) for tool in tools},
-        },
     }
 
 

@@ -10,20 +10,22 @@ faces: without equalisation, as calibrated, and with more and more blocks put ba
 error saved for least arithmetic first.
 """
 
-import argparse
 import json
 import resource
 import statistics
 import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
-from benchmarks.core import circumstances
+from benchmarks import record
 from benchmarks.footprint import peak_bytes, restore_command
 from calibration.calibrate import Floats, Options, Quantizer, calibrate, choose_faces, prepare
 from calibration.graph import Graph
@@ -35,7 +37,6 @@ from export.samples import SAMPLES
 from runtime import Restorer, read_landmarks
 from runtime.bundle import Bundle, Quantization, QuantizedBlock, open_bundle
 from runtime.errors import UsageError
-from runtime.files import write_atomically
 from runtime.images import read_image
 
 REFERENCES = 5
@@ -44,22 +45,25 @@ BACK = (1, 2, 4, 8)  # blocks put back to float
 REST_S = 0.3  # before a turn: threads of the other engine go on spinning for a while
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> NoReturn:
+    parser = record.parser("benchmarks.int8", __doc__)
     parser.add_argument("--fp32", required=True, type=Path, help="float32 bundle")
     parser.add_argument("--int8", required=True, type=Path, help="INT8 bundle for the CPU")
-    parser.add_argument("--json", required=True, type=Path, help="result to write")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
+    record.record(parser.prog, args.json, partial(measure, args))
+
+
+def measure(args: Namespace) -> dict[str, object]:
     fp32, int8 = open_bundle(args.fp32), open_bundle(args.int8)
     if fp32.manifest.weights.sha256 != int8.manifest.weights.sha256:
         raise UsageError(f"{args.int8} was not made from the weights of {args.fp32}")
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=args.json.parent) as folder:
         work = Path(folder)
         made, calibration = _calibration(fp32, work)
-        result = {
-            **circumstances("onnxruntime", "dmdnet-runtime"),
+        return {
+            **record.circumstances("onnxruntime", "dmdnet-runtime"),
             "what": f"one face, {REFERENCES} references, whole call, {args.threads} threads",
             "bytes": {"fp32": _size(fp32), "int8": _size(int8)},
             "calibration": calibration,
@@ -70,8 +74,6 @@ def main() -> None:
             "side_by_side": _side_by_side(fp32, int8, args.threads, args.rounds),
             "curve": _curve(fp32, made, args.threads, max(3, args.rounds // 3), work),
         }
-    write_atomically(args.json, (json.dumps(result, indent=2) + "\n").encode())
-    print(json.dumps(result, indent=2))
 
 
 def _size(bundle: Bundle) -> int:

@@ -6,35 +6,32 @@ The faces are the two samples, shrunk onto a smooth background. What is not the 
 align, paste) is given as a share of the network's own time.
 """
 
-import argparse
-import json
 import statistics
+from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.core import circumstances
+from benchmarks import record
 from export.samples import SAMPLES
 from runtime import Restorer
-from runtime.files import write_atomically
 from runtime.images import read_image
 
 SIZE = (4000, 3000)
 FACE = 300  # width of the face in a sample crop, in pixels
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> NoReturn:
+    parser = record.parser("benchmarks.photographs", __doc__)
     parser.add_argument("--bundle", required=True, type=Path)
-    parser.add_argument("--json", required=True, type=Path, help="result to write")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
-    result = measure(args.bundle, args.threads, args.rounds)
-    write_atomically(args.json, (json.dumps(result, indent=2) + "\n").encode())
-    print(json.dumps(result, indent=2))
+    measured = partial(measure, args.bundle, args.threads, args.rounds)
+    record.record(parser.prog, args.json, measured)
 
 
 def measure(bundle: Path, threads: int, rounds: int) -> dict[str, object]:
@@ -46,7 +43,7 @@ def measure(bundle: Path, threads: int, rounds: int) -> dict[str, object]:
     median = {s: statistics.median(r.timings[s] for r in results) for s in stages}
     beyond = [(sum(r.timings.values()) / r.timings["network"]) - 1 for r in results]
     return {
-        **circumstances("onnxruntime", "opencv-python", "dmdnet-runtime"),
+        **record.circumstances("onnxruntime", "opencv-python", "dmdnet-runtime"),
         "what": f"12 faces of 48-400 px on {SIZE[0]} x {SIZE[1]}, {threads} threads",
         "rounds": rounds,
         "faces_found": len(results[0].faces),

@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 from benchmarks import gpu
 from benchmarks.gpu import Case, line_of
 from benchmarks.machine import revision
+from benchmarks.record import circumstances
 from export.samples import SAMPLES
 from runtime import Restorer, SpecificDictionary, read_landmarks
 from runtime.backends.tensorrt import TensorRtBackend
@@ -189,8 +190,6 @@ def _bundles(folder: Path) -> dict[str, Path]:
 
 
 def _environment(bundles: Mapping[str, Path]) -> dict[str, object]:
-    from benchmarks.core import circumstances
-
     found: dict[str, Any] = circumstances("dmdnet-runtime")
     found["machine"]["gpu"] = asdict(first_gpu())
     for name in _PACKAGES:

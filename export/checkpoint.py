@@ -20,12 +20,11 @@ import torch
 
 from export.network import DMDNet, checkpoint_shapes
 from export.synthetic import synthetic_state
-from runtime.bundle import WeightsRecord
+from runtime.bundle import PUBLISHED_SHA256, WeightsRecord
 from runtime.errors import CheckpointError, CheckpointUnavailableError
 from runtime.files import sha256_of
 
 PUBLISHED_URL = "https://github.com/csxmli2016/DMDNet/releases/download/v1/DMDNet.pth"
-PUBLISHED_SHA256 = "70daeb4b1fd10f241043b587d892a941f2651d7322db02f06ff64b166537f65c"
 ENVIRONMENT = "DMDNET_CHECKPOINT"
 SYNTHETIC = "synthetic"
 SYNTHETIC_SEED = 0

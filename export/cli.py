@@ -78,7 +78,6 @@ def export(args: Namespace) -> int:
 
     from calibration.calibrate import Options
     from export.bundle import export_bundle
-    from export.checkpoint import PUBLISHED_SHA256
 
     bundle = export_bundle(
         out,
@@ -93,10 +92,7 @@ def export(args: Namespace) -> int:
         from calibration.chart import draw
 
         draw(bundle.manifest.quantization, args.chart)
-    weights = bundle.manifest.weights
-    if weights.synthetic:
-        console.say("dmd-export: warning: synthetic weights: this bundle restores nothing")
-    elif weights.sha256 == PUBLISHED_SHA256:
-        console.say("the published weights are CC BY-NC-SA 4.0: for non-commercial use only")
+    if notice := bundle.manifest.weights.notice:
+        console.say(f"dmd-export: {notice}")
     print(f"{precision} bundle in {out}")
     return 0

@@ -7,8 +7,6 @@ from typing import NoReturn
 from runtime.cli import console
 from runtime.cli.inputs import positive
 
-LICENCE = "the published weights are CC BY-NC-SA 4.0: for non-commercial use only"
-
 
 def main() -> NoReturn:
     parser = console.Parser(
@@ -74,10 +72,8 @@ def write(args: Namespace) -> int:
         version=args.model_version,
     )
     written = write_repository(bundle, args.out, serving)
-    if bundle.manifest.weights.synthetic:
-        console.say("dmd-triton: warning: synthetic weights: this model restores nothing")
-    else:
-        console.say(LICENCE)
+    if notice := bundle.manifest.weights.notice:
+        console.say(f"dmd-triton: {notice}")
     print(f"{', '.join(written)} in {args.out}; serve: tritonserver --model-repository={args.out}")
     return 0
 

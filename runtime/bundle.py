@@ -16,6 +16,8 @@ from runtime.files import fault
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 PRECISIONS = ("fp32", "fp16", "int8")
+PUBLISHED_SHA256 = "70daeb4b1fd10f241043b587d892a941f2651d7322db02f06ff64b166537f65c"
+"""Of the authors' weights; whatever is made from them is under their licence."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,15 @@ class WeightsRecord:
     source: str
     sha256: str
     synthetic: bool
+
+    @property
+    def notice(self) -> str | None:
+        """What whoever makes something from these weights must know."""
+        if self.synthetic:
+            return "warning: synthetic weights: they restore nothing"
+        if self.sha256 == PUBLISHED_SHA256:
+            return "the published weights are CC BY-NC-SA 4.0: for non-commercial use only"
+        return None
 
 
 @dataclass(frozen=True)

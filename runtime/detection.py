@@ -4,6 +4,8 @@ Bazarevsky et al., "BlazeFace", arXiv 1907.05047. The short-range network sees t
 full-range one the photo and ever smaller overlapping tiles, so that small faces are found too.
 """
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.onnxruntime import cpu_session
+from runtime.backends.onnxruntime import small_session
 from runtime.images import Image
 
 MODELS = Path(__file__).with_name("models")
@@ -36,33 +38,36 @@ class Detection:
 
 
 class FaceDetector:
-    """Both networks, opened once; safe to call from many threads."""
+    """Both networks, opened once; safe to call from many threads. `threads`: None is one a core."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self._short = _Network("blazeface_short_range.onnx", 128, _short_anchors(), threads)
-        self._full = _Network("blazeface_full_range.onnx", 192, _grid(48, 1), threads)
+        self._short = _Network("blazeface_short_range.onnx", 128, _short_anchors())
+        self._full = _Network("blazeface_full_range.onnx", 192, _grid(48, 1))
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count())
 
     def detect(self, image: Image) -> list[Detection]:
         """Faces in an RGB photo (H, W, 3), best first."""
-        found = self._short.run(image) + self._full.run(image)
-        for left, top, side in _tiles(image.shape[1], image.shape[0]):
-            tile = image[top : top + side, left : left + side]
-            shift = np.array([left, top], np.float64)
-            found += [
-                Detection(d.box + np.tile(shift, 2), d.score, d.keypoints + shift)
-                for d in self._full.run(tile)
-                if not _is_cut(d.box + np.tile(shift, 2), left, top, side, image.shape)
-            ]
-        return _merge(found)
+        whole = [self._pool.submit(network.run, image) for network in (self._short, self._full)]
+        tiles = _tiles(image.shape[1], image.shape[0])
+        in_tiles = self._pool.map(lambda tile: self._search(image, *tile), tiles)
+        parts = [*(future.result() for future in whole), *in_tiles]
+        return _merge([detection for part in parts for detection in part])
+
+    def _search(self, image: Image, left: int, top: int, side: int) -> list[Detection]:
+        """The faces that lie within a tile."""
+        shift = np.array([left, top], np.float64)
+        return [
+            Detection(d.box + np.tile(shift, 2), d.score, d.keypoints + shift)
+            for d in self._full.run(image[top : top + side, left : left + side])
+            if not _is_cut(d.box + np.tile(shift, 2), left, top, side, image.shape)
+        ]
 
 
 class _Network:
     """One BlazeFace: 16 numbers and a score for each anchor, in pixels of its square input."""
 
-    def __init__(
-        self, file: str, side: int, anchors: NDArray[np.float64], threads: int | None
-    ) -> None:
-        self._session = cpu_session(MODELS / file, threads)
+    def __init__(self, file: str, side: int, anchors: NDArray[np.float64]) -> None:
+        self._session = small_session(MODELS / file)
         self._side, self._anchors = side, anchors * side
 
     def run(self, image: Image) -> list[Detection]:

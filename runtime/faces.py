@@ -44,13 +44,16 @@ class LandmarkDetector(Protocol):
 
 
 class FaceFinder:
-    """Detector and landmark network; safe to call from many threads."""
+    """Detector and landmark network; safe to call from many threads.
+
+    `threads`: tiles of a photo that are searched at a time; None: one a core.
+    """
 
     def __init__(
         self, threads: int | None = None, landmark_detector: LandmarkDetector | None = None
     ) -> None:
         self._detector = FaceDetector(threads)
-        self._network = LandmarkNetwork(threads)
+        self._network = LandmarkNetwork()
         self._custom = landmark_detector
 
     def find(self, photo: Image) -> list[Face]:

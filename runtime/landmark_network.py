@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends.onnxruntime import cpu_session
+from runtime.backends.onnxruntime import small_session
 from runtime.detection import MODELS
 from runtime.images import Image
 
@@ -23,8 +23,8 @@ _EYE_CORNERS = (33, 263)  # mesh points, image-left and image-right
 class LandmarkNetwork:
     """The network, opened once; safe to call from many threads."""
 
-    def __init__(self, threads: int | None = None) -> None:
-        self._session = cpu_session(MODELS / "face_mesh_192.onnx", threads)
+    def __init__(self) -> None:
+        self._session = small_session(MODELS / "face_mesh_192.onnx")
         mapping = json.loads((MODELS / "mesh_to_68.json").read_text())
         self._index = np.array(mapping["index"])
         self._offset = np.array(mapping["offset"], np.float64)

@@ -2,22 +2,21 @@
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends import Backend, Boxes, Choice, DeviceSeconds, Rows, open_backend, open_remote
+from runtime.backends import Backend, Choice, DeviceSeconds, open_backend, open_remote
 from runtime.bundle import Manifest, open_bundle
 from runtime.dictionary import SpecificDictionary
+from runtime.engine_calls import EngineCalls
 from runtime.errors import (
-    DictionaryError,
     DmdnetError,
     DmdnetWarning,
     InvalidImageError,
@@ -81,7 +80,6 @@ class Restorer:
         else:
             opened = open_bundle(bundle, verify)
             self.manifest, self._engine = opened.manifest, open_backend(opened, choice)
-        self._columns = int(self.manifest.memorizer.outputs[0].shape[1])
         self.backend = self._engine.description
         self.max_batch = max_batch or self._engine.max_batch
         if self._engine.max_references is not None and self.max_batch > self._engine.max_batch:
@@ -90,10 +88,7 @@ class Restorer:
                 f"max_batch {max_batch}: this engine takes {self._engine.max_batch} faces at most; "
                 "build another with dmd-build-engine --max-batch, or serve it so with dmd-triton"
             )
-        # the same array at each call, so that a backend can keep it on its device
-        self._rows_of: WeakKeyDictionary[SpecificDictionary, Rows] = WeakKeyDictionary()
-        # the graph wants a row, even where nobody reads it
-        self._nobody: Rows = np.zeros((1, self._columns), self.manifest.dictionary_dtype)
+        self._calls = EngineCalls(self._engine, self.manifest, self.max_batch)
 
     def restore_aligned(
         self,
@@ -215,7 +210,7 @@ class Restorer:
                 crops.append(self._prepare(face, points, color))
             except DmdnetError as error:
                 raise _named(error, "face", index, len(faces)) from None
-        restored = self._restore_crops(crops, identities)
+        restored = self._calls.restore(crops, identities)
         return [
             np.ascontiguousarray(out[:, :, ::-1]) if color == "bgr" else out for out in restored
         ]
@@ -254,12 +249,10 @@ class Restorer:
                 if not skip_bad or (not crops and index == len(references) - 1):
                     raise named from None
                 warnings.warn(f"left out: {named}", DmdnetWarning, stacklevel=2)
-        rows = [
-            self._engine.memorize(*_stack(crops[start : start + self.max_batch]))
-            for start in range(0, len(crops), self.max_batch)
-        ]
         return SpecificDictionary(
-            np.concatenate(rows), self.manifest.dictionary_layout, self.manifest.weights.sha256
+            self._calls.memorize(crops),
+            self.manifest.dictionary_layout,
+            self.manifest.weights.sha256,
         )
 
     def detect(self, photo: NDArray[np.generic], color: Color = "bgr") -> list[Face]:
@@ -271,7 +264,7 @@ class Restorer:
 
     def check(self, identity: SpecificDictionary) -> None:
         """Raise `DictionaryError` if this bundle cannot read `identity`."""
-        self._rows(identity)
+        self._calls.rows(identity)
 
     @property
     def device_seconds(self) -> DeviceSeconds | None:
@@ -301,7 +294,7 @@ class Restorer:
         """The crops of each photo and their seconds; where the engine fails, photo by photo."""
         start = time.perf_counter()
         try:
-            restored = self._restore_crops(
+            restored = self._calls.restore(
                 [crop for each in plans.values() for crop in each.crops],
                 [person for number in plans for person in people[number]],
             )
@@ -316,51 +309,6 @@ class Restorer:
             number: (list(islice(crops, len(each.crops))), a_face * len(each.crops))
             for number, each in plans.items()
         }
-
-    def _restore_crops(
-        self, crops: Sequence[Crop], identities: Sequence[SpecificDictionary | None]
-    ) -> list[Image]:
-        """RGB faces, `max_batch` an engine call, whoever they are."""
-        people = {id(person): self._rows(person) for person in identities if person is not None}
-        owners = [id(person) if person is not None else None for person in identities]
-        restored: list[Image] = []
-        for chunk in self._chunks(owners, people):
-            restored += self._restore_chunk(
-                [crops[index] for index in chunk], [owners[index] for index in chunk], people
-            )
-        return restored
-
-    def _chunks(
-        self, owners: Sequence[int | None], people: Mapping[int, Rows]
-    ) -> Iterator[list[int]]:
-        """Faces that go into one engine call: by their number, and by all the rows they read."""
-        most = self._engine.max_references
-        chunk: list[int] = []
-        for index, owner in enumerate(owners):
-            readers = {owners[i] for i in chunk} | {owner}
-            rows = sum(len(people[person]) for person in readers if person is not None)
-            if chunk and (len(chunk) == self.max_batch or (most is not None and rows > most)):
-                yield chunk
-                chunk = []
-            chunk.append(index)
-        if chunk:
-            yield chunk
-
-    def _restore_chunk(
-        self, crops: Sequence[Crop], owners: Sequence[int | None], people: Mapping[int, Rows]
-    ) -> list[Image]:
-        """One engine call: everyone's rows below each other, and who may read which."""
-        present = [owner for owner in people if owner in owners]
-        if present:
-            dictionaries = [people[owner] for owner in present]
-            of_row = np.repeat(present, [len(rows) for rows in dictionaries])
-            membership = np.array([[row == owner for row in of_row] for owner in owners])
-        else:
-            dictionaries, membership = [self._nobody], np.zeros((len(crops), 1))
-        images, boxes = _stack(crops)
-        return list(
-            self._engine.restore(images, boxes, dictionaries, membership.astype(np.float32))
-        )
 
     def _largest_face(self, photo: NDArray[np.generic], color: Color) -> Crop:
         image = to_rgb(photo, color)
@@ -387,25 +335,7 @@ class Restorer:
     def _finder(self) -> FaceFinder:
         return FaceFinder(self._threads, self._landmark_detector)
 
-    def _rows(self, person: SpecificDictionary) -> Rows:
-        rows = self._rows_of.get(person)
-        if rows is None:
-            manifest, most = self.manifest, self._engine.max_references
-            if most is not None and len(person) > most:
-                raise DictionaryError(
-                    f"the dictionary has {len(person)} references, the engine takes {most}; use "
-                    f"some of them (`identity[:{most}]`), or build or serve with --max-references"
-                )
-            rows = self._rows_of[person] = person.rows_for(
-                manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
-            )
-        return rows
-
 
 def _named(error: DmdnetError, what: str, index: int, count: int) -> DmdnetError:
     """The error, saying which of several inputs it is about."""
     return type(error)(f"{what} {index}: {error}") if count > 1 else error
-
-
-def _stack(crops: Sequence[Crop]) -> tuple[Image, Boxes]:
-    return np.stack([c.image for c in crops]), np.stack([c.boxes for c in crops])

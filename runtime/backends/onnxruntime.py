@@ -129,12 +129,11 @@ def offers_cuda() -> bool:
     return PROVIDERS["cuda"] in _onnxruntime().get_available_providers()
 
 
-def cpu_session(path: Path, threads: int | None) -> Any:
-    """A session of a small network that always runs on the CPU."""
+def small_session(path: Path) -> Any:
+    """A session of a network that is too small to gain from a second thread, on the CPU."""
     onnxruntime = _onnxruntime()
     options = onnxruntime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
+    options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(path, options, providers=[PROVIDERS["cpu"]])
 
 

@@ -2,10 +2,13 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks.service import Service, measure
+from benchmarks.service import Service, Task, measure
 from benchmarks.triton_server import missing
+from runtime.errors import BenchmarkError
+from runtime.images import Image
 
 
 @pytest.mark.soak
@@ -27,8 +30,39 @@ def test_many_clients_and_a_server_that_is_killed(bundle: Path) -> None:
         assert seen["largest difference (levels of 255)"] <= 1
         assert seen["other errors"] == []
         assert 0 < seen["p50_s"] <= seen["p99_s"]
+    assert result["levels that another identity changes, at least"] > 10
+    assert result["failures"] == []
+    assert result["6 clients"]["errors of ours"] == 0
     assert many["clients without an answer afterwards"] == 0
     assert many["back_after_s"] > 0
+
+
+class Other:
+    """A Restorer whose results are a little off."""
+
+    def __init__(self, levels: int) -> None:
+        self._levels = levels
+
+    def restore_aligned(self, face: Image, *_: object) -> Image:
+        return face + np.uint8(self._levels)
+
+
+def test_answers_must_be_near() -> None:
+    face = np.full((512, 512, 3), 7, np.uint8)
+    task = Task(face, None, None, face, allowed=1)
+    assert task.levels(Other(1)) == 1  # type: ignore[arg-type]
+    with pytest.raises(BenchmarkError, match="2 levels"):
+        task.levels(Other(2))  # type: ignore[arg-type]
+
+
+def test_failures() -> None:
+    assert Service([1.0], [0]).failures() == []
+    assert Service(errors=["away"]).failures() == ["away"]
+    assert Service(errors=["away"]).failures(may_err=True) == []
+    assert Service(faults=["bug"], idle=2).failures(may_err=True) == [
+        "bug",
+        "2 clients got no answer afterwards",
+    ]
 
 
 def test_summary() -> None:

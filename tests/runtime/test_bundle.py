@@ -6,7 +6,7 @@ import jsonschema
 import pytest
 
 from runtime import BundleError, Restorer
-from runtime.bundle import open_bundle
+from runtime.bundle import PUBLISHED_SHA256, WeightsRecord, open_bundle
 from tests.conftest import ROOT
 
 FILES = (
@@ -17,6 +17,12 @@ FILES = (
     "restorer.onnx",
     "restorer.onnx.data",
 )
+
+
+def test_notice() -> None:
+    assert WeightsRecord("mine.pth", "1" * 64, synthetic=False).notice is None
+    assert "non-commercial" in (WeightsRecord("x", PUBLISHED_SHA256, synthetic=False).notice or "")
+    assert "restore nothing" in (WeightsRecord("x", "1" * 64, synthetic=True).notice or "")
 
 
 @pytest.fixture

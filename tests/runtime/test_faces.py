@@ -46,6 +46,20 @@ def test_a_face_and_its_landmarks_are_found(finder: FaceFinder, faces: list[Samp
         assert np.abs(finder.landmarks(rgb(image)) - points).mean() < 1
 
 
+def test_threads_change_nothing(faces: list[Sample]) -> None:
+    """Tiles are searched side by side: the same faces in the same order."""
+    photo = np.zeros((1500, 2100, 3), np.uint8)
+    for index, (image, _) in enumerate((*faces, *faces)):
+        small = cv2.resize(rgb(image), None, fx=0.4 + index / 5, fy=0.4 + index / 5)
+        y, x = index // 2 * 650, index % 2 * 900
+        photo[y : y + len(small), x : x + len(small)] = small
+    alone, together = (FaceFinder(threads).find(photo) for threads in (1, 3))
+    assert len(alone) == 4
+    for one, other in zip(alone, together, strict=True):
+        assert (one.box == other.box).all()
+        assert (one.landmarks == other.landmarks).all()
+
+
 def test_detections_that_lead_to_one_face_count_once(
     finder: FaceFinder, faces: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:

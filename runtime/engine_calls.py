@@ -1,0 +1,95 @@
+"""Engine calls: which faces share one, and who may read which rows of the dictionary."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from runtime.backends import Backend, Boxes, Rows
+from runtime.bundle import Manifest
+from runtime.dictionary import SpecificDictionary
+from runtime.errors import DictionaryError
+from runtime.faces import Crop
+from runtime.images import Image
+
+
+class EngineCalls:
+    """Calls of one engine, of `max_batch` faces at most each; safe to share between threads."""
+
+    def __init__(self, engine: Backend, manifest: Manifest, max_batch: int) -> None:
+        self._engine, self._manifest, self._max_batch = engine, manifest, max_batch
+        # the same array at each call, so that a backend can keep it on its device
+        self._rows_of: WeakKeyDictionary[SpecificDictionary, Rows] = WeakKeyDictionary()
+        # the graph wants a row, even where nobody reads it
+        columns = int(manifest.memorizer.outputs[0].shape[1])
+        self._nobody: Rows = np.zeros((1, columns), manifest.dictionary_dtype)
+
+    def restore(
+        self, crops: Sequence[Crop], identities: Sequence[SpecificDictionary | None]
+    ) -> list[Image]:
+        """RGB faces, in as many calls as they need, whoever they are."""
+        people = {id(person): self.rows(person) for person in identities if person is not None}
+        owners = [id(person) if person is not None else None for person in identities]
+        restored: list[Image] = []
+        for chunk in self._chunks(owners, people):
+            restored += self._restore_chunk(
+                [crops[index] for index in chunk], [owners[index] for index in chunk], people
+            )
+        return restored
+
+    def memorize(self, crops: Sequence[Crop]) -> Rows:
+        """A row of the dictionary for each reference."""
+        starts = range(0, len(crops), self._max_batch)
+        parts = [crops[start : start + self._max_batch] for start in starts]
+        return np.concatenate([self._engine.memorize(*_stack(part)) for part in parts])
+
+    def rows(self, person: SpecificDictionary) -> Rows:
+        """A dictionary as the engine reads it. Raises `DictionaryError` if it cannot."""
+        rows = self._rows_of.get(person)
+        if rows is None:
+            manifest, most = self._manifest, self._engine.max_references
+            if most is not None and len(person) > most:
+                raise DictionaryError(
+                    f"the dictionary has {len(person)} references, the engine takes {most}; use "
+                    f"some of them (`identity[:{most}]`), or build or serve with --max-references"
+                )
+            rows = self._rows_of[person] = person.rows_for(
+                manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
+            )
+        return rows
+
+    def _chunks(
+        self, owners: Sequence[int | None], people: Mapping[int, Rows]
+    ) -> Iterator[list[int]]:
+        """Faces that go into one engine call: by their number, and by all the rows they read."""
+        most = self._engine.max_references
+        chunk: list[int] = []
+        for index, owner in enumerate(owners):
+            readers = {owners[i] for i in chunk} | {owner}
+            rows = sum(len(people[person]) for person in readers if person is not None)
+            if chunk and (len(chunk) == self._max_batch or (most is not None and rows > most)):
+                yield chunk
+                chunk = []
+            chunk.append(index)
+        if chunk:
+            yield chunk
+
+    def _restore_chunk(
+        self, crops: Sequence[Crop], owners: Sequence[int | None], people: Mapping[int, Rows]
+    ) -> list[Image]:
+        """One engine call: everyone's rows below each other, and who may read which."""
+        present = [owner for owner in people if owner in owners]
+        if present:
+            dictionaries = [people[owner] for owner in present]
+            of_row = np.repeat(present, [len(rows) for rows in dictionaries])
+            membership = np.array([[row == owner for row in of_row] for owner in owners])
+        else:
+            dictionaries, membership = [self._nobody], np.zeros((len(crops), 1))
+        images, boxes = _stack(crops)
+        return list(
+            self._engine.restore(images, boxes, dictionaries, membership.astype(np.float32))
+        )
+
+
+def _stack(crops: Sequence[Crop]) -> tuple[Image, Boxes]:
+    return np.stack([c.image for c in crops]), np.stack([c.boxes for c in crops])
