@@ -179,12 +179,42 @@ def _archive(run: dict[str, Any]) -> list[_Row]:
     ]
 
 
+def _service(run: dict[str, Any]) -> list[_Row]:
+    race = run["throughput"]
+    ratio, faces = race["ratio to local"], race["faces_per_s"]
+    ways = ", ".join(f"{name} {ratio[name]:.2f}" for name in ratio if name != "batching")
+    many, alone = (run[name] for name in ("64 clients", "one client"))
+    killed = run["64 clients, server killed and started again"]
+    return [
+        (
+            f"{race['clients']} clients of Triton against as many threads of a local Restorer, "
+            f"{run['what'].split('; ')[-1]}: faces a second",
+            f"{faces['batching']:.2f} against {faces['local']:.2f}, ratio "
+            f"{ratio['batching']:.2f}; {ways}",
+            "; [method](docs/triton.md)",
+        ),
+        (
+            "64 clients for two minutes: answers, errors, p50 and p99 (one client's)",
+            f"{many['answers']}, {many['errors of ours']}, {many['p50_s']:.0f} s and "
+            f"{many['p99_s']:.0f} s ({alone['p50_s']:.1f} s and {alone['p99_s']:.1f} s)",
+            "",
+        ),
+        (
+            "the same, the server killed and started again in the middle",
+            f"{killed['answers']}, {killed['errors of ours']}; back after "
+            f"{killed['back_after_s']:.1f} s, all clients go on",
+            "",
+        ),
+    ]
+
+
 _KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[_Row]]]] = {
     "core-cpu": ("python -m benchmarks.core --checkpoint synthetic --bundle BUNDLE", _core),
     "int8-cpu": ("python -m benchmarks.int8 --fp32 BUNDLE --int8 BUNDLE", _int8),
     "photographs-cpu": ("python -m benchmarks.photographs --bundle BUNDLE", _photographs),
     "bench-cpu": ("dmd-bench all --bundle fp32 --bundle int8 --baseline torch", _bench),
     "archive-cpu": ("python -m benchmarks.archive --bundle BUNDLE", _archive),
+    "service-cpu": ("python -m benchmarks.service --bundle BUNDLE", _service),
 }
 
 

@@ -1,5 +1,7 @@
 """The real Triton Inference Server on loopback, from the wheel of nvidia-pytriton.
 
+    python -m benchmarks.triton_server REPOSITORY [--port 8001]
+
 The wheel has the server and its Python backend, but not ONNX Runtime's: `stand_in` turns the two
 engine models of a repository into Python ones that run the same ONNX files. All else stays.
 """
@@ -21,13 +23,51 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
-from export.repository import MEMORIZER, RESTORER, TRITON_MODEL
+from export.repository import APP, MEMORIZER, RESTORER, TRITON_MODEL
+from runtime.cli import console
+from runtime.cli.inputs import positive
+from runtime.errors import BenchmarkError, UsageError
 
 _STAND_IN = Path(__file__).with_name("triton_stand_in.py")
 _START_S = 120
 _SHARED_MEMORY = Path("/dev/shm")
 _SHARED_MIB = 256
+
+
+def main() -> NoReturn:
+    parser = console.Parser(
+        "python -m benchmarks.triton_server",
+        "Serve a repository of dmd-triton on this machine's CPU, to try it without a container.",
+    )
+    parser.add_argument("repository", type=Path, metavar="REPOSITORY")
+    parser.add_argument("--port", type=positive, default=8001, help="of gRPC (default: 8001)")
+    args = parser.parse_args()
+    console.run(parser.prog, lambda: serve(args.repository, args.port))
+
+
+def serve(repository: Path, port: int) -> int:
+    """Serve until Ctrl-C or SIGTERM; `repository` stays as it is.
+
+    Raises `UsageError` where that cannot be, `BenchmarkError` when the server ends by itself.
+    """
+    if not (repository / APP / "config.pbtxt").is_file():
+        raise UsageError(f"{repository}: not a repository that dmd-triton wrote")
+    reason = missing()
+    if reason is not None:
+        raise UsageError(f"{reason}; install dmdnet-runtime[triton-server], or use a container")
+    with tempfile.TemporaryDirectory(prefix="triton-models-") as folder:
+        models = Path(folder) / "models"
+        shutil.copytree(repository, models)
+        stand_in(models)
+        with Server(models, port=port) as server:
+            print(f"{server.url} is ready; Ctrl-C ends it", flush=True)
+            try:
+                server.wait()
+            except KeyboardInterrupt:
+                return 0
+        raise BenchmarkError("tritonserver ended by itself")
 
 
 def missing() -> str | None:
@@ -81,7 +121,7 @@ class Server:
         return f"grpc://127.0.0.1:{self.port}/dmdnet"
 
     def start(self) -> None:
-        """Start it, and wait until all models are loaded. Raises RuntimeError with its log."""
+        """Start it, and wait until all models are loaded. Raises `BenchmarkError` with its log."""
         http = _free_port()
         libraries = [_site() / "nvidia_pytriton.libs", _libpython_folder()]
         before = os.environ.get("LD_LIBRARY_PATH")
@@ -113,8 +153,13 @@ class Server:
         while not _ready(http):
             if self._process.poll() is not None or time.monotonic() > end:
                 self.kill()
-                raise RuntimeError(f"tritonserver did not start:\n{self._errors()}")
+                raise BenchmarkError(f"tritonserver did not start:\n{self._errors()}")
             time.sleep(0.1)
+
+    def wait(self) -> None:
+        """Until it ends."""
+        if self._process is not None:
+            self._process.wait()
 
     def kill(self) -> None:
         """End it and its Python processes at once, as a machine that goes down does."""
@@ -184,3 +229,7 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -38,9 +38,9 @@ class Restorer:
     `bundle`: its folder. `device`: "tensorrt", "tensorrt-rtx", "cuda", "cpu", or "auto" for the
     first of these that can be had (`backend` says which, and why not an earlier one); without
     `allow_fallback`, "auto" is the first or an error. An int8 bundle is for one kind of device.
-    `threads`: CPU threads of an engine call. `max_batch`: faces in one engine call. `verify`: check
-    the files' hashes, not only their sizes. `dictionary_cache`: MiB of GPU memory for specific
-    dictionaries that stay there between calls (TensorRT).
+    `threads`: CPU threads of an engine call and of the search for faces. `max_batch`: faces in one
+    engine call. `verify`: check the files' hashes, not only their sizes. `dictionary_cache`: MiB of
+    GPU memory for specific dictionaries that stay there between calls (TensorRT).
     `landmark_detector`: your own, in place of the built-in network.
 
     `bundle` may be a server's address, "grpc://HOST:PORT/MODEL" or "grpcs://...": engine calls go

@@ -139,8 +139,38 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def full_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _half_export(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Popen[bytes], Path]:
+    """A process that writes the graph of `half_graph`."""
+    path = tmp_path_factory.mktemp("half") / "restorer.onnx"
+    words = [sys.executable, "-c", _EXPORT_HALF, str(path)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(words, env=environment, cwd=ROOT), path
+
+
+_EXPORT_HALF = """
+import sys
+from pathlib import Path
+from export.checkpoint import build_network
+from export.graphs import RestorerGraph, export_onnx
+from export.synthetic import synthetic_state
+network = build_network(synthetic_state(), "synthetic")
+export_onnx(RestorerGraph(network.half()), Path(sys.argv[1]))
+"""
+
+
+@pytest.fixture(scope="session")
+def half_graph(_half_export: tuple[subprocess.Popen[bytes], Path]) -> Path:
+    """The full-size float16 restorer's graph; of other weights than `full_bundle`'s."""
+    process, path = _half_export
+    assert process.wait() == 0, "the float16 export failed"
+    return path
+
+
+@pytest.fixture(scope="session")
+def full_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A float32 bundle of a full-size network: the goldens' weights, or else synthetic ones."""
+    if any("half_graph" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("_half_export")  # beside it: torch's exporter uses one core
     folder = tmp_path_factory.mktemp("full")
     checkpoint = "synthetic"
     script = ROOT.parent / "shared" / "reference" / "make_checkpoint.py"

@@ -65,10 +65,14 @@ def test_figures(results: Path) -> None:
         "40.3, 40.3, 40.2, 41.4 dB (before bias correction)",
         "219 MB against 601 MB, 0.36",
         "float32 1.03 GB, INT8 0.59 GB",
-        "8 % of the network's 24 s",
+        "7 % of the network's 22 s",
         "fp32 0.50, int8 0.25",
         "fp32 0.25, int8 0.12",
-        "61 s against 58 s, ratio 1.05",
+        "56 s against 54 s, ratio 1.04",
+        "1.38 against 1.46, ratio 0.90; batching, shared memory 0.86, no batching 0.83, "
+        "no batching, shared memory 0.87",
+        "187, 0, 55 s and 60 s (0.9 s and 1.1 s)",
+        "192, 189; back after 16.1 s, all clients go on",
     ]
     first, *_ = table(results).splitlines()
     assert first == (
@@ -82,7 +86,7 @@ def test_first_row_of_a_run_links_to_it(results: Path) -> None:
         "`python -m benchmarks.core --checkpoint synthetic --bundle BUNDLE --json FILE` "
         f"([run](benchmarks/results/{CORE}))"
     )
-    assert sum("([run](" in command for command in commands) == 5
+    assert sum("([run](" in command for command in commands) == 6
     assert all((ROOT / f"benchmarks/results/{name}").exists() for name in (CORE, INT8))
 
 

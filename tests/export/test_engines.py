@@ -17,12 +17,9 @@ import pytest
 
 from calibration.calibrate import Floats, Options, choose_faces, prepare
 from export import engines
-from export.checkpoint import build_network
 from export.engines import BuildOptions, build_engines, choose_edition, compile_engine
-from export.graphs import RestorerGraph, export_onnx
 from export.progress import Progress
 from export.receipt import finished_convolutions, receipt
-from export.synthetic import synthetic_state
 from runtime import cuda
 from runtime.backends import tensorrt as backend_module
 from runtime.bundle import Bundle, open_bundle
@@ -451,15 +448,6 @@ class TestProgress:
             progress.run(fail)
 
 
-@pytest.fixture(scope="module")
-def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The float16 restorer's graph; of other weights, which no number here depends on."""
-    path = tmp_path_factory.mktemp("half") / "restorer.onnx"
-    network = build_network(synthetic_state(), "synthetic")
-    export_onnx(RestorerGraph(network.half()), path)
-    return path
-
-
 @pytest.mark.slow
 class TestFullSize:
     """Graphs of the published network's size."""
@@ -476,9 +464,9 @@ class TestFullSize:
         _, checked = compile_engine(source, manifest.memorizer, rtx, options)
         assert abs(checked.gflop / 111 - 1) < 0.02
 
-    def test_float16(self, half: Path, full_bundle: Path, rtx: Edition) -> None:
+    def test_float16(self, half_graph: Path, full_bundle: Path, rtx: Edition) -> None:
         spec = open_bundle(full_bundle).manifest.restorer
-        engine, checked = compile_engine(half, spec, rtx, BuildOptions())
+        engine, checked = compile_engine(half_graph, spec, rtx, BuildOptions())
         assert 250 << 20 < memoryview(engine).nbytes < 400 << 20
         assert checked.parsed == {
             "convolution": {"half": 171},
@@ -487,8 +475,8 @@ class TestFullSize:
         }
         assert checked.arithmetic["half"] > 0.999
 
-    def test_int8(self, half: Path, full_bundle: Path, rtx: Edition, tmp_path: Path) -> None:
-        floats = Floats(full_bundle / "restorer.onnx", full_bundle / "memorizer.onnx", half)
+    def test_int8(self, half_graph: Path, full_bundle: Path, rtx: Edition, tmp_path: Path) -> None:
+        floats = Floats(full_bundle / "restorer.onnx", full_bundle / "memorizer.onnx", half_graph)
         options = Options(size=2, target="tensorrt", method="minmax")
         work = prepare(floats, choose_faces(options), options, tmp_path / "cache", "weights")
         source = tmp_path / "restorer.onnx"
