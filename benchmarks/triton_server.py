@@ -150,11 +150,14 @@ class Server:
                 start_new_session=True,
             )
         end = time.monotonic() + _START_S
-        while not _ready(http):
-            if self._process.poll() is not None or time.monotonic() > end:
-                self.kill()
-                raise BenchmarkError(f"tritonserver did not start:\n{self._errors()}")
-            time.sleep(0.1)
+        try:
+            while not _ready(http):
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise BenchmarkError(f"tritonserver did not start:\n{self._errors()}")
+                time.sleep(0.1)
+        except BaseException:  # Ctrl-C too: it runs in a session of its own, and would stay
+            self.kill()
+            raise
 
     def wait(self) -> None:
         """Until it ends."""

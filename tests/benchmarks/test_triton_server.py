@@ -4,9 +4,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from benchmarks import triton_server
 from benchmarks.triton_server import _free_port, missing
 from export.repository import Serving, write_repository
 from runtime import Restorer
@@ -36,6 +38,31 @@ def test_serves_until_it_is_ended(bundle: Path, tmp_path: Path, faces: list[Face
             server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_nothing_stays_when_its_start_is_interrupted(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    write_repository(open_bundle(bundle), tmp_path / "made", Serving(device="cpu"))
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Started(subprocess.Popen[bytes]):
+        def __init__(self, *words: Any, **more: Any) -> None:
+            super().__init__(*words, **more)
+            started.append(self)
+
+    def interrupted(_: int) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    monkeypatch.setattr(triton_server, "_ready", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        triton_server.Server(tmp_path / "made")
+    (server,) = started
+    assert server.returncode == -signal.SIGKILL
 
 
 def test_not_a_repository(tmp_path: Path) -> None:
