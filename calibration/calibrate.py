@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import quality, repair
-from calibration.correction import Shifts, shifts_of
+from calibration import mixed_precision as repair
+from calibration import quality
+from calibration.bias_correction import Shifts, shifts_of
 from calibration.equalization import apply, equalize
 from calibration.faces import Face, FaceSet, face_set
 from calibration.graph import Graph
@@ -19,9 +20,9 @@ from calibration.quantization import TARGETS, shrink_dictionary, write_int8
 from calibration.ranges import METHODS, Ranges, ranges_of
 from calibration.sessions import Cases, open_run, restore
 from calibration.statistics import forget_old, observe
-from runtime.bundle import Quality, Quantization, QuantizedBlock
+from runtime.bundle.manifest import Quality, Quantization, QuantizedBlock
 from runtime.errors import CalibrationError, UsageError
-from runtime.images import Image
+from runtime.images.arrays import Image
 
 Report = Callable[[str], None]
 T = TypeVar("T")

@@ -3,8 +3,8 @@
 import io
 from pathlib import Path
 
-from runtime.bundle import Quantization
-from runtime.files import write_atomically
+from runtime.bundle.manifest import Quantization
+from runtime.storage.local import write_atomically
 
 _COLORS = {True: "tab:blue", False: "tab:orange"}
 

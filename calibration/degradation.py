@@ -3,8 +3,8 @@
 import cv2
 import numpy as np
 
-from runtime.images import Image
-from runtime.layout import IMAGE_SIZE
+from runtime.bundle.layout import IMAGE_SIZE
+from runtime.images.arrays import Image
 
 _DETAIL_DB = 41.5  # of 61 real faces: clean ones 26-40 dB, degraded ones 43-51
 

@@ -16,13 +16,15 @@ from tqdm import tqdm
 
 import runtime
 from calibration.degradation import degrade, is_clean
+from runtime.bundle.layout import IMAGE_SIZE
 from runtime.errors import CalibrationError, DmdnetError, InvalidLandmarksError, NoFaceError
-from runtime.faces import FaceFinder, align
-from runtime.files import sha256_of
-from runtime.images import SUFFIXES, Image, read_image, to_rgb
-from runtime.landmarks import component_boxes, landmark_file, read_landmarks
-from runtime.layout import IMAGE_SIZE
-from runtime.photographs import is_aligned, largest
+from runtime.faces.finder import FaceFinder, align
+from runtime.faces.landmark_files import landmark_file, read_landmarks
+from runtime.faces.landmarks import component_boxes
+from runtime.images.arrays import Image, to_rgb
+from runtime.images.files import SUFFIXES, read_image
+from runtime.photo import is_aligned, largest
+from runtime.storage.local import sha256_of
 
 BUILT_IN = "built-in samples"
 _SMALLEST = 9  # side of a component, in pixels of the crop

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.bundle import Quality
-from runtime.images import Image
-from runtime.layout import BOX_ROW, IMAGE_SIZE, PARTS
+from runtime.bundle.layout import BOX_ROW, IMAGE_SIZE, PARTS
+from runtime.bundle.manifest import Quality
+from runtime.images.arrays import Image
 
 REGIONS = ("whole", *PARTS)
 NAMES = {"whole": "whole", "le": "left eye", "re": "right eye", "mo": "mouth"}

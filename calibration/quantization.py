@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
-from calibration.correction import Shifts
+from calibration.bias_correction import Shifts
 from calibration.graph import Graph, is_dictionary
 from calibration.ranges import Ranges
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration.faces import Face
-from runtime.images import Image
+from runtime.images.arrays import Image
 
 Run = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 

@@ -26,9 +26,9 @@ from tqdm import tqdm
 from calibration.faces import Load
 from calibration.graph import Graph
 from calibration.sessions import Cases, open_run
+from runtime.bundle.layout import BOX_ROW, IMAGE_SIZE, PARTS
 from runtime.errors import CalibrationError
-from runtime.files import write_atomically
-from runtime.layout import BOX_ROW, IMAGE_SIZE, PARTS
+from runtime.storage.local import write_atomically
 
 Array = NDArray[np.float32]
 

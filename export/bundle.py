@@ -15,24 +15,24 @@ import platformdirs
 import torch
 
 from calibration.calibrate import Floats, Options, calibrate, choose_faces
-from export import parity
-from export.checkpoint import load_weights
-from export.engines import BuildOptions, build_engines, choose_edition
-from export.graphs import MemorizerGraph, RestorerGraph, export_onnx
-from export.network import DMDNet
-from export.reference import write_reference
-from runtime.bundle import (
+from export.checks import parity
+from export.checks.reference import write_reference
+from export.model.checkpoint import load_weights
+from export.model.graphs import MemorizerGraph, RestorerGraph, export_onnx
+from export.model.network import DMDNet
+from export.tensorrt.build import BuildOptions, build_engines, choose_edition
+from runtime.bundle.layout import layout_text
+from runtime.bundle.manifest import (
     MANIFEST,
     MANIFEST_VERSION,
-    Bundle,
     FileRecord,
     GraphSpec,
     Manifest,
     TensorSpec,
 )
+from runtime.bundle.opening import Bundle
 from runtime.errors import ExportError
-from runtime.files import sha256_of, write_atomically
-from runtime.layout import layout_text
+from runtime.storage.local import sha256_of, write_atomically
 
 Report = Callable[[str], None]
 
@@ -54,9 +54,8 @@ def export_bundle(
     """Export both graphs, check them against PyTorch, and leave a bundle at `out`.
 
     `precision`: "fp32", "fp16" or "int8", which `int8` says more about. `engine`: build one too.
-    `checkpoint` as in
-    `export.checkpoint.load_weights`. `force` replaces an existing bundle. `report` gets a line
-    when a stage starts and when it ends, and the tables of parity and quality.
+    `checkpoint` as in `export.model.checkpoint.load_weights`. `force` replaces an existing bundle.
+    `report` gets a line when a stage starts and when it ends, and the tables of parity and quality.
     Raises `ExportError`, with nothing left behind, when `out` exists, the disk is too full, or the
     parity check fails; `CalibrationError` for calibration faces and a missed quality gate;
     `CheckpointError` for the weights; `DeviceError` if the engine that is asked for fails.

@@ -22,11 +22,12 @@ from runtime.errors import (
 )
 
 if TYPE_CHECKING:
+    from runtime.backends.triton.address import Remote
     from runtime.dictionary import SpecificDictionary
-    from runtime.faces import Face
-    from runtime.landmarks import component_boxes, read_landmarks
-    from runtime.photographs import Restored
-    from runtime.remote import Remote
+    from runtime.faces.finder import Face
+    from runtime.faces.landmark_files import read_landmarks
+    from runtime.faces.landmarks import component_boxes
+    from runtime.photo import Restored
     from runtime.restorer import Restorer
 
 __all__ = [
@@ -52,13 +53,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "Face": "runtime.faces",
-    "Remote": "runtime.remote",
-    "Restored": "runtime.photographs",
+    "Face": "runtime.faces.finder",
+    "Remote": "runtime.backends.triton.address",
+    "Restored": "runtime.photo",
     "Restorer": "runtime.restorer",
     "SpecificDictionary": "runtime.dictionary",
-    "component_boxes": "runtime.landmarks",
-    "read_landmarks": "runtime.landmarks",
+    "component_boxes": "runtime.faces.landmarks",
+    "read_landmarks": "runtime.faces.landmark_files",
 }
 
 

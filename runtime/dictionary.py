@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import DictionaryError
-from runtime.files import write_atomically
+from runtime.storage.local import write_atomically
 
 _FORMAT = "dmdnet-specific-dictionary"
 _VERSION = "1"
@@ -20,8 +20,8 @@ class SpecificDictionary:
     """Keys and values of one person's references, read by the restorer beside the generic ones.
 
     `rows`: (K, D) float32 or float16, one row a reference photograph, read-only; columns as in
-    `layout` (see `runtime.layout`). `weights_sha256` names the weights that made the rows: no
-    other weights can read them. Raises `DictionaryError` when the parts do not fit together.
+    `layout` (see `runtime.bundle.layout`). `weights_sha256` names the weights that made the rows:
+    no other weights can read them. Raises `DictionaryError` when the parts do not fit together.
 
     The file holds features of a face, from which a likeness can be computed: treat it as
     personal data. It never holds a picture.

@@ -5,12 +5,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from runtime.backends import Backend, Boxes, Rows
-from runtime.bundle import Manifest
+from runtime.backends.base import Backend, Boxes, Rows
+from runtime.bundle.manifest import Manifest
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import DictionaryError
-from runtime.faces import Crop
-from runtime.images import Image
+from runtime.faces.finder import Crop
+from runtime.images.arrays import Image
 
 
 class EngineCalls:

@@ -12,8 +12,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends import Backend, Choice, DeviceSeconds, open_backend, open_remote
-from runtime.bundle import Manifest, open_bundle
+from runtime.backends.base import Backend, DeviceSeconds
+from runtime.backends.selection import Choice, open_backend, open_remote
+from runtime.backends.triton.address import Remote, is_url
+from runtime.bundle.layout import IMAGE_SIZE
+from runtime.bundle.manifest import Manifest
+from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
 from runtime.errors import (
@@ -24,12 +28,10 @@ from runtime.errors import (
     NoFaceError,
     UsageError,
 )
-from runtime.faces import Crop, Face, FaceFinder, LandmarkDetector, align
-from runtime.images import Color, Image, fit, to_rgb
-from runtime.landmarks import check_landmarks, component_boxes
-from runtime.layout import IMAGE_SIZE
-from runtime.photographs import Only, Plan, Restored, is_aligned, largest, plan
-from runtime.remote import Remote, is_url
+from runtime.faces.finder import Crop, Face, FaceFinder, LandmarkDetector, align
+from runtime.faces.landmarks import check_landmarks, component_boxes
+from runtime.images.arrays import Color, Image, fit, to_rgb
+from runtime.photo import Only, Plan, Restored, is_aligned, largest, plan
 
 
 class Restorer:

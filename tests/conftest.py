@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from calibration.calibrate import Options
 from export import bundle as export_module
 from export.bundle import export_bundle
-from export.engines import BuildOptions
-from export.graphs import MemorizerGraph, RestorerGraph
-from export.synthetic import synthetic_state
-from runtime.images import read_image
-from runtime.landmarks import read_landmarks
+from export.model.graphs import MemorizerGraph, RestorerGraph
+from export.model.synthetic import synthetic_state
+from export.tensorrt.build import BuildOptions
+from runtime.faces.landmark_files import read_landmarks
+from runtime.images.files import read_image
 from runtime.restorer import Restorer
 
 ROOT = Path(__file__).parent.parent
@@ -150,9 +150,9 @@ def _half_export(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.P
 _EXPORT_HALF = """
 import sys
 from pathlib import Path
-from export.checkpoint import build_network
-from export.graphs import RestorerGraph, export_onnx
-from export.synthetic import synthetic_state
+from export.model.checkpoint import build_network
+from export.model.graphs import RestorerGraph, export_onnx
+from export.model.synthetic import synthetic_state
 network = build_network(synthetic_state(), "synthetic")
 export_onnx(RestorerGraph(network.half()), Path(sys.argv[1]))
 """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.footprint import peak_bytes, restore_command
+from benchmarks.measure.memory import peak_bytes, restore_command
 from tests.conftest import SAMPLES
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ def test_peak_memory_of_one_restore(full_bundle: Path, tmp_path: Path) -> None:
 MANY = """
 import sys, cv2
 from runtime import Restorer
-from runtime.images import read_image
+from runtime.images.files import read_image
 photo = read_image(sys.argv[2])
 with Restorer(sys.argv[1], device="cpu") as restorer:
     for turn in range(1, 201):

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime import Restorer, SpecificDictionary, component_boxes, read_landmarks
-from runtime.images import read_image
-from runtime.layout import dictionary_layout
+from runtime.bundle.layout import dictionary_layout
+from runtime.images.files import read_image
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 

@@ -3,18 +3,16 @@
 import threading
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.backends import Boxes, Rows
-from runtime.bundle import Bundle
+from runtime.backends.base import Boxes, Rows
+from runtime.bundle.opening import Bundle
 from runtime.errors import BundleError, DeviceError, DmdnetWarning
-from runtime.images import Image
-
-PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+from runtime.images.arrays import Image
+from runtime.machine.onnx_session import PROVIDERS, load_onnxruntime, open_session
 
 # On a CPU a batch saves no time (README, figures) and costs hundreds of MB a face
 _MAX_BATCH = {"cuda": 8, "cpu": 1}
@@ -35,7 +33,7 @@ class OnnxRuntimeBackend:
         self.max_batch = _MAX_BATCH[device]
         self.max_references: int | None = None
         self.description = (
-            f"ONNX Runtime {_onnxruntime().__version__}, {PROVIDERS[self._device]}, "
+            f"ONNX Runtime {load_onnxruntime().__version__}, {PROVIDERS[self._device]}, "
             f"{bundle.manifest.precision}"
         )
         if self._device == "cpu" and bundle.manifest.precision == "fp16":
@@ -69,7 +67,7 @@ class OnnxRuntimeBackend:
         quantization = self._bundle.manifest.quantization
         if quantization is not None:
             _refuse_other_target(quantization.target, device)
-        offered = _onnxruntime().get_available_providers()
+        offered = load_onnxruntime().get_available_providers()
         if PROVIDERS[device] not in offered:
             raise DeviceError(
                 f"this ONNX Runtime offers no {PROVIDERS[device]}; it offers "
@@ -77,15 +75,9 @@ class OnnxRuntimeBackend:
             )
 
     def _open(self, name: str, device: str) -> Any:
-        onnxruntime = _onnxruntime()
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what fails is raised here, in our words
-        options.enable_mem_pattern = False  # saves 200 MB here, and no time
-        if self._threads is not None:
-            options.intra_op_num_threads = self._threads
         path, wanted = self._bundle.path / name, PROVIDERS[device]
         try:
-            session = onnxruntime.InferenceSession(path, options, providers=[wanted])
+            session = open_session(path, device=device, threads=self._threads)
         except Exception as error:  # the binding raises many classes, none public
             if device == "cpu":
                 raise BundleError(f"{path}: ONNX Runtime cannot open it: {error}") from None
@@ -126,22 +118,4 @@ def _refuse_other_target(target: str, device: str) -> None:
 
 def offers_cuda() -> bool:
     """Whether the ONNX Runtime that is installed was built for CUDA."""
-    return PROVIDERS["cuda"] in _onnxruntime().get_available_providers()
-
-
-def small_session(path: Path) -> Any:
-    """A session of a network that is too small to gain from a second thread, on the CPU."""
-    onnxruntime = _onnxruntime()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(path, options, providers=[PROVIDERS["cpu"]])
-
-
-def _onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError:
-        raise DeviceError(
-            "onnxruntime is not installed: install dmdnet-runtime[cpu] or dmdnet-runtime[gpu]"
-        ) from None
-    return onnxruntime
+    return PROVIDERS["cuda"] in load_onnxruntime().get_available_providers()

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import NoReturn
 
 from runtime.cli import console
-from runtime.doctor import Report, examine
-from runtime.editions import EXTRAS
+from runtime.machine.doctor import Report, examine
+from runtime.machine.tensorrt_editions import EXTRAS
 
 
 def main() -> NoReturn:

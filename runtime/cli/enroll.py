@@ -35,8 +35,8 @@ def enroll(args: Namespace) -> int:
     """Memorise all references or, unless some may be skipped, none. Returns the exit code."""
     from tqdm import tqdm
 
-    from runtime.images import MAX_PIXELS, read_photo
-    from runtime.landmarks import landmark_file, read_landmarks
+    from runtime.faces.landmark_files import landmark_file, read_landmarks
+    from runtime.images.files import MAX_PIXELS, read_photo
 
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise UsageError(f"{args.out}: --out must be a file in a folder that exists")

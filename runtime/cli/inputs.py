@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.editions import DEVICES
+from runtime.backends.triton.address import AUTHORIZATION, Remote, is_url
 from runtime.errors import UsageError
-from runtime.remote import AUTHORIZATION, Remote, is_url
+from runtime.machine.tensorrt_editions import DEVICES
 
 if TYPE_CHECKING:
     from runtime.restorer import Restorer
@@ -88,8 +88,8 @@ def picture_files(arguments: Sequence[str]) -> list[str]:
 
     Raises `InvalidImageError` for an argument that gives nothing.
     """
-    from runtime.images import SUFFIXES
-    from runtime.storage import matches
+    from runtime.images.files import SUFFIXES
+    from runtime.storage.locations import matches
 
     found = (file for argument in arguments for file in matches(argument, SUFFIXES))
     return list(dict.fromkeys(found))

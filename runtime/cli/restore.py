@@ -19,9 +19,9 @@ from runtime.cli.inputs import (
 from runtime.errors import UsageError
 
 if TYPE_CHECKING:
-    from runtime.archive import Job, Outcome
-    from runtime.photographs import Only
-    from runtime.tables import Tables
+    from runtime.archive.job import Job, Outcome
+    from runtime.archive.tables import Tables
+    from runtime.photo import Only
 
 _SHOWN = 1000  # failures that are kept to be listed at the end; --report has them all
 
@@ -130,7 +130,8 @@ def _begin(
     args: Namespace, job: "Job", stack: ExitStack
 ) -> "tuple[int, Generator[Outcome, None, None]]":
     """How many pictures there are, and what becomes of each: here, or on Ray."""
-    from runtime.archive import Picture, restore_archive
+    from runtime.archive.job import Picture
+    from runtime.archive.local import restore_archive
 
     tables = [argument for argument in args.inputs if argument.rstrip("/").endswith(".parquet")]
     if tables and len(tables) < len(args.inputs):
@@ -143,7 +144,7 @@ def _begin(
         pictures = map(Picture, archive) if isinstance(archive, list) else archive.pictures()
         outcomes = restore_archive(job, pictures)
     else:
-        from runtime.cluster import Cluster, Workers
+        from runtime.archive.ray_driver import Cluster, Workers
 
         cluster = stack.enter_context(Cluster(args.ray))
         workers = Workers(args.ray_actors, args.ray_gpus, args.ray_cpus)
@@ -153,7 +154,7 @@ def _begin(
 
 
 def _tables(args: Namespace, job: "Job", paths: list[str]) -> "Tables":
-    from runtime.tables import open_tables
+    from runtime.archive.tables import open_tables
 
     tables = open_tables(paths, job)
     check_landmark_file(args.landmarks, tables.count)
@@ -168,9 +169,9 @@ def _files(args: Namespace, job: "Job") -> list[str]:
 
 
 def _job(args: Namespace) -> "Job":
-    from runtime.archive import Job
-    from runtime.images import MAX_PIXELS
-    from runtime.storage import local
+    from runtime.archive.job import Job
+    from runtime.images.files import MAX_PIXELS
+    from runtime.storage.locations import local
 
     return Job(
         bundle=args.bundle,

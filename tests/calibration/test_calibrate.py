@@ -15,9 +15,10 @@ from calibration.chart import draw
 from calibration.graph import Graph
 from export.bundle import export_bundle
 from runtime import DeviceError, Restorer
-from runtime.bundle import Quantization, open_bundle
+from runtime.bundle.manifest import Quantization
+from runtime.bundle.opening import open_bundle
 from runtime.errors import CalibrationError, UsageError
-from runtime.images import read_image
+from runtime.images.files import read_image
 from tests.conftest import NARROW_INT8, Face, graphs_of
 
 

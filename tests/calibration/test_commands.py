@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.images import read_image
+from runtime.images.files import read_image
 from tests.conftest import SAMPLES, Command, one_line
 
 

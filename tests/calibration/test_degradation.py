@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 
 from calibration.degradation import degrade, is_clean
-from runtime.images import to_rgb
+from runtime.images.arrays import to_rgb
 from tests.conftest import SAMPLES, picture
 
 

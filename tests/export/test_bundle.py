@@ -16,11 +16,12 @@ import pytest
 import torch
 
 from export import bundle as export_module
-from export import parity
 from export.bundle import export_bundle
-from export.parity import failures
+from export.checks import parity
+from export.checks.parity import failures
 from runtime import CheckpointError, ExportError
-from runtime.bundle import Parity, open_bundle
+from runtime.bundle.manifest import Parity
+from runtime.bundle.opening import open_bundle
 from tests.conftest import Command, one_line
 
 

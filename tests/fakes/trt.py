@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from runtime.bundle import Bundle, GraphSpec
-from runtime.engines import FOLDER, EngineRecord
+from runtime.bundle.engine_record import FOLDER, EngineRecord
+from runtime.bundle.manifest import GraphSpec
+from runtime.bundle.opening import Bundle
 from tests.fakes.driver import FakeDriver
 
 

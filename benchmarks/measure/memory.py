@@ -1,0 +1,67 @@
+"""Peak memory of a command, on the host and on the GPU."""
+
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime.errors import BenchmarkError
+from runtime.samples.faces import SAMPLES
+
+# a process in between: a child's peak counts what its parent held when it forked
+_MEASURE = """
+import resource, subprocess, sys
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
+
+
+def peak_bytes(words: Sequence[str]) -> int:
+    """Of all processes that the command starts, the largest one's. Linux only.
+
+    Raises `BenchmarkError` with the last line that it said, if it fails.
+    """
+    done = subprocess.run([sys.executable, "-c", _MEASURE, *words], capture_output=True, text=True)
+    if done.returncode:
+        raise BenchmarkError(f"{words[0]}: {done.stderr.strip().splitlines()[-1]}")
+    return int(done.stdout) * 1024  # ru_maxrss is in KiB
+
+
+def peak_gpu_bytes(words: Sequence[str]) -> int | None:
+    """What the first GPU has in use at most while the command runs, over what it had before.
+
+    Asked of nvidia-smi five times a second; None without that program.
+    """
+    if shutil.which("nvidia-smi") is None:
+        return None
+    before, used, over = _gpu_bytes(), [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            used.append(_gpu_bytes())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        subprocess.run(words, check=True, capture_output=True)
+    finally:
+        over.set()
+        watcher.join()
+    return max(0, max(used) - before)
+
+
+def _gpu_bytes() -> int:
+    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+    done = subprocess.run(query, capture_output=True, text=True, check=True)
+    return int(done.stdout.split()[0]) << 20
+
+
+def restore_command(bundle: Path, out: Path, threads: int | None) -> list[str]:
+    """`dmd-restore` of one aligned sample."""
+    program = Path(sys.executable).with_name("dmd-restore")
+    words = [str(program), str(SAMPLES / "astronaut.png"), "--bundle", str(bundle)]
+    words += ["--out", str(out)]
+    return words if threads is None else [*words, "--threads", str(threads)]

@@ -1,0 +1,121 @@
+"""Two results of `dmd-bench`: what got worse, and whether by more than is allowed."""
+
+import math
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.report.results import Measurement, Result, read_result
+from benchmarks.report.tables import MARK, amount, draw, machine_line
+from runtime.cli import console
+from runtime.errors import BenchmarkError
+
+_WORSE = {"s": 1, "bytes": 1, "faces/s": -1, "dB": -1, "SSIM": -1}  # the direction, by unit
+_HEADER = ("suite", "subject", "case", "old", "new", "change", "note")
+_ROUNDING = 1e-9  # 1.05 s after 1.00 s are not worse by more than 5 %
+
+_Key = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of a measurement; `change` is a share of `old`, positive where it is worse."""
+
+    suite: str
+    subject: str
+    case: str
+    unit: str
+    old: float
+    new: float
+    change: float
+    failed: bool
+    unstable: bool  # in either result
+
+
+def main_compare(old: Path, new: Path, fail_above: float) -> int:
+    """Print the changes; 1 if one of them, or a suite of `new`, failed."""
+    before, after = read_result(old), read_result(new)
+    machines = [machine_line(each.machine) for each in (before, after)]
+    if machines[0] != machines[1]:
+        console.say(f"warning: the machines differ: {machines[0]} / {machines[1]}")
+    changes = compare(before, after, fail_above)
+    if not changes:
+        raise BenchmarkError(f"{old} and {new} have no measurement in common")
+    draw(f"{old} -> {new}", _HEADER, [_cells(change) for change in changes])
+    gone, come = only_in(before, after), only_in(after, before)
+    for path, lone in ((old, gone), (new, come)):
+        for one in lone:
+            value = amount(one.value, one.unit)
+            print(f"only in {path}: {one.suite}, {one.subject}, {one.case}: {value}")
+    failed = sum(change.failed for change in changes)
+    print(
+        f"{failed} of {len(changes)} worse by more than {100 * fail_above:g} %; "
+        f"{len(gone)} only in {old}, {len(come)} only in {new}"
+    )
+    for suite, why in after.errors.items():
+        print(f"{new}: {suite} failed: {why}")
+    return console.FAILED if failed or after.errors else 0
+
+
+def compare(old: Result, new: Result, fail_above: float) -> list[Change]:
+    """The measurements that both have, in the order of `new`; `only_in` says what is left over.
+
+    Raises `BenchmarkError` where it is not clear what to compare.
+    """
+    before, after = _by_key(old), _by_key(new)
+    return [_change(before[key], one, fail_above) for key, one in after.items() if key in before]
+
+
+def only_in(one: Result, other: Result) -> list[Measurement]:
+    """The measurements of `one` that `other` lacks."""
+    others = _by_key(other)
+    return [each for key, each in _by_key(one).items() if key not in others]
+
+
+def fraction(text: str) -> float:
+    """A share written as 5% or 0.05, for argparse."""
+    number = text.strip()
+    try:
+        value = float(number.removesuffix("%")) / (100 if number.endswith("%") else 1)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:  # a bare 5 would let everything pass
+        raise ArgumentTypeError(f"{text!r} is no share: write it as 5% or 0.05")
+    return value
+
+
+def _by_key(result: Result) -> dict[_Key, Measurement]:
+    found: dict[_Key, Measurement] = {}
+    for one in result.measurements:
+        key = (one.suite, one.subject, one.case, one.unit)
+        if key in found:
+            raise BenchmarkError(f"the result of {result.date} has twice: {', '.join(key)}")
+        found[key] = one
+    return found
+
+
+def _change(old: Measurement, new: Measurement, fail_above: float) -> Change:
+    if new.unit not in _WORSE:
+        raise BenchmarkError(f"{new.suite}, {new.case}: is more {new.unit} better or worse?")
+    loss = _WORSE[new.unit] * (new.value - old.value)
+    change = loss / abs(old.value) if old.value else loss * math.inf if loss else 0.0
+    return Change(
+        *(new.suite, new.subject, new.case, new.unit),
+        old=old.value,
+        new=new.value,
+        change=change,
+        failed=not change <= fail_above + _ROUNDING,  # nor does NaN pass
+        unstable=old.unstable or new.unstable,
+    )
+
+
+def _cells(one: Change) -> list[str]:
+    direction = "better" if one.change < 0 else "worse"
+    notes = ["FAILED"] * one.failed + [MARK] * one.unstable
+    return [
+        *(one.suite, one.subject, one.case),
+        amount(one.old, one.unit),
+        amount(one.new, one.unit),
+        f"{abs(100 * one.change):.1f} % {direction}" if one.change else "same",
+        ", ".join(notes),
+    ]

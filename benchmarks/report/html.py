@@ -1,0 +1,201 @@
+"""A run of `dmd-bench` as one HTML page that loads nothing: all it shows is in it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from string import Template
+from typing import Any
+
+from benchmarks.report.plots import plots
+from benchmarks.report.results import UNSTABLE, Measurement, Picture, Result
+from benchmarks.report.tables import amount
+
+
+def report(result: Result) -> str:
+    """The page. matplotlib must be installed."""
+    suites = dict.fromkeys(each.suite for each in result.measurements)
+    return _PAGE.substitute(
+        date=_text(result.date.replace("T", " ").replace("+00:00", " UTC")),
+        facts=_facts(result),
+        subjects=_table(
+            ["Subject", "Precision", "Backend", "SHA-256"],
+            [
+                [_text(each.name), _text(each.precision), _text(each.backend), _hash(each.sha256)]
+                for each in result.subjects
+            ],
+        ),
+        errors=_errors(result.errors),
+        plots="".join(plots(result)),
+        pictures="".join(map(_comparison, result.pictures)) or "<p>This run has no pictures.</p>",
+        measurements="".join(_suite(suite, result.of(suite)) for suite in suites),
+        unstable=f"{UNSTABLE:g}",
+    )
+
+
+def _facts(result: Result) -> str:
+    facts = {
+        "Machine": result.machine,
+        "Versions": result.versions,
+        "Git revision": result.revision or "unknown",
+        "Options": result.options,
+        "Machine's peaks (GFLOP/s of a large product, GB/s of a copy)": {
+            name: f"{rate:.1f}" for name, rate in result.peaks.items()
+        },
+        "Took": f"{result.seconds / 60:.1f} minutes",
+    }
+    return "".join(f"<dt>{_text(key)}</dt><dd>{_text(value)}</dd>" for key, value in facts.items())
+
+
+def _errors(errors: Mapping[str, str]) -> str:
+    if not errors:
+        return "<p>No suite failed.</p>"
+    rows = [f"<li><b>{_text(suite)}</b>: {_text(why)}</li>" for suite, why in errors.items()]
+    return f'<h2>Suites that failed</h2><ul class="errors">{"".join(rows)}</ul>'
+
+
+def _text(value: Any) -> str:
+    """Escaped."""
+    match value:
+        case Mapping():
+            return " · ".join(f"{_text(key)}: {_text(each)}" for key, each in value.items())
+        case list() | tuple():
+            return ", ".join(map(_text, value))
+        case None:
+            return "none"
+    return escape(str(value))
+
+
+def _hash(sha256: str) -> str:
+    return f'<code title="{_text(sha256)}">{_text(sha256[:12])}</code>'
+
+
+def _suite(name: str, measurements: Sequence[Measurement]) -> str:
+    rows = [_cells(each) for each in measurements]
+    columns = [column for column in rows[0] if any(row[column] for row in rows)]
+    return f"<h3>{_text(name)}</h3>" + _table(
+        columns, [[row[column] for column in columns] for row in rows]
+    )
+
+
+def _cells(each: Measurement) -> dict[str, str]:
+    """By column, "" for what was not measured."""
+
+    def written(value: float | None, unit: str = each.unit) -> str:
+        return "" if value is None else _text(amount(value, unit))
+
+    ratio = ""
+    if each.ratio:
+        ratio = f"{each.ratio.median:.2f} ({each.ratio.low:.2f} to {each.ratio.high:.2f})"
+        ratio += f" of {_text(each.ratio.baseline)}"
+    return {
+        "Case": _text(each.case),
+        "Subject": _text(each.subject),
+        "Value": written(each.value) + (" <mark>unstable</mark>" if each.unstable else ""),
+        "p90": written(each.p90),
+        "p99": written(each.p99),
+        "Runs": str(each.runs) if each.runs > 1 else "",
+        "First run": written(each.warm_up_s, "s"),
+        "Ratio (95 % interval)": ratio,
+        "GFLOP": "" if each.gflop is None else f"{each.gflop:.0f}",
+        "Share of peak": "" if each.share_of_peak is None else f"{100 * each.share_of_peak:.0f} %",
+    }
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = ["".join(f"<th>{each}</th>" for each in head)]
+    lines += ["".join(f"<td>{each}</td>" for each in row) for row in rows]
+    body = "".join(f"<tr>{line}</tr>\n" for line in lines)
+    return f'<div class="wide"><table>{body}</table></div>'
+
+
+def _comparison(picture: Picture) -> str:
+    name = _text(picture.name)
+    options, images = [], [_image(picture.before, f"{name} before", "")]
+    for place, (subject, after) in enumerate(picture.after.items()):
+        options.append(f'<option value="{place}">{_text(subject)}</option>')
+        hidden = "hidden" if place else ""
+        images.append(_image(after, f"{name} after, {_text(subject)}", f'class="after" {hidden}'))
+    label = f"{name}: share of the picture that shows before, in percent"
+    choice = f'<label>after: <select aria-label="after">{"".join(options)}</select></label>'
+    if len(options) == 1:
+        choice = f"after: {_text(next(iter(picture.after)))}"
+    return f"""<div class="comparison"><h3>{name}</h3>
+<div class="stack">{"".join(images)}<span class="line"></span>
+<input type="range" min="0" max="100" value="50" aria-label="{label}"></div>
+<div class="sides"><span>before</span><span>{choice}</span></div></div>
+"""
+
+
+def _image(png: str, alt: str, attributes: str) -> str:
+    return f'<img src="data:image/png;base64,{_text(png)}" alt="{alt}" {attributes}>'
+
+
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
+ style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>Benchmark of $date</title>
+<style>
+:root { color-scheme: light dark; --soft: #8883; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
+h1, h2, h3 { line-height: 1.2; font-weight: 600 }
+h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--soft); padding-bottom: .3rem }
+dl { display: grid; grid-template-columns: minmax(8rem, 14rem) 1fr; gap: .3rem 1.5rem }
+dt { opacity: .7 }
+dd { margin: 0; overflow-wrap: anywhere }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .3rem .9rem .3rem 0; border-bottom: 1px solid var(--soft);
+ white-space: nowrap }
+th { font-weight: 600 }
+tr:has(mark) { background: #f5a62333 }
+mark { background: #f5a623; color: #000; border-radius: .3rem; padding: 0 .3rem; font-size: 85% }
+.errors { white-space: pre-wrap; border-left: 4px solid #d33; padding-left: 2rem }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr));
+ gap: 2rem; align-items: start }
+figure { margin: 0 }
+figcaption, .comparison h3 { font-weight: 600; margin: 0 0 .4rem; font-size: 1rem }
+svg { width: 100%; height: auto }
+.comparisons { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr));
+ gap: 2rem }
+.stack { position: relative; --at: 50%; line-height: 0 }
+.stack:focus-within { outline: 3px solid #48f }
+.stack img { width: 100% }
+.stack .after { position: absolute; inset: 0; height: 100%; clip-path: inset(0 0 0 var(--at)) }
+.stack .line { position: absolute; inset: 0 auto 0 var(--at); width: 2px; margin-left: -1px;
+ background: #fff; box-shadow: 0 0 3px #000 }
+.stack input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0;
+ cursor: ew-resize; appearance: none; touch-action: pan-y }
+.stack input::-webkit-slider-thumb { appearance: none; width: 2px }
+.stack input::-moz-range-thumb { width: 2px; border: 0 }
+.sides { display: flex; justify-content: space-between; margin-top: .4rem }
+@media (prefers-color-scheme: dark) {
+ body { background: #16181c; color: #e4e6ea }
+ svg { filter: invert(1) hue-rotate(180deg) }
+}
+</style></head><body>
+<h1>Benchmark of $date</h1>
+<dl>$facts</dl>
+$subjects
+$errors
+<h2>Plots</h2><div class="plots">$plots</div>
+<h2>Before and after</h2>
+<p>Drag over a picture, or focus it and use the arrow keys.</p>
+<div class="comparisons">$pictures</div>
+<h2>Measurements</h2>
+<p>Values are medians. <mark>unstable</mark>: the 90th percentile is over $unstable times as
+slow as the median. A ratio is the value against the baseline's of the same round.</p>
+$measurements
+<script>
+for (const box of document.querySelectorAll(".comparison")) {
+  const range = box.querySelector("input"), choice = box.querySelector("select");
+  const show = () => {
+    box.querySelector(".stack").style.setProperty("--at", range.value + "%");
+    box.querySelectorAll(".after").forEach((image, place) =>
+      image.hidden = choice && place != choice.value);
+  };
+  box.addEventListener("input", show);
+  show();  // a reloaded page may bring back what was chosen
+}
+</script></body></html>
+""")

@@ -1,0 +1,123 @@
+"""What a run of `dmd-bench` found, and its file (docs/benchmark.schema.json)."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import BenchmarkError
+from runtime.storage.local import write_atomically
+
+SCHEMA_VERSION = 1
+UNSTABLE = 1.3
+"""A run whose 90th percentile is more than so many times its median is marked."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Against the baseline's, of the same round: the median, and its 95 % confidence interval."""
+
+    baseline: str
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number of one subject: `value` is the median of `runs`, in `unit`."""
+
+    suite: str
+    subject: str  # a bundle's folder name, "torch eager", "torch compile"
+    case: str  # "1 face, 5 references"
+    unit: str  # "s", "faces/s", "bytes", "dB", "SSIM"
+    value: float
+    runs: int = 1
+    p90: float | None = None
+    p99: float | None = None
+    warm_up_s: float | None = None  # the first run, which is not counted
+    ratio: Ratio | None = None
+    gflop: float | None = None  # of the case, from the graph
+    share_of_peak: float | None = None  # of the machine's measured rate for such arithmetic
+    samples: tuple[float, ...] = ()
+
+    @property
+    def unstable(self) -> bool:
+        if self.p90 is None or not self.p90:
+            return False
+        return max(self.p90 / self.value, self.value / self.p90) > UNSTABLE  # of a rate: lower
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What was measured: a bundle, or the PyTorch module."""
+
+    name: str
+    precision: str
+    backend: str  # engine, version, device
+    sha256: str  # of the restorer's graph, or of the weights
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A face for people to look at, as PNG in base64: as given, and as each subject restores it."""
+
+    name: str
+    before: str
+    after: dict[str, str]  # by subject
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run; `errors`: suites that failed, and why."""
+
+    date: str  # UTC, ISO 8601
+    machine: dict[str, Any]
+    versions: dict[str, str]
+    revision: str | None  # of git
+    options: dict[str, Any]
+    peaks: dict[str, float]  # GFLOP/s of a large product, by precision; GB/s of a copy
+    subjects: tuple[Subject, ...]
+    measurements: tuple[Measurement, ...]
+    pictures: tuple[Picture, ...]
+    errors: dict[str, str]
+    seconds: float
+
+    def of(self, suite: str) -> list[Measurement]:
+        """The measurements of one suite, in order."""
+        return [each for each in self.measurements if each.suite == suite]
+
+    def write(self, path: Path) -> None:
+        """As JSON, whole or not at all. Raises OSError."""
+        content = {"schema_version": SCHEMA_VERSION} | asdict(self)
+        for row, each in zip(content["measurements"], self.measurements, strict=True):
+            row["unstable"] = each.unstable
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def read_result(path: Path) -> Result:
+    """Raises `BenchmarkError` for a file that is no result, or one of another schema version."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise BenchmarkError(
+                f"{path}: schema version {version}, this program reads version {SCHEMA_VERSION}; "
+                "measure again"
+            )
+        content["subjects"] = tuple(Subject(**each) for each in content["subjects"])
+        content["measurements"] = tuple(map(_measurement, content["measurements"]))
+        content["pictures"] = tuple(Picture(**each) for each in content["pictures"])
+        return Result(**content)
+    except OSError as error:
+        raise BenchmarkError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BenchmarkError(f"{path}: not a result of dmd-bench: {error}") from None
+
+
+def _measurement(row: dict[str, Any]) -> Measurement:
+    fields = dict(row)
+    del fields["unstable"]
+    fields["ratio"] = Ratio(**fields["ratio"]) if fields["ratio"] else None
+    fields["samples"] = tuple(fields["samples"])
+    return Measurement(**fields)

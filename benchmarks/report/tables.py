@@ -1,0 +1,122 @@
+"""A result of `dmd-bench` as tables, for the terminal and in Markdown."""
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from benchmarks.report.results import Measurement, Result
+
+Rows = Sequence[Sequence[str]]
+
+MARK = "unstable"
+_HEADER = ("subject", "case", "value", "p90", "p99", "runs", "ratio", "of peak", "note")
+_NUMBERS = {"value", "p90", "p99", "runs", "of peak", "old", "new"}  # to the right
+_WHOLE = _NUMBERS | {"change", "note"}  # not broken where the terminal is narrow
+_WIDTH = 160  # in a file or a log; rich would take 80
+
+
+def show(result: Result) -> None:
+    """Print the tables of all suites; what failed, the command says on stderr."""
+    print(_circumstances(result))
+    for suite in _suites(result):
+        draw(suite, _HEADER, _rows(result.of(suite)))
+
+
+def markdown(result: Result) -> str:
+    """The same as `show`, and what failed; the first line says machine, date and versions."""
+    parts = [_circumstances(result)]
+    for suite in _suites(result):
+        header, *rows = _filled(_HEADER, _rows(result.of(suite)))
+        rule = ["---:" if name in _NUMBERS else "---" for name in header]
+        parts += [f"### {suite}", "\n".join(map(_line, (header, rule, *rows)))]
+    errors = [f"- {line}" for line in _errors(result)]
+    return "\n\n".join([*parts, "\n".join(errors)] if errors else parts) + "\n"
+
+
+def amount(value: float, unit: str) -> str:
+    """For people: "1.50 s", "734 ms", "219 MB", "40.3 dB", "0.9843 SSIM", "2.74 faces/s"."""
+    if unit == "dB":
+        return f"{value:.1f} dB"
+    if unit == "SSIM":
+        return f"{value:.4f} SSIM"
+    rounded = float(f"{value:.3g}")  # before the unit is chosen: 0.9996 s are not 1000 ms
+    if unit == "s":
+        return f"{_digits(rounded)} s" if rounded >= 1 else f"{_digits(rounded * 1e3)} ms"
+    if unit == "bytes":
+        return f"{_digits(rounded / 1e9)} GB" if rounded >= 1e9 else f"{_digits(rounded / 1e6)} MB"
+    return f"{_digits(rounded)} {unit}"
+
+
+def machine_line(machine: dict[str, Any]) -> str:
+    """Processor, cores and GPU."""
+    gpu = machine.get("gpu")
+    name = gpu["name"] if gpu else "no GPU"
+    return f"{machine.get('processor')}, {machine.get('cores')} cores, {name}"
+
+
+def draw(title: str, header: Sequence[str], rows: Rows) -> None:
+    """Print a table to the terminal; a row with something in the last column stands out."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console, JustifyMethod
+    from rich.table import Table
+
+    names, *cells = _filled(header, rows)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for name in names:
+        side: JustifyMethod = "right" if name in _NUMBERS else "left"
+        table.add_column(name, justify=side, no_wrap=name in _WHOLE, overflow="fold")
+    for row, shown in zip(rows, cells, strict=True):
+        table.add_row(*shown, style="bold yellow" if row[-1] else None)
+    width = None if sys.stdout.isatty() else _WIDTH
+    Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+
+
+def _digits(value: float) -> str:
+    """Three significant digits, and never an exponent."""
+    before_point = math.floor(math.log10(abs(value))) + 1 if value else 1
+    return f"{value:.{max(0, 3 - before_point)}f}"
+
+
+def _rows(measurements: Iterable[Measurement]) -> list[list[str]]:
+    return [_cells(each) for each in measurements]
+
+
+def _cells(one: Measurement) -> list[str]:
+    ratio, share = one.ratio, one.share_of_peak
+    return [
+        one.subject,
+        one.case,
+        amount(one.value, one.unit),
+        "" if one.p90 is None else amount(one.p90, one.unit),
+        "" if one.p99 is None else amount(one.p99, one.unit),
+        str(one.runs),
+        f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}) of {ratio.baseline}"
+        if ratio
+        else "",
+        "" if share is None else f"{100 * share:.0f} %",
+        MARK if one.unstable else "",
+    ]
+
+
+def _filled(header: Sequence[str], rows: Rows) -> list[list[str]]:
+    """Header and rows without the columns that are empty."""
+    kept = [index for index in range(len(header)) if any(row[index] for row in rows)]
+    return [[row[index] for index in kept] for row in (header, *rows)]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _suites(result: Result) -> list[str]:
+    return list(dict.fromkeys(each.suite for each in result.measurements))
+
+
+def _circumstances(result: Result) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    return f"{machine_line(result.machine)}; {result.date}; {versions}"
+
+
+def _errors(result: Result) -> list[str]:
+    return [f"{suite} failed: {' '.join(why.split())}" for suite, why in result.errors.items()]

@@ -1,0 +1,222 @@
+"""The figures of README.md, from the runs of record in `benchmarks/results/`.
+
+    python -m benchmarks.studies.readme_figures [--check]
+
+Rewrites what stands between the markers in README.md, from the newest file of each kind.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmarks.report.tables import machine_line
+from runtime.cli import console
+from runtime.errors import BenchmarkError
+from runtime.storage.local import write_atomically
+
+START, END = "<!-- figures -->", "<!-- /figures -->"
+ROOT = Path(__file__).parents[2]
+README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
+PROG = "python -m benchmarks.studies.readme_figures"
+
+_Row = tuple[str, str, str]  # what, figure, and what to add to the command
+_SAME = "the same command"
+
+
+def main() -> NoReturn:
+    parser = console.Parser(PROG, "Write the figures of README.md from the runs of record.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if README.md would change"
+    )
+    args = parser.parse_args()
+    console.run(PROG, lambda: update(README, RESULTS, args.check))
+
+
+def update(readme: Path, results: Path, check: bool) -> int:
+    """Write the figures, or raise `BenchmarkError` where they are others."""
+    old = readme.read_text(encoding="utf-8")
+    new = replace(old, table(results))
+    if new != old and check:
+        raise BenchmarkError(f"{readme.name}: figures are not those of the runs: run {PROG}")
+    if new != old:
+        write_atomically(readme, new.encode())
+    return 0
+
+
+def replace(readme: str, table: str) -> str:
+    """The README with `table` between its markers."""
+    if readme.count(START) != 1 or readme.count(END) != 1:
+        raise BenchmarkError(f"README.md needs one {START} and one {END}")
+    before, _, rest = readme.partition(START)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise BenchmarkError(f"README.md has {END} before {START}")
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def table(results: Path) -> str:
+    """Machines and dates, an empty line, and the rows."""
+    days: dict[str, list[str]] = {}
+    lines = ["| what | figure | command |", "| --- | --- | --- |"]
+    for kind, (command, rows) in _KINDS.items():
+        path = _newest(results, kind)
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+            days.setdefault(machine_line(run["machine"]), []).append(run["date"][:10])
+            first, *others = rows(run)
+        except (ValueError, KeyError, TypeError) as error:
+            raise BenchmarkError(f"{path}: not a result of {command}: {error}") from None
+        link = f"`{command} --json FILE` ([run](benchmarks/results/{path.name}))"
+        lines += [_line(first, link), *(_line(row, _SAME) for row in others)]
+    ran = "; ".join(f"{name}: {', '.join(sorted(set(dates)))}" for name, dates in days.items())
+    return "\n".join([f"{ran}.", "", *lines])
+
+
+def _newest(results: Path, kind: str) -> Path:
+    found = sorted(results.glob(f"????-??-??-{kind}.json"))
+    if not found:
+        raise BenchmarkError(f"{results}: no DATE-{kind}.json")
+    return found[-1]
+
+
+def _line(row: _Row, command: str) -> str:
+    what, figure, more = row
+    return f"| {what} | {figure} | {command}{more} |"
+
+
+def _core(run: dict[str, Any]) -> list[_Row]:
+    seconds, ratio = run["median_s"], run["onnxruntime_over_pytorch"]["median"]
+    ours, theirs = seconds["onnxruntime"], seconds["pytorch"]
+    return [
+        (
+            "one specific face, 5 references: float32 bundle against our PyTorch module",
+            f"{ours:.1f} s against {theirs:.1f} s, ratio {ratio:.2f}",
+            "",
+        ),
+        ("the same in a batch of 4, a face", f"{seconds['onnxruntime, batch of 4']:.1f} s", ""),
+    ]
+
+
+def _int8(run: dict[str, Any]) -> list[_Row]:
+    race = run["side_by_side"]["int8_over_fp32"]
+    size, peak = run["bytes"], run["peak_bytes_of_dmd_restore"]
+    curve = {row["variant"]: row["quality"] for row in run["curve"]}
+    psnr = {one["region"]: one["mean_psnr_db"] for one in curve["percentile, the default"]}
+    decibels = ", ".join(f"{psnr[region]:.1f}" for region in ("whole", "le", "re", "mo"))
+    corrected = any("bias correction" in variant for variant in curve)
+    return [
+        (
+            "one specific face: INT8 bundle against the float32 one",
+            f"{race['median_s']:.2f} s against {race['median_s_of_fp32']:.2f} s, "
+            f"ratio {race['median']:.2f}",
+            "",
+        ),
+        (
+            "INT8 against float32, 8 held-out faces: mean PSNR whole, left eye, right eye, mouth",
+            f"{decibels} dB" + ("" if corrected else " (before bias correction)"),
+            "; [the curve](docs/int8.md#how-fast-how-near)",
+        ),
+        (
+            "INT8 bundle on disk",
+            f"{size['int8'] / 1e6:.0f} MB against {size['fp32'] / 1e6:.0f} MB, "
+            f"{size['int8'] / size['fp32']:.2f}",
+            "",
+        ),
+        (
+            "peak memory of one `dmd-restore`",
+            f"float32 {peak['fp32'] / 1e9:.2f} GB, INT8 {peak['int8'] / 1e9:.2f} GB",
+            "; `pytest tests/test_footprint.py` holds a limit",
+        ),
+    ]
+
+
+def _photographs(run: dict[str, Any]) -> list[_Row]:
+    share, network = run["beyond_network_share"]["median"], run["median_s"]["network"]
+    what = "all that is not the network (find, align, paste)"
+    return [
+        (
+            f"{run['faces_restored']} faces on 4000 x 3000: {what}",
+            f"{100 * share:.0f} % of the network's {network:.0f} s",
+            "",
+        )
+    ]
+
+
+def _bench(run: dict[str, Any]) -> list[_Row]:
+    """One face with the usual references: each bundle against PyTorch, and the authors' way."""
+    rows = [row for row in run["measurements"] if row["suite"] == "latency"]
+    case = rows[0]["case"]
+    face = {row["subject"]: row for row in rows if row["case"] == case}
+    both = face["torch both"]["value"]
+    bundles = [name for name in face if not name.startswith("torch ")]
+
+    def each(number: Callable[[str], str]) -> str:
+        return ", ".join(f"{name} {number(name)}" for name in bundles)
+
+    return [
+        (
+            f"{case}, in turns: ratio to our PyTorch module",
+            each(lambda name: f"{face[name]['ratio']['median']:.2f}"),
+            "; [method](docs/benchmarks.md)",
+        ),
+        (
+            "the same: ratio to PyTorch decoding twice, as the authors' code does",
+            each(lambda name: f"{face[name]['value'] / both:.2f}"),
+            "",
+        ),
+    ]
+
+
+def _archive(run: dict[str, Any]) -> list[_Row]:
+    ratio, seconds = run["ray_over_local"]["median"], run["median_s"]
+    return [
+        (
+            f"{run['what']}: `--ray` against the local run, without anybody's start",
+            f"{seconds['ray']:.0f} s against {seconds['local']:.0f} s, ratio {ratio:.2f}",
+            "; [method](docs/archive.md)",
+        )
+    ]
+
+
+def _service(run: dict[str, Any]) -> list[_Row]:
+    race = run["throughput"]
+    ratio, faces = race["ratio to local"], race["faces_per_s"]
+    ways = ", ".join(f"{name} {ratio[name]:.2f}" for name in ratio if name != "batching")
+    many, alone = (run[name] for name in ("64 clients", "one client"))
+    killed = run["64 clients, server killed and started again"]
+    return [
+        (
+            f"{race['clients']} clients of Triton against as many threads of a local Restorer, "
+            f"{run['what'].split('; ')[-1]}: faces a second",
+            f"{faces['batching']:.2f} against {faces['local']:.2f}, ratio "
+            f"{ratio['batching']:.2f}; {ways}",
+            "; [method](docs/triton.md)",
+        ),
+        (
+            "64 clients for two minutes: answers, errors, p50 and p99 (one client's)",
+            f"{many['answers']}, {many['errors of ours']}, {many['p50_s']:.0f} s and "
+            f"{many['p99_s']:.0f} s ({alone['p50_s']:.1f} s and {alone['p99_s']:.1f} s)",
+            "",
+        ),
+        (
+            "the same, the server killed and started again in the middle",
+            f"{killed['answers']}, {killed['errors of ours']}; back after "
+            f"{killed['back_after_s']:.1f} s, all clients go on",
+            "",
+        ),
+    ]
+
+
+_KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[_Row]]]] = {
+    "core-cpu": ("python -m benchmarks.studies.core --checkpoint synthetic --bundle BUNDLE", _core),
+    "int8-cpu": ("python -m benchmarks.studies.int8 --fp32 BUNDLE --int8 BUNDLE", _int8),
+    "photographs-cpu": ("python -m benchmarks.studies.photographs --bundle BUNDLE", _photographs),
+    "bench-cpu": ("dmd-bench all --bundle fp32 --bundle int8 --baseline torch", _bench),
+    "archive-cpu": ("python -m benchmarks.studies.archive --bundle BUNDLE", _archive),
+    "service-cpu": ("python -m benchmarks.studies.service --bundle BUNDLE", _service),
+}
+
+
+if __name__ == "__main__":
+    main()

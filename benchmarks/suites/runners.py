@@ -1,0 +1,247 @@
+"""What races: a bundle on a device, and our PyTorch module, behind one interface."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.report.results import Subject
+from runtime.backends.base import Boxes, DeviceSeconds, Rows
+from runtime.backends.selection import Choice, open_backend
+from runtime.bundle.opening import open_bundle
+from runtime.errors import BenchmarkError
+from runtime.images.arrays import Image
+from runtime.machine.onnx_session import PROVIDERS
+from runtime.samples.faces import sample_faces
+
+if TYPE_CHECKING:
+    import torch
+
+    from export.model.network import DMDNet
+
+TORCH_MODES = ("eager", "compile", "both")
+_PICTURES = 16
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs of one call: B faces of one person who has K references; K may be 0."""
+
+    image: Image
+    boxes: Boxes
+    rows: Rows  # float32 (max(K, 1), D)
+    membership: NDArray[np.float32]
+
+
+class Runner(Protocol):
+    """Restores and memorises; from host arrays to host arrays, copies included."""
+
+    subject: Subject
+    graph: Path | None
+    """The restorer's ONNX file, of which the arithmetic is counted."""
+    max_batch: int
+    """References in one call of `memorize`."""
+    on_cpu: bool
+
+    def restore(self, case: Case) -> Image:
+        """(B, 512, 512, 3) RGB."""
+
+    def memorize(self, image: Image, boxes: Boxes) -> Rows:
+        """(K, 512, 512, 3) RGB and int32 (K, 4, 4) -> (K, D)."""
+
+    def close(self) -> None:
+        """Free what it holds."""
+
+
+class Cases:
+    """Fresh inputs: other pictures at each call, noisy copies of the samples, made beforehand."""
+
+    def __init__(self, memorize: Callable[[Image, Boxes], Rows], references: int) -> None:
+        rng = np.random.default_rng(0)
+        faces, boxes = sample_faces()
+        which = np.arange(_PICTURES) % len(faces)
+        noise = rng.normal(0, 12, (_PICTURES, *faces.shape[1:]))
+        self._images = (faces[which] + noise).clip(0, 255).astype(np.uint8)
+        self._boxes = boxes[which]
+        rows = memorize(self._images[:1], self._boxes[:1]).astype(np.float32)
+        # as many people's as are wanted; what they say does not change the time
+        spread = rng.normal(1, 0.05, (max(references, 1), 1)).astype(np.float32)
+        self._rows: dict[int, Rows] = {0: rows * 0}
+        self._every = rows * spread
+        self._turn = 0
+
+    def next(self, faces: int, references: int) -> Case:
+        self._turn += 1
+        which = np.arange(self._turn, self._turn + faces) % _PICTURES
+        # the same array at each call: a video's person does not change
+        rows = self._rows.setdefault(references, self._every[:references])
+        membership = np.full((faces, len(rows)), float(references > 0), np.float32)
+        return Case(self._images[which], self._boxes[which], rows, membership)
+
+    def pictures(self, count: int) -> tuple[Image, Boxes]:
+        """To memorise."""
+        self._turn += 1
+        which = np.arange(self._turn, self._turn + count) % _PICTURES
+        return self._images[which], self._boxes[which]
+
+
+class BundleRunner:
+    """A bundle through its backend. Raises `BundleError` and `DeviceError`."""
+
+    def __init__(self, path: Path, device: str, threads: int | None) -> None:
+        bundle = open_bundle(path)
+        manifest = bundle.manifest
+        self.path = path
+        self.graph: Path | None = path / manifest.restorer.file
+        self._backend = open_backend(bundle, Choice(device, threads=threads))
+        self.max_batch = self._backend.max_batch
+        self.on_cpu = PROVIDERS["cpu"] in self._backend.description
+        self._dtype = manifest.dictionary_dtype
+        self._cast: dict[int, Rows] = {}
+        self._kept: list[Rows] = []
+        self.subject = Subject(
+            path.name or str(path.resolve().name),
+            manifest.precision,
+            self._backend.description,
+            manifest.graph_sha256("restorer"),
+        )
+        self.weights_sha256 = manifest.weights.sha256
+
+    def restore(self, case: Case) -> Image:
+        if id(case.rows) not in self._cast:  # once for a person, as a Restorer does
+            self._cast[id(case.rows)] = case.rows.astype(self._dtype)
+            self._kept.append(case.rows)
+        rows = self._cast[id(case.rows)]
+        return self._backend.restore(case.image, case.boxes, [rows], case.membership)
+
+    def memorize(self, image: Image, boxes: Boxes) -> Rows:
+        return self._backend.memorize(image, boxes)
+
+    @property
+    def device_seconds(self) -> DeviceSeconds | None:
+        """Of the last `restore`, by the GPU's own clock; None where the backend has none."""
+        return self._backend.last_restore
+
+    def close(self) -> None:
+        self._backend.close()
+
+
+class TorchRunner:
+    """Our PyTorch module in float32 on the CPU, or half on a GPU.
+
+    `mode`: "eager"; "compile" for `torch.compile`; "both": eager, decoded for the generic and the
+    specific result from one encoding, as the authors' code does for every specific one.
+    """
+
+    graph: Path | None = None
+    max_batch = 1
+
+    def __init__(self, network: "DMDNet", sha256: str, mode: str, threads: int | None) -> None:
+        import torch
+
+        from export.model.graphs import MemorizerGraph, RestorerGraph
+
+        if threads is not None:
+            torch.set_num_threads(threads)
+        gpu = torch.cuda.is_available()
+        self.on_cpu = not gpu
+        self._device = "cuda" if gpu else "cpu"
+        self._network = (network.half() if gpu else network).to(self._device).eval()
+        self._memorizer = MemorizerGraph(self._network)
+        graph = RestorerGraph(self._network)
+        self._forward: Any = torch.compile(graph) if mode == "compile" else graph
+        self._mode = mode
+        precision = "fp16" if gpu else "fp32"
+        backend = f"PyTorch {torch.__version__}, {self._device}, {mode}"
+        self.subject = Subject(f"torch {mode}", precision, backend, sha256)
+
+    def restore(self, case: Case) -> Image:
+        import torch
+
+        tensors = self._tensors(case.image, case.boxes, case.rows, case.membership)
+        with torch.inference_mode():
+            if self._mode == "both":
+                return self._both(*tensors)
+            return cast(Image, self._forward(*tensors).cpu().numpy())
+
+    def memorize(self, image: Image, boxes: Boxes) -> Rows:
+        import torch
+
+        with torch.inference_mode():
+            return cast(Rows, self._memorizer(*self._tensors(image, boxes)).cpu().numpy())
+
+    def close(self) -> None:
+        del self._network, self._memorizer, self._forward
+
+    def _both(
+        self,
+        image: "torch.Tensor",
+        boxes: "torch.Tensor",
+        rows: "torch.Tensor",
+        membership: "torch.Tensor",
+    ) -> Image:
+        face = (image.float().permute(0, 3, 1, 2) / 127.5 - 1).to(rows.dtype)
+        encoded = self._network.E_lq(face)
+        for members in (membership * 0, membership):
+            restored = self._network.decode(encoded, boxes, rows, members)
+            levels = ((restored.float() + 1) * 127.5).round().clamp(0, 255)
+            out = levels.permute(0, 2, 3, 1).byte().cpu().numpy()
+        return cast(Image, out)
+
+    def _tensors(self, *arrays: NDArray[Any]) -> "list[torch.Tensor]":
+        import torch
+
+        dtype = next(self._network.parameters()).dtype
+        tensors = [torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for a in arrays]
+        if len(tensors) > 2:
+            tensors[2] = tensors[2].to(dtype)
+        return tensors
+
+
+def open_runners(
+    bundles: Sequence[Path],
+    device: str,
+    threads: int | None,
+    checkpoint: str | None,
+    modes: Sequence[str],
+) -> list[Runner]:
+    """The bundles, then PyTorch in each of `modes` with the weights of `checkpoint`.
+
+    Raises `BenchmarkError` for two bundles of one name, or of other weights than the first.
+    """
+    runners: list[BundleRunner] = []
+    others: list[Runner] = []
+    try:
+        for path in bundles:
+            runners.append(BundleRunner(path, device, threads))
+        _refuse_mixture(runners)
+        if modes:
+            from export.model.checkpoint import load_weights
+
+            weights = load_weights(checkpoint)
+            if weights.record.sha256 != runners[0].weights_sha256:
+                raise BenchmarkError(
+                    f"{runners[0].path} was not made from {weights.record.source}; name its "
+                    "weights with --checkpoint"
+                )
+            others = [
+                TorchRunner(weights.network, weights.record.sha256, mode, threads) for mode in modes
+            ]
+    except BaseException:
+        for runner in (*runners, *others):
+            runner.close()
+        raise
+    return [*runners, *others]
+
+
+def _refuse_mixture(runners: Sequence[BundleRunner]) -> None:
+    named: dict[str, Path] = {}
+    for runner in runners:
+        other = named.setdefault(runner.subject.name, runner.path)
+        if other != runner.path:
+            raise BenchmarkError(f"{other} and {runner.path} have the same name: rename one")
+        if runner.weights_sha256 != runners[0].weights_sha256:
+            raise BenchmarkError(f"{runner.path} has other weights than {runners[0].path}")

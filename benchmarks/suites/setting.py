@@ -1,0 +1,175 @@
+"""What every suite of `dmd-bench` gets, and how times become measurements."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.measure.timing import Times, Work, race, ratio
+from benchmarks.report.results import Measurement, Ratio
+from benchmarks.suites.runners import BundleRunner, Cases, Runner
+from export.checks.arithmetic import Cost, cost
+
+_USUAL = 5  # references of a case that says nothing else
+_FEWEST, _FEWEST_QUICK = 8, 3  # rounds
+_TURN_S = 1.5
+_VARIANTS = ("torch compile", "torch both")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every suite gets; `duration`: seconds of each runner in each case."""
+
+    runners: Sequence[Runner]
+    cases: Cases
+    peaks: Mapping[str, float]
+    device: str = "auto"
+    threads: int | None = None
+    fewer_threads: tuple[int, ...] = ()
+    """Other numbers of CPU threads, which `throughput` tries too."""
+    batches: tuple[int, ...] = (1, 4)
+    references: tuple[int, ...] = (0, 1, 5, 10, 20)
+    duration: float = 10.0
+    quick: bool = False
+    baseline: str | None = None
+    """Name of the runner that the others are compared with."""
+    raced: dict[tuple[int, int], dict[str, Times]] = field(default_factory=dict)
+    costs: dict[tuple[Path, int, int], Cost] = field(default_factory=dict)
+
+    @property
+    def bundles(self) -> list[BundleRunner]:
+        return [runner for runner in self.runners if isinstance(runner, BundleRunner)]
+
+    @property
+    def without_variants(self) -> list[Runner]:
+        """One of PyTorch's modes: where they do the same, or would take too long."""
+        return [runner for runner in self.runners if runner.subject.name not in _VARIANTS]
+
+    @property
+    def usual(self) -> int:
+        """The number of references nearest to 5 among those asked for."""
+        return min(self.references, key=lambda count: abs(count - _USUAL))
+
+    def race(
+        self, works: Mapping[str, Work], fewest: int = _FEWEST, turn_s: float = _TURN_S
+    ) -> dict[str, Times]:
+        """In turns, for the duration; in quick runs 3 rounds at least, and a run a turn."""
+        if self.quick:
+            fewest, turn_s = _FEWEST_QUICK, 0
+        return race(works, self.duration, fewest, turn_s)
+
+    def restore(self, runners: Sequence[Runner], batch: int, references: int) -> dict[str, Times]:
+        """Raced once in a run: suites that ask for the same case share its times."""
+        names = [runner.subject.name for runner in runners]
+        known = self.raced.get((batch, references), {})
+        if not set(names) <= set(known):
+            works = {
+                name: self.restoring(runner, batch, references)
+                for name, runner in zip(names, runners, strict=True)
+            }
+            known = self.raced[batch, references] = self.race(works)
+        return {name: known[name] for name in names}
+
+    def restoring(self, runner: Runner, batch: int, references: int) -> Work:
+        """A call that restores other pictures each time."""
+        return lambda: runner.restore(self.cases.next(batch, references))
+
+
+def seconds(
+    setting: Setting,
+    suite: str,
+    times: Mapping[str, Times],
+    case: str,
+    size: tuple[int, int] | None = None,
+) -> Iterator[Measurement]:
+    """Seconds a call, with the ratio to the baseline.
+
+    With `size`, the faces and references of a restoration, its roofline too.
+    """
+    rounds = {name: each.rounds for name, each in times.items()}
+    for name, each in times.items():
+        gflop, share = _roofline(setting, name, each.median, size) if size else (None, None)
+        against = _against(setting, name, rounds)
+        yield timed(suite, name, case, each, against, gflop, share)
+
+
+def rates(
+    setting: Setting, times: Mapping[str, Times], case: str, faces: int
+) -> Iterator[Measurement]:
+    """Faces a second; the slow tail of a rate is its low end, so percentiles are turned round."""
+    rounds = {name: tuple(faces / s for s in each.rounds) for name, each in times.items()}
+    for name, each in times.items():
+        samples = tuple(faces / s for s in each.seconds)
+        yield Measurement(
+            "throughput",
+            name,
+            case,
+            "faces/s",
+            float(np.median(samples)),
+            runs=len(samples),
+            p90=float(np.percentile(samples, 10)),
+            p99=float(np.percentile(samples, 1)),
+            warm_up_s=each.warm_up_s,
+            ratio=_against(setting, name, rounds),
+            samples=samples,
+        )
+
+
+def timed(
+    suite: str,
+    name: str,
+    case: str,
+    times: Times,
+    against: Ratio | None = None,
+    gflop: float | None = None,
+    share: float | None = None,
+) -> Measurement:
+    """Seconds, and what is known beside them."""
+    return Measurement(
+        suite,
+        name,
+        case,
+        "s",
+        times.median,
+        runs=len(times.seconds),
+        p90=times.percentile(90),
+        p99=times.percentile(99),
+        warm_up_s=times.warm_up_s or None,
+        ratio=against,
+        gflop=gflop,
+        share_of_peak=share,
+        samples=times.seconds,
+    )
+
+
+def _against(setting: Setting, name: str, samples: Mapping[str, tuple[float, ...]]) -> Ratio | None:
+    """To the baseline; where that does not take part, to the first that does."""
+    baseline = setting.baseline if setting.baseline in samples else next(iter(samples))
+    assert baseline is not None
+    return None if name == baseline else ratio(samples[name], samples[baseline], baseline)
+
+
+def _roofline(
+    setting: Setting, name: str, seconds: float, size: tuple[int, int]
+) -> tuple[float | None, float | None]:
+    """GFLOP of the call, and the share of its time that the machine's best rates would take."""
+    runner = next(each for each in setting.runners if each.subject.name == name)
+    # PyTorch computes what the first bundle's graph does
+    graph = runner.graph or next((each.graph for each in setting.bundles), None)
+    if graph is None:
+        return None, None
+    batch, references = size
+    key = (graph, batch, max(references, 1))
+    if key not in setting.costs:
+        setting.costs[key] = cost(graph, {"faces": batch, "references": key[2]})
+    found = setting.costs[key]
+    peaks = setting.peaks
+    if runner.on_cpu and set(found.gflop) <= set(peaks):
+        least = sum(gflop / peaks[kind] for kind, gflop in found.gflop.items())
+        least = max(least, found.bytes / 1e9 / peaks["copy"])
+    elif not runner.on_cpu and "gpu half" in peaks:
+        least = found.total_gflop / peaks["gpu half"]
+    else:
+        return found.total_gflop, None
+    return found.total_gflop, least / seconds

@@ -1,0 +1,134 @@
+"""What a bundle's graphs give on built-in faces; engines are judged by it, on whatever machine.
+
+ONNX Runtime makes it when the bundle is made; so no machine that builds an engine needs torch or
+ONNX Runtime to judge it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from calibration import quality
+from runtime.backends.base import Backend, Rows
+from runtime.bundle.engine_record import EngineParity
+from runtime.bundle.opening import Bundle
+from runtime.errors import BundleError
+from runtime.images.arrays import Image
+from runtime.samples.faces import CASES, sample_faces
+from runtime.storage.local import write_atomically
+
+FILE = "reference.safetensors"
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What an output may differ by: in 8-bit levels, and in PSNR of a whole face or dictionary."""
+
+    max_levels: float | None
+    min_psnr_db: float
+
+
+TOLERANCES = {"fp32": Tolerance(1.0, 50.0), "fp16": Tolerance(None, 50.0)}
+"""Of the graphs against PyTorch float32, and of the engines against the graphs."""
+
+
+def write_reference(folder: Path) -> None:
+    """Run `restorer.onnx` and `memorizer.onnx` of `folder` on the CPU and keep what they give."""
+    import safetensors.numpy
+
+    from calibration.sessions import open_run
+
+    images, boxes = sample_faces()
+    (rows,) = open_run(folder / "memorizer.onnx")({"image": images, "boxes": boxes})
+    run = open_run(folder / "restorer.onnx")
+    kept: dict[str, NDArray[Any]] = {"image": images, "boxes": boxes, "dictionary": rows}
+    for case, (faces, members) in CASES.items():
+        inputs: dict[str, NDArray[Any]] = {
+            "image": images[faces],
+            "boxes": boxes[faces],
+            "dictionary": rows,
+            "membership": np.array(members, np.float32),
+        }
+        (kept[case],) = run(inputs)
+    write_atomically(folder / FILE, safetensors.numpy.save(kept))
+
+
+def measure(backend: Backend, bundle: Bundle) -> tuple[tuple[EngineParity, ...], ...]:
+    """Run the cases through `backend`: (rows of the restorer, row of the memorizer).
+
+    Raises `BundleError` if the bundle has no reference.
+    """
+    kept = _read(bundle)
+    image = kept["image"].astype(np.uint8, copy=False)
+    boxes = kept["boxes"].astype(np.int32, copy=False)
+    rows: Rows = kept["dictionary"]
+    restored: list[EngineParity] = []
+    for case, (faces, members) in CASES.items():
+        membership = np.array(members, np.float32)
+        got = backend.restore(image[faces], boxes[faces], [rows], membership)
+        for number, face in enumerate(faces):
+            name = case if len(faces) == 1 else f"{case} {number}"
+            restored += _compare(name, got[number], kept[case][number], boxes[face])
+    made = backend.memorize(image, boxes)
+    return tuple(restored), (_compare_dictionaries(made, rows),)
+
+
+def dictionary_levels(got: Rows, wanted: Rows) -> NDArray[np.float64]:
+    """The difference in 1/255 of the range of `wanted`, so that one table holds all."""
+    reference = wanted.astype(np.float64)
+    return np.asarray((got.astype(np.float64) - reference) / np.ptp(reference) * 255)
+
+
+def failures(rows: tuple[EngineParity, ...], tolerance: Tolerance) -> list[str]:
+    """Why `rows` miss the tolerance, 3 dB less on a component; empty if they pass. NaN misses."""
+    reasons = []
+    for row in rows:
+        component = row.region in quality.NAMES and row.region != "whole"
+        least = tolerance.min_psnr_db - (quality.COMPONENT_ALLOWANCE_DB if component else 0)
+        if not row.psnr_db >= least:
+            reasons.append(f"{row.case}, {row.region}: {row.psnr_db:.1f} dB, under {least:g}")
+        if tolerance.max_levels is not None and not row.max_levels <= tolerance.max_levels:
+            reasons.append(f"{row.case}, {row.region}: {row.max_levels:g} levels off at most")
+    return reasons
+
+
+def tolerance_of(bundle: Bundle) -> Tolerance:
+    """The tolerance of the graph itself: an int8 engine's is the gate of its quantisation."""
+    quantization = bundle.manifest.quantization
+    if quantization is not None:
+        return Tolerance(None, quantization.min_psnr_db)
+    return TOLERANCES[bundle.manifest.precision]
+
+
+def _read(bundle: Bundle) -> dict[str, NDArray[Any]]:
+    import safetensors
+    import safetensors.numpy
+
+    path = bundle.path / FILE
+    if FILE not in bundle.manifest.files:
+        raise BundleError(f"{bundle.path} has no {FILE} to judge an engine by; export it again")
+    try:
+        return dict(safetensors.numpy.load_file(path))
+    except (OSError, safetensors.SafetensorError) as error:
+        raise BundleError(f"{path}: cannot be read: {error}; export the bundle again") from None
+
+
+def _compare(
+    case: str, got: Image, wanted: Image, boxes: NDArray[np.int32]
+) -> Iterator[EngineParity]:
+    """Each region of one face."""
+    for region, decibels in quality.psnr(got, wanted, boxes).items():
+        pair = [quality.region_of(image, boxes, region).astype(int) for image in (got, wanted)]
+        levels = float(np.abs(pair[0] - pair[1]).max())
+        yield EngineParity(case, region, levels, decibels)
+
+
+def _compare_dictionaries(got: Rows, wanted: Rows) -> EngineParity:
+    difference = dictionary_levels(got, wanted)
+    square = float(np.mean(difference**2))
+    decibels = quality.EQUAL_DB if square == 0 else float(10 * np.log10(255**2 / square))
+    return EngineParity("memorizer", "dictionary", float(np.abs(difference).max()), decibels)

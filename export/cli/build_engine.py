@@ -1,0 +1,85 @@
+"""`dmd-build-engine`: the engines of a bundle, built on the machine that runs them."""
+
+from argparse import ArgumentParser, Namespace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from runtime.cli import console
+from runtime.cli.inputs import number, positive
+from runtime.errors import ExportError
+from runtime.machine.tensorrt_editions import EXTRAS
+
+if TYPE_CHECKING:
+    from export.tensorrt.build import BuildOptions
+
+
+def main() -> NoReturn:
+    parser = console.Parser(
+        "dmd-build-engine",
+        "Build the TensorRT engines of a bundle; needs neither torch nor ONNX Runtime.",
+    )
+    parser.add_argument("bundle", type=Path, help="folder made by dmd-export")
+    parser.add_argument("--rebuild", action="store_true", help="replace engines that are there")
+    add_engine_arguments(parser)
+    args = parser.parse_args()
+    console.run(parser.prog, lambda: build(args))
+
+
+def build(args: Namespace) -> int:
+    if find_spec("onnx") is None:
+        raise ExportError("onnx is not installed: install dmdnet-runtime[tensorrt]")
+    from export.tensorrt.build import build_engines
+    from runtime.bundle.opening import open_bundle
+
+    bundle = open_bundle(args.bundle)
+    built = build_engines(bundle, engine_options(args), rebuild=args.rebuild, report=console.say)
+    if not built.manifest.engines:
+        return console.FAILED
+    print(f"{len(built.manifest.engines)} engines in {args.bundle}")
+    return 0
+
+
+def add_engine_arguments(parser: ArgumentParser) -> None:
+    """The options that say what engine is built."""
+    group = parser.add_argument_group("engine (docs/tensorrt.md)")
+    group.add_argument(
+        "--engine",
+        choices=("auto", *EXTRAS.values(), "none"),
+        default="auto",
+        help="auto: what this machine can build, if anything (default)",
+    )
+    for name, default, meaning in (
+        ("max-batch", 8, "faces in one call, at most"),
+        ("max-references", 32, "rows of all dictionaries in one call, at most"),
+        ("opt-batch", 1, "faces in the call that should be fastest"),
+        ("opt-references", 10, "rows in the call that should be fastest"),
+    ):
+        group.add_argument(
+            f"--{name}",
+            type=positive,
+            default=default,
+            metavar="N",
+            help=f"{meaning} (default: {default})",
+        )
+    group.add_argument(
+        "--timing-cache",
+        type=Path,
+        metavar="FILE",
+        help="read and extended: later builds are faster",
+    )
+    group.add_argument(
+        "--workspace",
+        type=partial(number, below=1024, what="GiB"),
+        metavar="GiB",
+        help="GPU memory that the builder may use",
+    )
+
+
+def engine_options(args: Namespace) -> "BuildOptions":
+    from export.tensorrt.build import BuildOptions
+    from runtime.bundle.engine_record import Profile
+
+    profile = Profile(args.max_batch, args.max_references, args.opt_batch, args.opt_references)
+    return BuildOptions(args.engine, profile, args.timing_cache, args.workspace)

@@ -1,0 +1,98 @@
+"""`dmd-export`: weights -> a checked bundle."""
+
+from argparse import Namespace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NoReturn
+
+from export.cli.build_engine import add_engine_arguments, engine_options
+from runtime.cli import console
+from runtime.cli.inputs import number
+from runtime.errors import ExportError, UsageError
+
+_NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "skimage")
+_METHODS = ("entropy", "percentile", "minmax")
+_TARGETS = ("cpu", "tensorrt")
+
+
+def main() -> NoReturn:
+    parser = console.Parser(
+        "dmd-export", "Export DMDNet to a bundle: two ONNX graphs, a manifest and parity figures."
+    )
+    precision = parser.add_mutually_exclusive_group()
+    precision.add_argument("--fp32", action="store_true", help="float32 (default)")
+    precision.add_argument("--fp16", action="store_true", help="strongly typed float16, for GPUs")
+    precision.add_argument(
+        "--int8", action="store_true", help="8 bits, calibrated, and judged against float32"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH|URL|synthetic",
+        help="weights (default: $DMDNET_CHECKPOINT, or the published ones, downloaded once); "
+        "`synthetic` is a stand-in that restores nothing",
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: dmdnet-PRECISION")
+    parser.add_argument("--force", action="store_true", help="replace an existing bundle")
+    int8 = parser.add_argument_group("with --int8 (docs/int8.md)")
+    int8.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="DIR|NPZ",
+        help="photographs of faces; clean ones are degraded (default: two built-in people)",
+    )
+    int8.add_argument("--calibration-size", type=int, metavar="N", help="faces (default: 32)")
+    int8.add_argument("--method", choices=_METHODS, help="of choosing ranges (default: percentile)")
+    int8.add_argument("--target", choices=_TARGETS, help="who runs it (default: cpu)")
+    int8.add_argument(
+        "--min-psnr",
+        type=partial(number, below=100, what="dB"),
+        metavar="DB",
+        help="the gate: mean PSNR of held-out faces against float32, 3 dB less on each component "
+        "(default: 35)",
+    )
+    int8.add_argument("--chart", type=Path, metavar="PNG", help="draw each layer's error, alone")
+    add_engine_arguments(parser)
+    args = parser.parse_args()
+    console.run(parser.prog, lambda: export(args))
+
+
+def export(args: Namespace) -> int:
+    named = {
+        "faces": args.calibration,
+        "size": args.calibration_size,
+        "method": args.method,
+        "target": args.target,
+        "min_psnr_db": args.min_psnr,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    if (given or args.chart) and not args.int8:
+        raise UsageError("calibration, method, target, min-psnr and chart go with --int8")
+    missing = [name for name in _NEEDS if find_spec(name) is None]
+    if missing:
+        raise ExportError(f"{', '.join(missing)} not installed: install dmdnet-runtime[export,cpu]")
+    if args.chart is not None and find_spec("matplotlib") is None:
+        raise ExportError("--chart needs matplotlib: install it, or dmdnet-runtime[export]")
+    precision = "int8" if args.int8 else "fp16" if args.fp16 else "fp32"
+    out = args.out or Path(f"dmdnet-{precision}")
+
+    from calibration.calibrate import Options
+    from export.bundle import export_bundle
+
+    bundle = export_bundle(
+        out,
+        precision,
+        args.checkpoint,
+        int8=Options(**given),
+        engine=engine_options(args),
+        force=args.force,
+        report=console.say,
+    )
+    if args.chart is not None and bundle.manifest.quantization is not None:
+        from calibration.chart import draw
+
+        draw(bundle.manifest.quantization, args.chart)
+    if notice := bundle.manifest.weights.notice:
+        console.say(f"dmd-export: {notice}")
+    print(f"{precision} bundle in {out}")
+    return 0

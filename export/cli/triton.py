@@ -1,0 +1,84 @@
+"""`dmd-triton`: a bundle -> a model repository for Triton Inference Server."""
+
+from argparse import ArgumentTypeError, Namespace
+from pathlib import Path
+from typing import NoReturn
+
+from runtime.cli import console
+from runtime.cli.inputs import positive
+
+
+def main() -> NoReturn:
+    parser = console.Parser(
+        "dmd-triton",
+        "Write a model repository for Triton Inference Server from a bundle (docs/triton.md).",
+    )
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder made by dmd-export")
+    parser.add_argument("out", type=Path, metavar="DIR", help="repository to write")
+    parser.add_argument(
+        "--device", choices=("cpu", "gpu"), help="that serves (default: gpu; for int8 on CPUs: cpu)"
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="FILE|tensorrt",
+        help="the bundle's TensorRT engine in place of ONNX Runtime; FILE where it has several",
+    )
+    parser.add_argument(
+        "--max-batch",
+        type=positive,
+        metavar="N",
+        help="faces in one engine call (default: the engine's, 8 on a GPU, on a CPU 1, for int8 4)",
+    )
+    parser.add_argument(
+        "--max-references",
+        type=positive,
+        metavar="N",
+        help="rows of all dictionaries in one engine call (default: the engine's, or 32)",
+    )
+    parser.add_argument(
+        "--queue-delay",
+        type=_microseconds,
+        metavar="US",
+        help="microseconds that a request may wait for others (default: 2000, on a CPU 20000)",
+    )
+    parser.add_argument(
+        "--instances", type=positive, default=1, metavar="N", help="of each engine (default: 1)"
+    )
+    parser.add_argument(
+        "--model-version",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="raise it for another bundle under the same name (default: 1)",
+    )
+    args = parser.parse_args()
+    console.run(parser.prog, lambda: write(args))
+
+
+def write(args: Namespace) -> int:
+    from export.triton.repository import Serving, write_repository
+    from runtime.bundle.opening import open_bundle
+
+    bundle = open_bundle(args.bundle)
+    quantization = bundle.manifest.quantization
+    for_cpu = quantization is not None and quantization.target == "cpu"
+    serving = Serving(
+        device=args.device or ("cpu" if for_cpu else "gpu"),
+        engine=args.engine,
+        max_batch=args.max_batch,
+        max_references=args.max_references,
+        queue_delay_us=args.queue_delay,
+        instances=args.instances,
+        version=args.model_version,
+    )
+    written = write_repository(bundle, args.out, serving)
+    if notice := bundle.manifest.weights.notice:
+        console.say(f"dmd-triton: {notice}")
+    print(f"{', '.join(written)} in {args.out}; serve: tritonserver --model-repository={args.out}")
+    return 0
+
+
+def _microseconds(text: str) -> int:
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a whole number of microseconds")
+    return int(text)

@@ -1,0 +1,238 @@
+"""The real Triton Inference Server on loopback, from the wheel of nvidia-pytriton.
+
+    python -m export.triton.local_server REPOSITORY [--port 8001]
+
+The wheel has the server and its Python backend, but not ONNX Runtime's: `stand_in` turns the two
+engine models of a repository into Python ones that run the same ONNX files. All else stays.
+"""
+
+import ctypes
+import os
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+from export.triton.repository import APP, MEMORIZER, RESTORER, TRITON_MODEL
+from runtime.cli import console
+from runtime.cli.inputs import positive
+from runtime.errors import BenchmarkError, UsageError
+
+_STAND_IN = Path(__file__).with_name("onnx_model.py")
+_START_S = 120
+_SHARED_MEMORY = Path("/dev/shm")
+_SHARED_MIB = 256
+
+
+def main() -> NoReturn:
+    parser = console.Parser(
+        "python -m export.triton.local_server",
+        "Serve a repository of dmd-triton on this machine's CPU, to try it without a container.",
+    )
+    parser.add_argument("repository", type=Path, metavar="REPOSITORY")
+    parser.add_argument("--port", type=positive, default=8001, help="of gRPC (default: 8001)")
+    args = parser.parse_args()
+    console.run(parser.prog, lambda: serve(args.repository, args.port))
+
+
+def serve(repository: Path, port: int) -> int:
+    """Serve until Ctrl-C or SIGTERM; `repository` stays as it is.
+
+    Raises `UsageError` where that cannot be, `BenchmarkError` when the server ends by itself.
+    """
+    if not (repository / APP / "config.pbtxt").is_file():
+        raise UsageError(f"{repository}: not a repository that dmd-triton wrote")
+    reason = missing()
+    if reason is not None:
+        raise UsageError(f"{reason}; install dmdnet-runtime[triton-server], or use a container")
+    with tempfile.TemporaryDirectory(prefix="triton-models-") as folder:
+        models = Path(folder) / "models"
+        shutil.copytree(repository, models)
+        stand_in(models)
+        with Server(models, port=port) as server:
+            print(f"{server.url} is ready; Ctrl-C ends it", flush=True)
+            try:
+                server.wait()
+            except KeyboardInterrupt:
+                return 0
+        raise BenchmarkError("tritonserver ended by itself")
+
+
+def missing() -> str | None:
+    """Why the server cannot be started here; None if it can."""
+    if find_spec("pytriton") is None or find_spec("tritonclient") is None:
+        return "nvidia-pytriton is not installed"
+    if platform.system() != "Linux" or not _stub().exists():
+        return f"nvidia-pytriton has no server for Python {_python()} on {platform.platform()}"
+    try:
+        ctypes.CDLL(f"libpython{_python()}.so.1.0")
+    except OSError:
+        if not (_libpython_folder() / f"libpython{_python()}.so.1.0").exists():
+            return f"no libpython{_python()}.so.1.0, which Triton's Python backend loads"
+    free = shutil.disk_usage(_SHARED_MEMORY).free >> 20
+    if free < _SHARED_MIB:
+        return f"{_SHARED_MEMORY} has {free} MiB free; the Python backend wants {_SHARED_MIB}"
+    return None
+
+
+def stand_in(repository: Path) -> None:
+    """Run the engine models of a repository by ONNX Runtime inside the Python backend."""
+    for model in (RESTORER, MEMORIZER):
+        config = repository / model / "config.pbtxt"
+        config.write_text(
+            config.read_text().replace('platform: "onnxruntime_onnx"', 'backend: "python"')
+        )
+        for graph in (repository / model).glob("*/model.onnx"):
+            shutil.copyfile(_STAND_IN, graph.with_name("model.py"))
+            shutil.copyfile(TRITON_MODEL, graph.with_name("triton_model.py"))
+
+
+class Server:
+    """A server of a repository, on loopback; ready when the constructor or `start` returns.
+
+    `options`: more arguments of tritonserver. `kill` is SIGKILL; `start` then starts it again on
+    the same port.
+    """
+
+    def __init__(self, repository: Path, options: tuple[str, ...] = (), port: int = 0) -> None:
+        self.port = port or _free_port()
+        self._repository, self._options = repository, options
+        self._folder = tempfile.TemporaryDirectory(prefix="triton-")
+        self._process: subprocess.Popen[bytes] | None = None
+        self._regions = f"{Path(self._folder.name).name}-"
+        self.log = Path(self._folder.name) / "log"
+        _lay_out_backends(Path(self._folder.name))
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"grpc://127.0.0.1:{self.port}/dmdnet"
+
+    def start(self) -> None:
+        """Start it, and wait until all models are loaded. Raises `BenchmarkError` with its log."""
+        http = _free_port()
+        libraries = [_site() / "nvidia_pytriton.libs", _libpython_folder()]
+        before = os.environ.get("LD_LIBRARY_PATH")
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(_site() / "pytriton" / "tritonserver" / "bin" / "tritonserver"),
+                    f"--model-repository={self._repository}",
+                    f"--backend-directory={self._folder.name}/backends",
+                    *("--grpc-address=127.0.0.1", f"--grpc-port={self.port}"),
+                    *("--http-address=127.0.0.1", f"--http-port={http}"),
+                    *("--allow-metrics=false", "--exit-timeout-secs=2"),
+                    f"--backend-config=python,shm-region-prefix-name={self._regions}",
+                    *self._options,
+                ],
+                stdout=log,
+                stderr=log,
+                # the first `python` in PATH says which packages the Python backend sees
+                env=os.environ
+                | {
+                    "LD_LIBRARY_PATH": ":".join(
+                        [*map(str, libraries), *([before] if before else [])]
+                    ),
+                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                },
+                start_new_session=True,
+            )
+        end = time.monotonic() + _START_S
+        try:
+            while not _ready(http):
+                if self._process.poll() is not None or time.monotonic() > end:
+                    raise BenchmarkError(f"tritonserver did not start:\n{self._errors()}")
+                time.sleep(0.1)
+        except BaseException:  # Ctrl-C too: it runs in a session of its own, and would stay
+            self.kill()
+            raise
+
+    def wait(self) -> None:
+        """Until it ends."""
+        if self._process is not None:
+            self._process.wait()
+
+    def kill(self) -> None:
+        """End it and its Python processes at once, as a machine that goes down does."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # the stubs are in its session
+            self._process.wait()
+        for region in _SHARED_MEMORY.glob(f"{self._regions}*"):  # it leaves them when it is killed
+            region.unlink()
+
+    def _errors(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join([line[:400] for line in lines if "rror" in line][-20:])
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.kill()
+        self._folder.cleanup()
+
+
+def _lay_out_backends(folder: Path) -> None:
+    """The Python backend with the stub of this Python, as Triton looks for it."""
+    backend = folder / "backends" / "python"
+    backend.mkdir(parents=True)
+    for source in (_site() / "pytriton" / "tritonserver" / "backends" / "python").iterdir():
+        if source.is_file():
+            (backend / source.name).symlink_to(source)
+    (backend / "triton_python_backend_stub").symlink_to(_stub())
+
+
+def _ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _site() -> Path:
+    spec = find_spec("pytriton")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parents[1]
+
+
+def _stub() -> Path:
+    stubs = _site() / "pytriton" / "tritonserver" / "python_backend_stubs"
+    return stubs / _python() / "triton_python_backend_stub"
+
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _libpython_folder() -> Path:
+    return Path(str(sysconfig.get_config_var("LIBDIR")))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    main()

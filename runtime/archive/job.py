@@ -1,0 +1,132 @@
+"""An archive of photographs: read, restored and written in a stream, wherever it runs."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from runtime.backends.triton.address import Remote, is_url
+from runtime.bundle.manifest import Manifest
+from runtime.bundle.opening import open_bundle
+from runtime.dictionary import SpecificDictionary
+from runtime.errors import UsageError
+from runtime.images.files import (
+    MAX_PIXELS,
+    SUFFIXES,
+)
+from runtime.photo import Only
+from runtime.restorer import Restorer
+from runtime.storage import locations as storage
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to every picture, the same on all machines; pickled to the workers.
+
+    `out`: a folder or URL. `bundle`, `identity` (a file of `dmd-enroll`) and `landmarks` are read
+    where the work is done. `bundle`, and `device` to `remote`: as `Restorer` takes them; the
+    others are `dmd-restore`'s options of their names.
+    """
+
+    bundle: str | Path
+    out: str
+    identity: Path | None = None
+    only: Only | None = None
+    upscale: Literal[1, 2, 4] = 1
+    aligned: bool = False
+    require_face: bool = False
+    compare: bool = False
+    draw: bool = False
+    resume: bool = False
+    landmarks: Path | None = None
+    max_pixels: int = MAX_PIXELS
+    device: str = "auto"
+    allow_fallback: bool = True
+    threads: int | None = None
+    remote: Remote | None = None
+
+    def check(self) -> Manifest:
+        """The bundle's manifest; raises what can be known to be wrong before an engine starts."""
+        if is_url(self.bundle):
+            with self.open() as restorer:  # opens nothing but a connection
+                manifest = restorer.manifest
+        else:
+            manifest = open_bundle(self.bundle, verify=False).manifest
+        if self.identity is not None:
+            SpecificDictionary.load(self.identity).rows_for(
+                manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
+            )
+        return manifest
+
+    def open(self) -> Restorer:
+        """The Restorer that does it."""
+        return Restorer(
+            self.bundle,
+            device=self.device,
+            allow_fallback=self.allow_fallback,
+            threads=self.threads,
+            remote=self.remote,
+        )
+
+    def output_of(self, name: str) -> str:
+        """Where a picture goes; a format that cannot be written, as GIF, becomes PNG."""
+        base = storage.base_name(name)
+        known = Path(base).suffix.lower() in SUFFIXES
+        return storage.join(self.out, base if known else f"{base}.png")
+
+    def check_outputs(self, names: Iterable[str]) -> None:
+        """Raise `UsageError` if an input would be overwritten, or an output written twice."""
+        taken: dict[str, str] = {}
+        for name in names:
+            output = self.output_of(name)
+            other = taken.setdefault(output, name)
+            if other != name:
+                raise UsageError(f"{other} and {name} would both be written to {output}")
+            refuse_overwriting(name, output)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of the archive: a path or URL, or a name and the file's bytes."""
+
+    name: str
+    data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture; `error` is None where its output is written.
+
+    `faces` and `seconds`: as the report has them, None where it came to no restoration. `there`:
+    nothing was done, as `resume` found the output. `backend`: what ran the network.
+    """
+
+    input: str
+    output: str
+    backend: str
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+    faces: list[dict[str, Any]] | None = None
+    seconds: dict[str, float] | None = None
+    there: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """A line of the report."""
+        line: dict[str, Any] = {
+            "input": self.input,
+            "output": None if self.error else self.output,
+            "error": self.error,
+            "notes": list(self.notes),
+        }
+        more = {"faces": self.faces, "seconds": self.seconds}
+        return line | {key: value for key, value in more.items() if value is not None}
+
+
+def refuse_overwriting(name: str, output: str) -> None:
+    """Raise `UsageError` if the output would be the input itself."""
+    if storage.is_url(name) or storage.is_url(output):
+        same = name == output
+    else:
+        same = Path(output).exists() and Path(name).exists() and Path(name).samefile(output)
+    if same:
+        raise UsageError(f"{name} would be overwritten: choose another --out")

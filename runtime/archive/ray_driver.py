@@ -1,0 +1,214 @@
+"""The archive on a Ray cluster: workers that each hold one Restorer, fed by Ray Data."""
+
+import json
+import math
+import os
+import signal
+import socket
+import threading
+import warnings
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from runtime.archive.ray_worker import Ledger, Worker, load_ray
+from runtime.errors import ClusterError, DmdnetWarning, UsageError
+from runtime.storage import locations as storage
+
+if TYPE_CHECKING:
+    from runtime.archive.job import Job, Outcome
+    from runtime.archive.tables import Tables
+
+LOCAL = "local"
+"""In place of an address: a cluster on this machine, as long as the work lasts."""
+
+_BATCH = 32  # pictures that a worker takes at a time: what is done again when it dies
+_BATCHES = 10_000  # the driver holds a little of each
+_CONNECT_S = 5.0
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How many, and what each has of a machine; None: as many as there are GPUs, or else nodes."""
+
+    actors: int | None = None
+    gpus: float | None = None
+    cpus: float | None = None
+
+
+class Cluster:
+    """A connection to the Ray cluster at `address` ("host:port", "auto" or `LOCAL`).
+
+    Raises `ClusterError` when Ray is not installed or the cluster cannot be reached.
+    """
+
+    def __init__(self, address: str = LOCAL) -> None:
+        self._ray = load_ray()
+        self._ours = not self._ray.is_initialized()  # an application's connection stays its own
+        if self._ours:
+            _connect(self._ray, address)
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._ours:
+            self._ray.shutdown()
+
+    def restore(
+        self, job: "Job", archive: "Sequence[str] | Tables", workers: Workers
+    ) -> "Generator[Outcome, None, None]":
+        """Do the job on an archive of paths and URLs, or of tables, and say what became of each.
+
+        A picture whose worker dies is done again, by itself; after three deaths it is an error.
+        Raises `ClusterError` when no node can hold such a worker, or none can start.
+        """
+        workers, threads = self._fitted(workers, job)
+        job = replace(job, threads=threads)
+        storage.make_folder(job.out)
+        return self._stream(job, self._rows(archive, workers), workers)
+
+    def _stream(self, job: "Job", data: Any, workers: Workers) -> "Generator[Outcome, None, None]":
+        from runtime.archive.job import Outcome
+
+        ray = self._ray
+        # beside the driver, without which nothing goes on anyway
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=here).remote()
+        done = data.map_batches(
+            Worker,
+            fn_constructor_args=(job, ledger, Path.cwd()),
+            batch_size=None,
+            batch_format="numpy",
+            # at least 1: a node's death may leave room for no more
+            concurrency=(1, workers.actors, workers.actors),
+            num_cpus=workers.cpus,
+            num_gpus=workers.gpus or None,
+        )
+        try:
+            for row in done.iter_rows():
+                outcome = json.loads(row["outcome"])
+                yield Outcome(**outcome | {"notes": tuple(outcome["notes"])})
+        except ray.exceptions.RayError as error:
+            raise self._failure(ledger, error) from error
+        for text in ray.get(ledger.warnings.remote()):
+            warnings.warn(text, DmdnetWarning, stacklevel=2)
+
+    def _failure(self, ledger: Any, error: Exception) -> Any:
+        """What a worker said before it failed; a bug's own trace; or that the cluster failed."""
+        with suppress(self._ray.exceptions.RayError):
+            said: str | None = self._ray.get(ledger.failure.remote(), timeout=_CONNECT_S)
+            if said is not None:
+                return ClusterError(said)
+        if isinstance(error, self._ray.exceptions.RayTaskError):
+            return error  # a bug: its trace is what helps
+        text = str(error).strip().splitlines()[0]
+        return ClusterError(f"the Ray cluster failed: {text}; --resume does what is missing")
+
+    def _fitted(self, workers: Workers, job: "Job") -> tuple[Workers, int | None]:
+        """Workers as this cluster can hold them, and the threads of each."""
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        nodes = [node for node in nodes if node.get("CPU", 0) > 0]
+        if not nodes:
+            raise ClusterError("the Ray cluster has no node with a CPU to work on")
+        all_gpus = sum(node.get("GPU", 0) for node in nodes)
+        gpus = workers.gpus
+        if gpus is None:
+            gpus = 1.0 if all_gpus and job.device != "cpu" else 0.0
+        actors = workers.actors or max(1, int(all_gpus / gpus) if gpus else len(nodes))
+        a_node = math.ceil(actors / len(nodes))
+        cpus = workers.cpus
+        if cpus is None:
+            # one is left for Ray Data's own tasks, which would wait for ever without
+            spare = min(node["CPU"] for node in nodes) - 1
+            share = 1.0 if gpus else spare / a_node
+            cpus = max(0.5, float(int(share))) if share >= 1 else 0.5
+        if not any(node["CPU"] >= cpus and node.get("GPU", 0) >= gpus for node in nodes):
+            has = "; ".join(f"{n['CPU']:g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
+            raise ClusterError(
+                f"no node can hold a worker of {cpus:g} CPUs and {gpus:g} GPUs; the nodes have "
+                f"{has}: change --ray-cpus or --ray-gpus"
+            )
+        threads = job.threads or (None if gpus or a_node == 1 else max(1, int(cpus)))
+        return Workers(actors, gpus, cpus), threads
+
+    def _rows(self, archive: "Sequence[str] | Tables", workers: Workers) -> Any:
+        """Ray's rows, in blocks of a batch each."""
+        import pyarrow
+
+        from runtime.archive.tables import Tables
+
+        count = archive.count if isinstance(archive, Tables) else len(archive)
+        size = _batch_size(count, workers)
+        if isinstance(archive, Tables):
+            data = self._ray.data.read_parquet(
+                list(archive.paths),
+                filesystem=storage.store_of(archive.paths[0]),
+                override_num_blocks=math.ceil(count / size),
+            )
+            return data.select_columns(list(archive.columns))
+        starts = range(0, count, size)
+        return self._ray.data.from_arrow(
+            [pyarrow.table({"path": archive[start : start + size]}) for start in starts]
+        )
+
+
+def _batch_size(pictures: int, workers: Workers) -> int:
+    """Small enough to share the work out, large enough that a million are few batches."""
+    fair = pictures // (8 * (workers.actors or 1))
+    return max(1, min(_BATCH, fair), math.ceil(pictures / _BATCHES))
+
+
+def _connect(ray: Any, address: str) -> None:
+    if address not in (LOCAL, "auto"):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdecimal() or "/" in host:
+            raise UsageError(
+                f"--ray {address}: not an address host:port; for a cluster on this machine put "
+                "--ray after the INPUTs"
+            )
+        try:  # Ray itself would try for minutes, and then end the process
+            socket.create_connection((host, int(port)), _CONNECT_S).close()
+        except (OSError, OverflowError) as error:
+            raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
+    if address == LOCAL:
+        os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would be behind all other programs
+    handler = signal.getsignal(signal.SIGTERM)
+    local = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
+    try:
+        with _without_stderr():
+            ray.init(
+                address,
+                log_to_driver=False,
+                logging_level="error",
+                **(local if address == LOCAL else {}),
+            )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        line = " ".join(str(error).split())
+        raise ClusterError(f"Ray cannot start or connect ({address}): {line}") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)  # Ray puts in its own
+
+
+class _without_stderr:  # noqa: N801
+    """What Ray's C++ says while it starts is not for the user's terminal."""
+
+    def __enter__(self) -> None:
+        self._kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+    def __exit__(self, *_: object) -> None:
+        os.dup2(self._kept, 2)
+        os.close(self._kept)

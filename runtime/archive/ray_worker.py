@@ -1,0 +1,135 @@
+"""One worker of a Ray cluster, and the ledger in which workers note what they do."""
+
+import json
+import os
+import socket
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import ClusterError, DmdnetError, UsageError
+from runtime.storage import locations as storage
+from runtime.storage.local import remove_unfinished
+
+if TYPE_CHECKING:
+    from runtime.archive.job import Job, Outcome, Picture
+
+
+_ATTEMPTS = 3  # deaths of a worker on one picture
+
+
+class Ledger:
+    """What the workers tell the driver: pictures begun and not ended, warnings, why they failed."""
+
+    def __init__(self) -> None:
+        self._begun: dict[str, int] = {}
+        self._warnings: dict[str, None] = {}
+        self._failure: str | None = None
+
+    def begin(self, name: str) -> None:
+        self._begun[name] = self._begun.get(name, 0) + 1
+
+    def end(self, name: str) -> None:
+        self._begun.pop(name, None)
+
+    def begun(self, names: Sequence[str]) -> dict[str, int]:
+        """How often each of the pictures was begun by a worker that did not end it."""
+        return {name: self._begun[name] for name in names if name in self._begun}
+
+    def warn(self, text: str) -> None:
+        self._warnings[text] = None
+
+    def warnings(self) -> list[str]:
+        return list(self._warnings)
+
+    def fail(self, text: str) -> None:
+        self._failure = self._failure or text
+
+    def failure(self) -> str | None:
+        return self._failure
+
+
+class Worker:
+    """One process of the cluster, with one Restorer; Ray Data calls it with batches.
+
+    `folder`: where the driver runs, to which relative paths belong.
+    """
+
+    def __init__(self, job: "Job", ledger: Any, folder: Path) -> None:
+        from runtime.archive.local import ArchiveRestorer
+
+        ray = self._ray = load_ray()
+        self._job, self._ledger = job, ledger
+
+        def tell(message: Warning | str, *_: object, **__: object) -> None:
+            ledger.warn.remote(str(message))
+
+        warnings.showwarning = tell
+        with suppress(OSError):  # absolute paths and URLs do without
+            os.chdir(folder)
+        try:
+            if not storage.is_url(job.out) and not Path(job.out).is_dir():
+                raise UsageError(f"{job.out} is not there: --out must be storage of all nodes")
+            self._restorer = ArchiveRestorer(job)
+        except (DmdnetError, OSError) as error:
+            ray.get(ledger.fail.remote(f"{error} (a worker on {socket.gethostname()})"))
+            raise
+
+    def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
+        """The outcomes of a batch's pictures, a row each."""
+        from runtime.archive.tables import pictures_of
+
+        for outcome in self._restore(pictures_of(batch)):
+            yield {"outcome": [json.dumps(asdict(outcome))]}
+
+    def _restore(self, pictures: "Sequence[Picture]") -> "Iterator[Outcome]":
+        """Those that a worker died on first, each by itself, so that only the guilty one pays."""
+        from runtime.archive.job import Outcome
+
+        names = [picture.name for picture in pictures]
+        begun = self._ray.get(self._ledger.begun.remote(names))
+        for picture in pictures:
+            if begun.get(picture.name, 0) >= _ATTEMPTS:
+                output = self._job.output_of(picture.name)
+                error = f"{picture.name}: the worker died on this picture {_ATTEMPTS} times"
+                yield Outcome(picture.name, output, self._restorer.backend, error)
+            elif picture.name in begun:
+                output = self._job.output_of(picture.name)
+                if not storage.is_url(output):
+                    remove_unfinished(Path(output))
+                yield from self._do([picture])
+        yield from self._do([picture for picture in pictures if picture.name not in begun])
+
+    def _do(self, pictures: "Sequence[Picture]") -> "Iterator[Outcome]":
+        for outcome in self._restorer.restore(self._begin(pictures)):
+            yield outcome
+            self._ledger.end.remote(outcome.input)
+
+    def _begin(self, pictures: "Sequence[Picture]") -> "Iterator[Picture]":
+        for picture in pictures:
+            self._ray.get(self._ledger.begin.remote(picture.name))
+            yield picture
+
+
+def load_ray() -> Any:
+    """Ray, told to be quiet: it reads these when it is imported."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")  # of lines about workers: none
+    try:
+        import logging
+
+        import ray
+        import ray.data
+        import ray.util.scheduling_strategies
+    except ImportError:
+        raise ClusterError("--ray needs Ray: install dmdnet-runtime[ray]") from None
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # its files go on
+            handler.setLevel(logging.CRITICAL + 1)
+    return ray

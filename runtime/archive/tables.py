@@ -1,0 +1,130 @@
+"""Parquet files of pictures: a column `path` of paths or URLs, or columns `name` and `bytes`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from runtime.archive.job import Job, Picture
+from runtime.errors import InvalidImageError, UsageError
+from runtime.storage import locations as storage
+
+_COLUMNS = (("path",), ("name", "bytes"))
+_ROWS = 32  # that are read at a time, with their bytes
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Files, folders of files or URLs, which all have `columns`; `count` rows together."""
+
+    paths: Sequence[str]
+    columns: tuple[str, ...]
+    count: int
+
+    def pictures(self) -> Iterator[Picture]:
+        """One after the other, a few at a time in memory."""
+        for batch in _batches(self.paths, self.columns, _ROWS):
+            yield from pictures_of({name: batch[name].to_pylist() for name in self.columns})
+
+
+def open_tables(paths: Sequence[str], job: Job) -> Tables:
+    """Look at the files and at all names, of which 8 bytes each are held.
+
+    Raises `InvalidImageError` for what is no Parquet file or has no rows, `UsageError` for other
+    columns, or two pictures with one output.
+    """
+    paths = [storage.local(path) for path in paths]
+    columns = _columns(paths)
+    key = columns[0]
+
+    def names() -> Iterator[str]:
+        for batch in _batches(paths, [key], 1 << 16):
+            yield from (name or "" for name in batch[key].to_pylist())
+
+    hashes = np.fromiter((hash(job.output_of(name)) for name in names()), np.int64)
+    if not len(hashes):
+        raise InvalidImageError(f"{', '.join(paths)}: no rows")
+    different, counts = np.unique(hashes, return_counts=True)
+    twice = set(different[counts > 1].tolist())
+    if twice:
+        _refuse_twice(job, [name for name in names() if hash(job.output_of(name)) in twice])
+    return Tables(paths, columns, len(hashes))
+
+
+def pictures_of(rows: Mapping[str, Sequence[Any]]) -> list[Picture]:
+    """The pictures of some rows, whose columns are `path`, or `name` and `bytes`."""
+    if "path" in rows:
+        return [Picture(storage.local(name or "")) for name in rows["path"]]
+    pairs = zip(rows["name"], rows["bytes"], strict=True)
+    return [Picture(name or "", data or b"") for name, data in pairs]
+
+
+def _refuse_twice(job: Job, names: Sequence[str]) -> None:
+    taken: set[str] = set()
+    for name in names:
+        output = job.output_of(name)
+        if output in taken:
+            raise UsageError(f"{name}: another row would also be written to {output}")
+        taken.add(output)
+
+
+def _columns(paths: Sequence[str]) -> tuple[str, ...]:
+    kinds = {field.name: field.type for field in _open(paths).schema}
+    shown = ", ".join(paths)
+    for columns in _COLUMNS:
+        if set(columns) <= set(kinds):
+            for name in columns:
+                _check_kind(shown, name, kinds[name])
+            return columns
+    raise UsageError(
+        f"{shown}: a column `path`, or `name` and `bytes`, is needed; there are "
+        f"{', '.join(kinds) or 'none'}"
+    )
+
+
+def _check_kind(shown: str, name: str, kind: Any) -> None:
+    import pyarrow.types as types
+
+    if name == "bytes":
+        good, wanted = types.is_binary(kind) or types.is_large_binary(kind), "binary"
+    else:
+        good, wanted = types.is_string(kind) or types.is_large_string(kind), "string"
+    if not good:
+        raise UsageError(f"{shown}: the column `{name}` must be {wanted}, not {kind}")
+
+
+def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterator[Any]:
+    ahead = {"batch_readahead": 1, "fragment_readahead": 1}  # rows of bytes are large
+    import pyarrow
+
+    try:
+        yield from _open(paths).to_batches(columns=list(columns), batch_size=rows, **ahead)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise _unreadable(", ".join(paths), error) from None
+
+
+def _open(paths: Sequence[str]) -> Any:
+    try:
+        import pyarrow
+        import pyarrow.dataset as parquet
+    except ImportError:
+        raise UsageError(
+            f"{paths[0]}: Parquet needs pyarrow: install dmdnet-runtime[ray]"
+        ) from None
+    parts = []
+    for path in paths:
+        try:
+            store = storage.store_of(path)
+            inside = Path(path) if store is None else store._strip_protocol(path)
+            parts.append(parquet.dataset(inside, filesystem=store, format="parquet"))
+        except FileNotFoundError:
+            raise InvalidImageError(f"{path}: no such file") from None
+        except (pyarrow.ArrowException, OSError) as error:
+            raise _unreadable(path, error) from None
+    return parquet.dataset(parts)
+
+
+def _unreadable(path: str, error: Exception) -> InvalidImageError:
+    return InvalidImageError(f"{path}: cannot be read as Parquet: {' '.join(str(error).split())}")

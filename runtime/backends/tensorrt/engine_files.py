@@ -1,0 +1,108 @@
+"""Engine files of a bundle: reading their records, and finding the one that fits this machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from runtime.bundle.engine_record import ANY, FOLDER, EngineRecord
+from runtime.errors import EngineError
+from runtime.machine.gpu import Gpu
+from runtime.machine.tensorrt_editions import EXTRAS, TITLES, Edition
+from runtime.storage.local import fault
+
+_ANY_NEEDS = (8, 0)  # its documentation: 8.0, 8.6, 8.9, 12.0 and later; 7.5 must be asked for
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The engine that this machine can run: a graph, an edition, and the GPU if there is one."""
+
+    graph: str
+    graph_sha256: str
+    precision: str
+    edition: Edition
+    gpu: Gpu | None
+
+    @property
+    def capability(self) -> str:
+        if self.edition.name == "tensorrt_rtx":
+            return ANY
+        return self.gpu.capability if self.gpu else ANY
+
+    @property
+    def file(self) -> str:
+        short = ".".join(self.edition.version.split(".")[:3])
+        name = f"{self.edition.name}-{short}-{self.capability}-{self.precision}"
+        return f"{name}.engine" if self.graph == "restorer" else f"{name}-{self.graph}.engine"
+
+    def differences(self, record: EngineRecord) -> list[str]:
+        """What of `record` does not fit; empty: it may be loaded."""
+        pairs = [
+            ("graph", record.graph_sha256[:12], self.graph_sha256[:12]),
+            ("precision", record.precision, self.precision),
+            (TITLES[self.edition.name], record.version, self.edition.version),
+        ]
+        if record.capability != ANY:
+            pairs.append(("compute capability", record.capability, self.capability))
+            if self.gpu is not None:
+                pairs.append(("GPU", record.gpu or "none", self.gpu.name))
+        found = [f"{what} {theirs}, here {ours}" for what, theirs, ours in pairs if theirs != ours]
+        if self.gpu is not None:
+            if record.capability == ANY and _numbers(self.gpu.capability) < _ANY_NEEDS:
+                found.append(f"any GPU from compute capability 8.0, here {self.gpu.capability}")
+            if record.driver and _numbers(self.gpu.driver) < _numbers(record.driver):
+                found.append(f"a driver for CUDA {record.driver}, here {self.gpu.driver}")
+        return found
+
+
+def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> EngineRecord:
+    """The record of the engine in the bundle `folder` that fits; `verify` checks its SHA-256.
+
+    Raises `EngineError` that says what is missing, altered, or differs, and what to do.
+    """
+    title = TITLES[wanted.edition.name]
+    build = f"dmd-build-engine {folder} --engine {EXTRAS[wanted.edition.name]}"
+    refusals = []
+    for record in read_records(folder, wanted.edition.name):
+        if record.graph != wanted.graph:
+            continue
+        differences = wanted.differences(record)
+        if not differences:
+            check_engine(folder, record, verify, build)
+            return record
+        refusals.append(f"{record.file} was built for {', '.join(differences)}")
+    if refusals:
+        raise EngineError(f"{folder}: {'; '.join(refusals)}; rebuild with `{build} --rebuild`")
+    raise EngineError(f"{folder} holds no {title} engine of the {wanted.graph}; run `{build}`")
+
+
+def read_records(folder: Path, edition: str) -> list[EngineRecord]:
+    """The records of an edition's engines in the bundle `folder`. Raises `EngineError`."""
+    paths = sorted((folder / FOLDER).glob(f"{edition}-*.engine.json"))
+    return [read_record(path) for path in paths]
+
+
+def read_record(path: Path) -> EngineRecord:
+    """Read an engine's record. Raises `EngineError`."""
+    try:
+        record = EngineRecord.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineError(
+            f"{path}: not an engine's record: {error}; build again with --rebuild"
+        ) from None
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read: {error.strerror}") from None
+    if f"{record.file}.json" != path.name:
+        raise EngineError(f"{path}: it is the record of {record.file}; build again with --rebuild")
+    return record
+
+
+def check_engine(folder: Path, record: EngineRecord, verify: bool, build: str) -> None:
+    """Raise `EngineError` unless the file is what its record says; `build` is what builds it."""
+    path = folder / FOLDER / record.file
+    wrong = fault(path, record.size, record.sha256 if verify else None)
+    if wrong:
+        raise EngineError(f"{path}: {wrong}; build it again with `{build} --rebuild`")
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -1,0 +1,42 @@
+"""Specific dictionaries that stay with the engine between calls, so that a video sends one once."""
+
+from typing import Any
+
+import numpy as np
+
+from runtime.backends.base import Rows
+from runtime.backends.dictionary_cache import KeptRows
+from runtime.machine.gpu import Device
+
+ADVICE = "lower dictionary_cache, use fewer references, or free the GPU"
+
+
+class ResidentRows(KeptRows[Any]):
+    """On the GPU (pycuda.driver.DeviceAllocation), one person a part.
+
+    The device must be current in the thread that calls. `hold` raises `DeviceMemoryError`.
+    """
+
+    def __init__(self, device: Device, limit: int) -> None:
+        super().__init__(limit)
+        self._device = device
+
+    def _put(self, people: tuple[Rows, ...]) -> Any:
+        (rows,) = people
+        driver = self._device.driver
+        try:
+            memory = driver.mem_alloc(rows.nbytes)
+        except driver.MemoryError:
+            self._shrink(0)
+            with self._device.out_of_memory_as(ADVICE):
+                memory = driver.mem_alloc(rows.nbytes)
+        try:
+            # on the null stream, which comes before what other streams do next
+            driver.memcpy_htod(memory, np.ascontiguousarray(rows))
+        except BaseException:
+            memory.free()  # else lost: the traceback keeps it beyond this context
+            raise
+        return memory
+
+    def _free(self, memory: Any) -> None:
+        memory.free()

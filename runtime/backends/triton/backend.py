@@ -1,0 +1,171 @@
+"""Triton Inference Server: crops and boxes go there, restored crops come back."""
+
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends.base import Boxes, Rows
+from runtime.backends.triton.address import (
+    MANIFEST,
+    MAX_BATCH,
+    MAX_REFERENCES,
+    MEMORIZER,
+    Address,
+    Remote,
+)
+from runtime.backends.triton.client import CallError, TritonClient
+from runtime.backends.triton.shared_memory import SharedRegion, SharedRows
+from runtime.bundle.manifest import Manifest
+from runtime.errors import DmdnetWarning, RemoteError
+from runtime.images.arrays import Image
+
+Inputs = Mapping[str, "NDArray[Any] | SharedRegion"]
+
+
+class TritonBackend:
+    """The models of a repository that `dmd-triton` wrote, at an address.
+
+    `cache`: bytes of shared memory for dictionaries that no call is using. Raises `UsageError`,
+    `DeviceError` or `RemoteError`.
+    """
+
+    last_restore = None  # the GPU's clock is the server's
+
+    def __init__(self, address: Address, remote: Remote, cache: int) -> None:
+        self._url, self._model = address.url, address.model
+        self._lock = threading.Lock()
+        self._client = TritonClient(address, remote)
+        try:
+            parameters = self._parameters()
+            self.manifest = self._manifest(parameters)
+            self._memorizer = parameters[MEMORIZER]
+            self.max_batch = int(parameters[MAX_BATCH])
+            self.max_references: int | None = int(parameters[MAX_REFERENCES])
+            self._version = max(self._client.versions(), key=int)
+            self._regions = SharedRows(self._client, cache) if remote.shared_memory else None
+        except BaseException:
+            self._client.close()
+            raise
+        self.description = f"Triton at {self._url}, {self.manifest.precision}"
+
+    def restore(
+        self, image: Image, boxes: Boxes, people: Sequence[Rows], membership: NDArray[np.float32]
+    ) -> Image:
+        inputs: dict[str, NDArray[Any] | SharedRegion] = {
+            "image": image[None],
+            "boxes": boxes[None],
+            "membership": membership[None],
+        }
+        if not membership.any():  # nobody is known: no row crosses the network
+            inputs["membership"] = membership[None, :, :0]
+            inputs["dictionary"] = people[0][None, :0]
+            return self._restore(inputs)
+        if self._regions is None:
+            rows = people[0] if len(people) == 1 else np.concatenate(people)
+            return self._restore(inputs | {"dictionary": rows[None]})
+        with self._regions.hold([tuple(people)]) as (region,):
+            try:
+                self._regions.introduce(region)
+                return self._restore(inputs | {"dictionary": region})
+            except CallError as error:
+                if region.name not in str(error):
+                    raise
+            region.known = False  # by a server that was started since
+            self._regions.introduce(region)
+            return self._restore(inputs | {"dictionary": region})
+
+    def memorize(self, image: Image, boxes: Boxes) -> Rows:
+        output = self.manifest.memorizer.outputs[0]
+        shape = (len(image), *cast(tuple[int, ...], output.shape[1:]))
+        inputs: Inputs = {"image": image, "boxes": boxes}
+        rows, _ = self._infer(self._memorizer, inputs, output.name, output.dtype, shape)
+        self._confirm()  # else rows of other weights would be saved as rows of these
+        return cast(Rows, rows)
+
+    def close(self) -> None:
+        if self._regions is not None:
+            self._regions.close()
+        self._client.close()
+
+    def _restore(self, inputs: Inputs) -> Image:
+        restored, version = self._infer(
+            self._model,
+            inputs,
+            "restored",
+            "uint8",
+            inputs["image"].shape,
+            # the server refuses a dictionary of other weights
+            {"weights": self.manifest.weights.sha256},
+        )
+        if version != self._version:
+            self._confirm()
+            with self._lock:
+                before, self._version = self._version, version
+            if before != version:
+                warnings.warn(
+                    f"{self._url} serves version {version} now, in place of {before}; the weights "
+                    "are the same",
+                    DmdnetWarning,
+                    stacklevel=2,
+                )
+        return cast(Image, restored[0])
+
+    def _infer(
+        self,
+        model: str,
+        inputs: Inputs,
+        output: str,
+        dtype: str,
+        shape: tuple[int, ...],
+        parameters: Mapping[str, str] | None = None,
+    ) -> tuple[NDArray[Any], str]:
+        """The output, which must be of this type and shape; and the version that answered."""
+        try:
+            result = self._client.infer(model, inputs, parameters)
+        except CallError as error:
+            if error.status == "INVALID_ARGUMENT":
+                self._confirm()  # says it better if another model is served now
+            raise
+        try:
+            answer = result.as_numpy(output)
+        except ValueError:  # fewer numbers than its shape says
+            answer = None
+        if answer is None or answer.dtype != dtype or answer.shape != shape:
+            found = "missing or broken" if answer is None else f"{answer.dtype} {answer.shape}"
+            raise RemoteError(
+                f"{self._url}: {output} in the answer is {found}, in place of {dtype} {shape}"
+            )
+        return answer, str(result.get_response().model_version)
+
+    def _confirm(self) -> None:
+        """Raise `RemoteError` unless the server still has a model that reads our dictionaries."""
+        now = self._manifest(self._parameters())
+        for what, theirs, ours in (
+            ("weights", now.weights.sha256, self.manifest.weights.sha256),
+            ("dictionary layout", now.dictionary_layout, self.manifest.dictionary_layout),
+            ("dictionary type", now.dictionary_dtype, self.manifest.dictionary_dtype),
+        ):
+            if theirs != ours:
+                raise RemoteError(
+                    f"{self._url} serves another model now, {what} {theirs} in place of {ours}: "
+                    "open a new Restorer, and enrol again if the weights differ"
+                )
+
+    def _parameters(self) -> dict[str, str]:
+        config = self._client.config()
+        return {key: value.string_value for key, value in config.parameters.items()}
+
+    def _manifest(self, parameters: Mapping[str, str]) -> Manifest:
+        wanted = (MANIFEST, MEMORIZER, MAX_BATCH, MAX_REFERENCES)
+        if not all(parameters.get(key) for key in wanted):
+            raise RemoteError(
+                f"{self._url}: not a model that dmd-triton wrote (it has no manifest)"
+            )
+        try:
+            return Manifest.from_json(parameters[MANIFEST])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RemoteError(f"{self._url}: the model's manifest is unusable: {error}") from None

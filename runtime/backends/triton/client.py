@@ -1,0 +1,195 @@
+"""Calls to a Triton server: one deadline for all tries of a call, and its errors in our words."""
+
+import ssl
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.backends.triton.address import AUTHORIZATION, Address, Remote
+from runtime.errors import BundleError, DeviceError, DmdnetWarning, RemoteError, UsageError
+
+_FIRST_DELAY_S = 0.5  # before the first retry; doubled for each further one
+# gRPC's own limit is 4 MB a message, and it would look for a lost server ever more rarely
+_CHANNEL = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 5000),  # in truth the time in which to connect
+    ("grpc.max_reconnect_backoff_ms", 200),
+)
+_TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
+
+_T = TypeVar("_T")
+
+
+class CallError(RemoteError):
+    """A call that failed; `status` is gRPC's, such as "UNAVAILABLE"."""
+
+    def __init__(self, message: str, status: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Region(Protocol):
+    """Shared memory that holds an input, in place of an array."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    nbytes: int
+
+
+class TritonClient:
+    """A connection, made when it is needed, and again when it broke; safe for many threads.
+
+    Raises `DeviceError` without tritonclient, `UsageError` for a CA that cannot be used.
+    """
+
+    def __init__(self, address: Address, remote: Remote) -> None:
+        try:
+            import tritonclient.grpc as tritonclient
+            from tritonclient.utils import InferenceServerException
+        except ImportError:
+            raise DeviceError(
+                "tritonclient is not installed: install dmdnet-runtime[triton]"
+            ) from None
+        if remote.ca is not None and not address.secure:
+            raise UsageError(f"{address.url}: a CA goes with grpcs://")
+        self.address, self._remote = address, remote
+        self._tritonclient, self._failed = tritonclient, InferenceServerException
+        self._headers = {"authorization": remote.authorization} if remote.authorization else None
+        if self._headers and not address.secure and not address.is_local():
+            warnings.warn(
+                f"{address.url}: the authorization goes unencrypted; grpcs:// encrypts",
+                DmdnetWarning,
+                stacklevel=2,
+            )
+        if remote.ca is not None:
+            _check_certificates(remote.ca)
+        self._client = tritonclient.InferenceServerClient(
+            address.target,
+            ssl=address.secure,
+            root_certificates=None if remote.ca is None else str(remote.ca),
+            channel_args=_CHANNEL,
+        )
+
+    def config(self) -> Any:
+        """The model's ModelConfig."""
+        name, version = self.address.model, self.address.version
+        return self._call(self._client.get_model_config, name, version).config
+
+    def versions(self) -> list[str]:
+        """Those of the model that are served."""
+        name, version = self.address.model, self.address.version
+        return list(self._call(self._client.get_model_metadata, name, version).versions)
+
+    def infer(
+        self,
+        model: str,
+        inputs: Mapping[str, "NDArray[Any] | Region"],
+        parameters: Mapping[str, str] | None = None,
+    ) -> Any:
+        """An InferResult of the address's version of `model`."""
+        tensors = [self._tensor(name, value) for name, value in inputs.items()]
+
+        def infer(client_timeout: float, **more: Any) -> Any:
+            return self._client.infer(
+                model,
+                tensors,
+                self.address.version,
+                parameters=dict(parameters or {}),
+                client_timeout=client_timeout,
+                timeout=int(client_timeout * 1e6),  # then the server drops it, too
+                **more,
+            )
+
+        return self._call(infer)
+
+    def register(self, region: Region) -> None:
+        """Tell the server of shared memory; it may know it."""
+        try:
+            self._call(
+                self._client.register_system_shared_memory,
+                region.name,
+                f"/{region.name}",
+                region.nbytes,
+            )
+        except CallError as error:
+            if error.status != "ALREADY_EXISTS":
+                raise
+
+    def unregister(self, region: Region) -> None:
+        self._call(self._client.unregister_system_shared_memory, region.name)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _tensor(self, name: str, value: "NDArray[Any] | Region") -> Any:
+        from tritonclient.utils import np_to_triton_dtype
+
+        tensor = self._tritonclient.InferInput(name, value.shape, np_to_triton_dtype(value.dtype))
+        if isinstance(value, np.ndarray):
+            tensor.set_data_from_numpy(value)
+        else:
+            tensor.set_shared_memory(value.name, value.nbytes)
+        return tensor
+
+    def _call(self, work: Callable[..., _T], *arguments: object) -> _T:
+        """Try again where the connection failed: a second call does no harm."""
+        end = time.monotonic() + self._remote.timeout
+        delay, tries = _FIRST_DELAY_S, 0
+        while True:
+            left = max(end - time.monotonic(), 0.001)
+            try:
+                return work(*arguments, headers=self._headers, client_timeout=left)
+            except ValueError:  # gRPC's for a closed channel
+                raise BundleError("this Restorer is closed") from None
+            except self._failed as error:
+                status = str(error.status()).removeprefix("StatusCode.")
+                again = status == "UNAVAILABLE" and tries < self._remote.retries
+                if not again or time.monotonic() + delay > end:
+                    raise self._named(status, error.message() or "", tries) from None
+            time.sleep(delay)
+            tries, delay = tries + 1, delay * 2
+
+    def _named(self, status: str, message: str, retries: int) -> CallError:
+        said = " ".join(message.split()).removesuffix(".")[:400]
+        url, model = self.address.url, self.address.model
+        tried = f", after {retries} retries" if retries else ""
+        if status in ("NOT_FOUND", "UNAVAILABLE") and "model" in said:
+            line = f"the server has no model {model} ready ({said}); see its log"
+        elif status == "UNAVAILABLE" and any(sign in said.lower() for sign in _TLS_SIGNS):
+            line = (
+                f"no encrypted connection ({said}); Remote(ca=...) and --remote-ca name who signed"
+            )
+        elif status == "UNAVAILABLE":
+            line = (
+                f"cannot be reached{tried} ({said}); is the server up, and the port its gRPC one?"
+            )
+        elif status == "DEADLINE_EXCEEDED":
+            line = (
+                f"no answer within {self._remote.timeout:g} s; Remote(timeout=...) and "
+                "--remote-timeout allow more"
+            )
+        elif status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
+            line = f"access denied ({said}); see Remote(authorization=...) and {AUTHORIZATION}"
+        elif status == "CANCELLED":
+            return CallError("this Restorer is closed", status)
+        else:
+            line = f"refused ({status}: {said})"
+        return CallError(f"{url}: {line}", status)
+
+
+def _check_certificates(file: str | Path) -> None:
+    """gRPC would say of a file that it cannot use only that no connection came about."""
+    try:
+        ssl.create_default_context(cafile=file)
+    except ssl.SSLError:
+        raise UsageError(f"{file}: not a PEM file of certificates") from None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {error.strerror}") from None

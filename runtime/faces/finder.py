@@ -1,0 +1,117 @@
+"""From a photograph to its faces: detect, align, place 68 landmarks."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.errors import InvalidLandmarksError
+from runtime.faces.alignment import TEMPLATE, Points, five_points, inverse, similarity, transform
+from runtime.faces.compositing import extract
+from runtime.faces.detection import Detection, FaceDetector
+from runtime.faces.landmark_network import LandmarkNetwork
+from runtime.faces.landmarks import check_landmarks, component_boxes
+from runtime.images.arrays import Image
+
+_PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
+_SAME = 0.1  # of a face's size: landmarks that are nearer are of one face
+_KEYPOINTS = np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])  # as the detector's
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face in a photo: box `x1 y1 x2 y2` and (68, 2) landmarks in its pixels, score in 0..1."""
+
+    box: NDArray[np.float64]
+    score: float
+    landmarks: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A face as the network takes it: uint8 (512, 512, 3) RGB and its int32 (4, 4) boxes."""
+
+    image: Image
+    boxes: NDArray[np.int32]
+
+
+class LandmarkDetector(Protocol):
+    """Your own landmark detector, in place of the built-in network (docs/landmarks.md)."""
+
+    def __call__(self, face: Image) -> ArrayLike:
+        """Aligned RGB face (512, 512, 3) -> (68, 2) x, y in its pixels, iBUG order."""
+
+
+class FaceFinder:
+    """Detector and landmark network; safe to call from many threads.
+
+    `threads`: tiles of a photo that are searched at a time; None: one a core.
+    """
+
+    def __init__(
+        self, threads: int | None = None, landmark_detector: LandmarkDetector | None = None
+    ) -> None:
+        self._detector = FaceDetector(threads)
+        self._network = LandmarkNetwork()
+        self._custom = landmark_detector
+
+    def find(self, photo: Image) -> list[Face]:
+        """Faces of an RGB photo (H, W, 3), best first."""
+        faces: list[Face] = []
+        for detection in self._detector.detect(photo):
+            face = self._place(photo, detection)
+            # boxes of one face that were too different to be merged lead to the same landmarks
+            if face is not None and not any(_is_same(face, other) for other in faces):
+                faces.append(face)
+        return faces
+
+    def landmarks(self, face: Image) -> NDArray[np.float64]:
+        """(68, 2) in pixels of an aligned RGB face (512, 512, 3).
+
+        Raises `InvalidLandmarksError` where no face is in its place.
+        """
+        points, presence = self._run(face)
+        if presence < _PRESENCE:
+            raise InvalidLandmarksError(
+                "no face where an aligned 512 x 512 crop has it; align it, or give landmarks"
+            )
+        return points
+
+    def _place(self, photo: Image, detection: Detection) -> Face | None:
+        """Landmarks on the crop that the detection gives, then on the crop that they give."""
+        matrix = similarity(detection.keypoints, _KEYPOINTS)
+        for _ in range(2):
+            points, presence = self._run(extract(photo, matrix))
+            if presence < _PRESENCE:
+                return None
+            landmarks = transform(inverse(matrix), points)
+            matrix = similarity(five_points(landmarks), TEMPLATE)
+        return Face(detection.box, detection.score, landmarks)
+
+    def _run(self, face: Image) -> tuple[NDArray[np.float64], float]:
+        """Landmarks on an aligned face; the network says whether there is one."""
+        points, presence = self._network.run(face)
+        if self._custom is not None and presence >= _PRESENCE:
+            points = check_landmarks(self._custom(face))
+        return points, presence
+
+
+def align(image: Image, landmarks: Points, aligned: bool) -> tuple[Crop, Points]:
+    """A face of an RGB photo as the network takes it, and the (2, 3) transform photo -> crop.
+
+    `aligned`: the photo is the crop already. Raises `InvalidLandmarksError`.
+    """
+    crop, points, matrix = cut(image, landmarks, aligned)
+    return Crop(crop, component_boxes(points)), matrix
+
+
+def cut(image: Image, landmarks: Points, aligned: bool) -> tuple[Image, Points, Points]:
+    """The crop of a face, its landmarks in the crop, and the (2, 3) transform; as `align`."""
+    matrix = np.eye(2, 3) if aligned else similarity(five_points(landmarks), TEMPLATE)
+    return image if aligned else extract(image, matrix), transform(matrix, landmarks), matrix
+
+
+def _is_same(face: Face, other: Face) -> bool:
+    distance = np.linalg.norm(face.landmarks - other.landmarks, axis=1).mean()
+    return bool(distance < _SAME * np.ptp(other.landmarks, axis=0).max())

@@ -1,0 +1,86 @@
+"""Pictures: reading, writing, and turning what callers have into what the network takes."""
+
+import warnings
+from typing import TYPE_CHECKING, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.bundle.layout import IMAGE_SIZE
+from runtime.errors import DmdnetWarning, InvalidImageError
+
+if TYPE_CHECKING:
+    pass
+
+Color = Literal["bgr", "rgb"]
+Image = NDArray[np.uint8]
+
+
+MIN_SIDE = 16
+"""Smallest side of a face that is accepted, in pixels."""
+
+_CAPTION = 28  # height of the line above a comparison, in pixels
+
+
+def to_rgb(image: NDArray[np.generic], color: Color, say_scaled: bool = True) -> Image:
+    """Any accepted picture as uint8 (H, W, 3) RGB.
+
+    Accepts (H, W), (H, W, 1), (H, W, 3) and (H, W, 4) arrays of uint8 or uint16 in the channel
+    order `color`; alpha is dropped, 16 bits become 8 (with a `DmdnetWarning` if `say_scaled`).
+    Raises `InvalidImageError` for anything else.
+    """
+    if color not in ("bgr", "rgb"):
+        raise InvalidImageError(f'color must be "bgr" or "rgb", not {color!r}')
+    if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
+        kind = image.dtype if isinstance(image, np.ndarray) else type(image).__name__
+        raise InvalidImageError(f"an image must be a numpy array of uint8 or uint16, not {kind}")
+    if image.ndim == 2:
+        image = image[:, :, None]
+    if image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise InvalidImageError(
+            f"an image must be H x W with 1, 3 or 4 channels, not of shape {image.shape}"
+        )
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise InvalidImageError(
+            f"the image is {width} x {height} px; a face needs {MIN_SIDE} x {MIN_SIDE} at least"
+        )
+    if image.dtype == np.uint16:
+        if say_scaled:
+            warnings.warn("16-bit image: scaled to 8 bits", DmdnetWarning, stacklevel=2)
+        image = np.rint(image.astype(np.float32) / 257).astype(np.uint8)
+    if image.shape[2] == 1:
+        return np.repeat(image, 3, axis=2).astype(np.uint8)
+    order = [2, 1, 0] if color == "bgr" else [0, 1, 2]
+    return np.ascontiguousarray(image[:, :, order], dtype=np.uint8)
+
+
+def fit(image: Image) -> Image:
+    """Resize an aligned face (H, W, 3) to 512 x 512: area averaging down, cubic up."""
+    height, width = image.shape[:2]
+    if (height, width) == (IMAGE_SIZE, IMAGE_SIZE):
+        return image
+    if max(height, width) > 1.1 * min(height, width):
+        warnings.warn(
+            f"the face is {width} x {height} px, not square: it will be squeezed to 512 x 512; "
+            "is it an aligned crop?",
+            DmdnetWarning,
+            stacklevel=2,
+        )
+    shrinks = min(height, width) >= IMAGE_SIZE
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (IMAGE_SIZE, IMAGE_SIZE), interpolation=method), np.uint8)
+
+
+def side_by_side(pictures: dict[str, Image]) -> Image:
+    """Pictures of one height beside each other, (H + 28, sum W, 3), each under its caption."""
+    columns = []
+    for caption, picture in pictures.items():
+        line = np.full((_CAPTION, picture.shape[1], 3), 255, np.uint8)
+        font, width = cv2.FONT_HERSHEY_SIMPLEX, picture.shape[1]
+        size = cv2.getTextSize(caption, font, 0.6, 1)[0][0]
+        scale = 0.6 * min(1.0, (width - 16) / size)
+        cv2.putText(line, caption, (8, 20), font, scale, (0, 0, 0), 1, cv2.LINE_AA)
+        columns.append(np.vstack([line, picture]))
+    return np.hstack(columns)

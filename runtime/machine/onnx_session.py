@@ -1,0 +1,41 @@
+"""ONNX Runtime: the one way in which it is imported and in which a session is opened."""
+
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import DeviceError
+
+PROVIDERS = {"cuda": "CUDAExecutionProvider", "cpu": "CPUExecutionProvider"}
+"""ONNX Runtime's execution provider for each device that it serves."""
+
+
+def load_onnxruntime() -> Any:
+    """The module `onnxruntime`. Raises `DeviceError` that says how to install it."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise DeviceError(
+            "onnxruntime is not installed: install dmdnet-runtime[cpu] or dmdnet-runtime[gpu]"
+        ) from None
+    return onnxruntime
+
+
+def open_session(model: Path | bytes, *, device: str = "cpu", threads: int | None = None) -> Any:
+    """An `onnxruntime.InferenceSession` of an ONNX file, or of one that is in memory.
+
+    Args:
+        model: the file's path, or its bytes.
+        device: "cpu" or "cuda".
+        threads: CPU threads of one call; None lets ONNX Runtime take one for each core.
+
+    Raises:
+        DeviceError: ONNX Runtime is not installed. What ONNX Runtime itself raises for a file that
+            it cannot open goes through as it is: its classes are not public.
+    """
+    onnxruntime = load_onnxruntime()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what fails is raised, and said in our words
+    options.enable_mem_pattern = False  # saves 200 MB for the restorer, and costs no time
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(model, options, providers=[PROVIDERS[device]])

@@ -1,0 +1,448 @@
+"""The HTML report: what it says, that it loads nothing, and how a real browser shows it."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from dataclasses import replace
+from html import escape, unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from benchmarks.report.html import report
+from benchmarks.report.results import Measurement, Picture, Ratio, Result, Subject
+from tests.conftest import SAMPLES
+
+EVIL = """<script>alert('"&$date</script> $x_1$ -->"""
+VOID = {"meta", "img", "input", "br"}
+TITLES = (
+    "Latency",
+    "Throughput against batch size",
+    "Cost of references",
+    "Where the time of a photograph goes",
+    "Quality against speed",
+)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
+
+
+class Page(HTMLParser):
+    """Parses a page; elements that are not closed in order are errors."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str]] = []
+        self.drawn: list[str] = []
+        self.feed(page)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "text":
+            self.drawn.append(data)
+
+    def values(self, *names: str) -> list[str]:
+        return [value for name, value in self.attributes if name in names]
+
+
+def _png(blur: float) -> str:
+    image = cv2.imread(str(SAMPLES / "astronaut.png"))
+    assert image is not None
+    small = cv2.resize(image, (128, 128), interpolation=cv2.INTER_AREA)
+    encoded = cv2.imencode(".png", cv2.GaussianBlur(small, (0, 0), blur))[1]
+    return base64.b64encode(encoded.tobytes()).decode()
+
+
+def _measured(subject: str, time: float) -> list[Measurement]:
+    samples = tuple(time * factor for factor in (0.9, 0.95, 1.0, 1.1, 1.25))
+    case = "1 face, 5 references"
+    latency = Measurement(
+        "latency", subject, case, "s", time, 5, 1.2 * time, 1.25 * time, samples=samples
+    )
+    stages = {"decode": 0.02, "network": time, "encode": 0.03}
+    return [
+        latency,
+        *(Measurement("throughput", subject, f"batch {n}", "faces/s", n / time) for n in (1, 4)),
+        *(
+            Measurement("scaling", subject, f"1 face, {n} references", "s", time * (1 + n / 10))
+            for n in (5, 0, 10)
+        ),
+        *(Measurement("pipeline", subject, each, "s", took) for each, took in stages.items()),
+        Measurement("quality", subject, "whole", "dB", 40.26),
+    ]
+
+
+def _result(*names: str) -> Result:
+    names = names or ("fp32", "int8", "torch eager")
+    times = (1.96, 0.7337, 3.4)
+    return Result(
+        date="2026-11-23T01:34:46+00:00",
+        machine={"processor": "Xeon", "cores": 2, "gpu": None},
+        versions={"onnxruntime": "1.32.0"},
+        revision="a84ce8b",
+        options={"rounds": 5, "suites": ["latency", "quality"]},
+        peaks={"fp32": 161.2},
+        subjects=tuple(Subject(name, "fp32", "cpu", "9f86d081884c7d65") for name in names),
+        measurements=tuple(
+            each for pair in zip(names, times, strict=True) for each in _measured(*pair)
+        ),
+        pictures=(Picture("astronaut", _png(4), {name: _png(0.5) for name in names}),),
+        errors={},
+        seconds=90,
+    )
+
+
+def _with(*measurements: Measurement) -> Result:
+    return replace(_result(), measurements=measurements, pictures=())
+
+
+def _words(page: str) -> str:
+    """The text of a page without plots and scripts."""
+    bare = re.sub(r"<(svg|script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
+    return " ".join(unescape(re.sub("<[^>]+>", " ", bare)).split())
+
+
+def test_headline() -> None:
+    words = _words(report(_result()))
+    for fact in (
+        "Benchmark of 2026-11-23 01:34:46 UTC",
+        "processor: Xeon · cores: 2 · gpu: none",
+        "onnxruntime: 1.32.0",
+        "Git revision a84ce8b",
+        "rounds: 5 · suites: latency, quality",
+        "fp32: 161.2",
+        "1.5 minutes",
+        "int8 fp32 cpu 9f86d081884c",
+        "No suite failed",
+    ):
+        assert fact in words
+    assert "Git revision unknown" in _words(report(replace(_result(), revision=None)))
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "written"),
+    [
+        ("s", 2.0, "2.00 s"),
+        ("s", 0.7337, "734 ms"),
+        ("bytes", 219_325_143, "219 MB"),
+        ("bytes", 1.03e9, "1.03 GB"),
+        ("faces/s", 0.51, "0.510 faces/s"),
+        ("dB", 40.26, "40.3 dB"),
+        ("dB", float("inf"), "inf dB"),
+        ("SSIM", 0.98765, "0.9877 SSIM"),
+    ],
+)
+def test_units(unit: str, value: float, written: str) -> None:
+    words = _words(report(_with(Measurement("any", "int8", "case", unit, value))))
+    assert f"any Case Subject Value case int8 {written}" in words
+
+
+def test_all_columns_of_a_measurement() -> None:
+    full = Measurement(
+        suite="latency",
+        subject="int8",
+        case="1 face, 5 references",
+        unit="s",
+        value=0.5,
+        runs=15,
+        p90=0.6,
+        p99=0.62,
+        warm_up_s=1.5,
+        ratio=Ratio("fp32", 0.379, 0.356, 0.408),
+        gflop=412.3,
+        share_of_peak=0.314,
+    )
+    words = _words(report(_with(full)))
+    assert (
+        "Case Subject Value p90 p99 Runs First run Ratio (95 % interval) GFLOP Share of peak "
+        "1 face, 5 references int8 500 ms 600 ms 620 ms 15 1.50 s "
+        "0.38 (0.36 to 0.41) of fp32 412 31 %"
+    ) in words
+
+
+def test_unstable_rows_are_marked() -> None:
+    calm = Measurement("latency", "fp32", "case", "s", 1.0, runs=9, p90=1.2)
+    page = report(_with(calm, replace(calm, subject="int8", p90=1.4)))
+    assert "case int8 1.00 s unstable 1.40 s" in _words(page)
+    assert "case fp32 1.00 s 1.20 s" in _words(page)
+
+
+def test_first_run_of_a_rate_is_a_time() -> None:
+    rate = Measurement("throughput", "int8", "batch 1", "faces/s", 2.0, warm_up_s=1.5)
+    assert "batch 1 int8 2.00 faces/s 1.50 s" in _words(report(_with(rate)))
+
+
+def test_errors_are_told() -> None:
+    page = report(replace(_result(), errors={"endurance": "no CUDA device"}))
+    assert "Suites that failed endurance : no CUDA device" in _words(page)
+
+
+def test_plots_show_subjects_cases_and_units() -> None:
+    drawn = Page(report(_result())).drawn
+    assert {"fp32", "int8", "torch eager", "network", "faces in a batch", "10"} <= set(drawn)
+    assert "time of 1 face, 5 references, s" in drawn
+    assert "\xa02.01 s" in drawn  # all stages of fp32
+    assert Page(report(_result())).tags["svg"] == len(TITLES)
+
+
+def test_plots_write_names_as_they_are() -> None:
+    assert Page(report(_result("_a", "b $x_1$", "c"))).drawn.count("b $x_1$") == 5  # all plots
+    assert Page(report(_result("_a", "b", "c"))).drawn.count("_a") == 5
+
+
+def test_short_times_are_drawn_in_ms() -> None:
+    cases = (f"1 face, {count} references" for count in (0, 5))
+    page = report(_with(*(Measurement("scaling", "a", case, "s", 0.004) for case in cases)))
+    assert {"median time of 1 face, ms", "4.0"} <= set(Page(page).drawn)
+
+
+def test_latency_of_several_cases_says_which() -> None:
+    one = Measurement("latency", "a", "1 face, 5 references", "s", 1.0, samples=(0.9, 1.1))
+    drawn = Page(report(_with(one, replace(one, case="1 face, 0 references")))).drawn
+    assert {"1 face, 5 references", "1 face, 0 references", "time, s"} <= set(drawn)
+
+
+def test_lines_go_from_left_to_right() -> None:
+    cases = (f"1 face, {count} references" for count in (5, 0, 10))  # as the suite gives them
+    page = report(_with(*(Measurement("scaling", "a", case, "s", 1.0) for case in cases)))
+    line = re.search(r'<path d="M (\S+) \S+ \nL (\S+) \S+ \nL (\S+) \S+ \n" clip-path', page)
+    assert line
+    left, middle, right = map(float, line.groups())
+    assert left < middle < right
+
+
+def test_stages_lie_one_after_the_other() -> None:
+    times = {"decode": 1.0, "network": 2.0, "encode": 1.0}
+    page = report(
+        _with(*(Measurement("pipeline", "a", each, "s", time) for each, time in times.items()))
+    )
+    bar = r'<path d="M ([\d.]+) \S+ \nL ([\d.]+) [^"]*" clip-path="[^"]*" style="fill: #\w+"/>'
+    starts, ends = zip(*re.findall(bar, page), strict=True)
+    assert starts[1:] == ends[:-1]
+    widths = np.array(ends, float) - np.array(starts, float)
+    assert widths / widths[0] == pytest.approx([1, 2, 1], abs=1e-3)
+
+
+def test_quality_is_against_the_time_of_one_case() -> None:
+    latency = Measurement("latency", "a", "1 face", "s", 1.0)
+    other = replace(latency, subject="b", case="4 faces")
+    quality = (Measurement("quality", each, "whole", "dB", 40.0) for each in ("a", "b"))
+    drawn = Page(report(_with(latency, other, *quality))).drawn
+    assert "median time of 1 face, s (left: faster)" in drawn
+    assert "a" in drawn
+    assert "b" not in drawn
+
+
+def test_missing_suites_are_told() -> None:
+    page = report(_with())
+    for title in TITLES:
+        assert f"{title}: no plot, for this run has no figures of" in _words(page)
+    assert Page(page).tags["svg"] == 0
+    assert "no pictures" in _words(page)
+
+
+@pytest.mark.parametrize(
+    ("suite", "titles"),
+    [("latency", TITLES[::4]), ("quality", TITLES[4:]), ("scaling", [TITLES[2]])],
+)
+def test_one_missing_suite(suite: str, titles: list[str]) -> None:
+    result = _result()
+    rest = tuple(each for each in result.measurements if each.suite != suite)
+    page = report(replace(result, measurements=rest))
+    for title in TITLES:
+        assert (f"{title}: no plot" in _words(page)) == (title in titles)
+
+
+def test_figures_that_no_plot_can_show() -> None:
+    odd = (
+        Measurement("latency", "int8", "case", "s", 1.0),
+        Measurement("throughput", "int8", "2 threads, batch 1", "faces/s", 1.0),
+        Measurement("scaling", "int8", "4 faces, 5 references", "s", 1.0),
+        Measurement("pipeline", "int8", "total", "s", 1.0),
+        Measurement("quality", "int8", "whole", "dB", float("inf")),
+    )
+    page = report(_with(*odd))
+    assert _words(page).count("no plot") == len(TITLES)
+    assert "total int8 1.00 s" in _words(page)
+
+
+def test_all_text_is_escaped() -> None:
+    result = _result("fp32", EVIL, "torch eager")
+    first = result.measurements[0]
+    page = report(
+        replace(
+            result,
+            date=EVIL,
+            machine={EVIL: [EVIL, {EVIL: EVIL}]},
+            versions={EVIL: EVIL},
+            revision=EVIL,
+            options={EVIL: EVIL},
+            peaks={EVIL: 1.0},
+            subjects=(Subject(EVIL, EVIL, EVIL, EVIL),),
+            measurements=(
+                *result.measurements,
+                Measurement(EVIL, EVIL, EVIL, EVIL, 1, ratio=Ratio(EVIL, 1, 1, 1)),
+                replace(first, case=EVIL),
+            ),
+            pictures=(Picture(EVIL, f'"{EVIL}', {EVIL: f'"{EVIL}', "int8": _png(1)}),),
+            errors={EVIL: EVIL},
+        )
+    )
+    parsed = Page(page)
+    assert parsed.tags["script"] == 1
+    assert "<script>alert" not in page
+    assert not [name for name, _ in parsed.attributes if name.startswith("on")]
+    assert f"{EVIL}: {EVIL}, {EVIL}: {EVIL}" in unescape(page)
+    assert escape(EVIL) in page
+
+
+@pytest.mark.parametrize("result", [_result(), _result("fp32", EVIL, "torch eager"), _with()])
+def test_page_loads_nothing(result: Result) -> None:
+    page = report(result)
+    parsed = Page(page)
+    policy = (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    )
+    assert policy in [" ".join(value.split()) for value in parsed.values("content")]
+    for link in parsed.values("src", "href", "xlink:href", "srcset", "action", "data"):
+        assert link.startswith(("data:image/png;base64,", "#"))
+    assert not parsed.tags.keys() & {"link", "iframe", "object", "embed", "base", "form"}
+    assert "@import" not in page
+    bare = re.sub(r' xmlns(:xlink)?="http://www\.w3\.org/[\w/]+"', "", page)
+    assert not re.search(r"https?:|url\((?!#)|[\"']//", bare)
+
+
+def test_page_is_the_same_each_time_and_its_ids_differ() -> None:
+    page = report(_result())
+    assert page == report(_result())
+    ids = Page(page).values("id")
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in Page(page).values("xlink:href") if link[0] == "#"} <= set(ids)
+
+
+def test_many_runs_do_not_make_the_page_heavy() -> None:
+    samples = tuple(np.random.default_rng(0).lognormal(0, 0.1, 20_000).tolist())
+    many = Measurement("latency", "int8", "case", "s", 1.0, runs=20_000, samples=samples)
+    assert len(report(_with(many))) < 300_000
+
+
+def test_subject_is_chosen_where_there_are_several() -> None:
+    result = _result()
+    several = Page(report(result))
+    assert (several.tags["select"], several.tags["option"]) == (1, 3)
+    picture = result.pictures[0]
+    single = replace(picture, after={"int8": picture.after["int8"]})
+    page = report(replace(result, pictures=(single,)))
+    assert Page(page).tags["select"] == 0
+    assert "before after: int8" in _words(page)
+
+
+def _browse(folder: Path, page: str, *options: str) -> str:
+    path = folder / "page.html"
+    path.write_text(page, encoding="utf-8")
+    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu"]
+    command += [f"--user-data-dir={folder / 'profile'}", "--window-size=1200,4000", *options]
+    ran = subprocess.run(
+        [*command, path.as_uri()], capture_output=True, text=True, timeout=120, check=True
+    )
+    return ran.stdout
+
+
+def _ask(folder: Path, page: str, script: str) -> object:
+    """What the script's `answer` is in a browser that shows the page."""
+    early = "<script>let refused = 0;"
+    early += "document.addEventListener('securitypolicyviolation', () => refused++)</script>"
+    late = f"<script>{script}\ndocument.body.dataset.answer = JSON.stringify(answer)</script>"
+    page = page.replace("<head>", f"<head>{early}", 1).replace("</body>", f"{late}</body>", 1)
+    found = re.search(r'data-answer="([^"]*)"', _browse(folder, page, "--dump-dom"))
+    assert found
+    return json.loads(unescape(found[1]))
+
+
+@needs_browser
+def test_browser_shows_the_page(tmp_path: Path) -> None:
+    shot = tmp_path / "page.png"
+    _browse(tmp_path, report(_result()), f"--screenshot={shot}")
+    image = cv2.imread(str(shot))
+    assert image is not None
+    assert image.shape == (4000, 1200, 3)
+    assert image.std() > 15
+    assert len(np.unique(image[::4, ::4].reshape(-1, 3), axis=0)) > 500  # the photograph
+
+
+@needs_browser
+def test_browser_moves_the_slider_and_changes_the_subject(tmp_path: Path) -> None:
+    script = """
+const range = document.querySelector("input"), choice = document.querySelector("select");
+const seen = () => [...document.querySelectorAll(".after")].map(image =>
+  image.checkVisibility() ? getComputedStyle(image).clipPath : "hidden");
+const change = (element, value) => {
+  element.value = value;
+  element.dispatchEvent(new Event("input", {bubbles: true}));
+  return seen();
+};
+const answer = [seen(), change(range, 20), change(choice, 2)];
+"""
+    assert _ask(tmp_path, report(_result()), script) == [
+        ["inset(0px 0px 0px 50%)", "hidden", "hidden"],
+        ["inset(0px 0px 0px 20%)", "hidden", "hidden"],
+        ["hidden", "hidden", "inset(0px 0px 0px 20%)"],
+    ]
+
+
+@needs_browser
+def test_browser_puts_the_range_over_the_picture(tmp_path: Path) -> None:
+    """So that a pointer drags it anywhere; the arrow keys reach it by its focus."""
+    script = """
+const box = document.querySelector(".stack").getBoundingClientRect();
+const range = document.elementFromPoint(box.left + box.width / 3, box.top + box.height / 3);
+range.focus();
+const answer = [range.type, document.activeElement === range, box.width > 100, box.height > 100];
+"""
+    assert _ask(tmp_path, report(_result()), script) == ["range", True, True, True]
+
+
+@needs_browser
+@pytest.mark.parametrize("names", [(), (EVIL, "b", "c"), tuple(9 * f"{n}-folder-" for n in "abc")])
+def test_browser_refuses_nothing_and_plots_are_not_cut_off(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    script = """
+let cut = 0, texts = 0;
+for (const svg of document.querySelectorAll("svg")) {
+  const box = svg.getBoundingClientRect();
+  for (const text of svg.querySelectorAll("text")) {
+    const at = text.getBoundingClientRect();
+    texts++;
+    cut += at.left < box.left - 1 || at.right > box.right + 1
+      || at.top < box.top - 1 || at.bottom > box.bottom + 1;
+  }
+}
+const answer = {cut, texts: texts > 50, refused, wide: document.body.scrollWidth > 1200};
+"""
+    expected = {"cut": 0, "texts": True, "refused": 0, "wide": False}
+    assert _ask(tmp_path, report(_result(*names)), script) == expected

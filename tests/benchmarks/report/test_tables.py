@@ -1,0 +1,118 @@
+"""Tables of a result, for the terminal and in Markdown."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.report.results import Measurement, Ratio, Result
+from benchmarks.report.tables import amount, markdown, show
+
+MACHINE = {"processor": "Xeon", "cores": 2, "gpu": None}
+ROWS = (
+    Measurement(
+        *("latency", "bundle", "1 face, 5 references", "s", 0.7344),
+        runs=15,
+        p90=0.75,
+        p99=0.8,
+        ratio=Ratio("torch eager", 0.3787, 0.366, 0.4),
+        share_of_peak=0.614,
+    ),
+    Measurement("latency", "[other]", "4 faces", "s", 2.0, runs=7, p90=2.7, p99=3.0),
+    Measurement("quality", "bundle", "a|b", "dB", 40.32),
+)
+
+
+def result(
+    *rows: Measurement, errors: dict[str, str] | None = None, gpu: str | None = None
+) -> Result:
+    return Result(
+        date="2026-11-24T10:00:00+00:00",
+        machine=MACHINE | {"gpu": gpu and {"name": gpu}},
+        versions={"python": "3.11.7", "torch": "2.13"},
+        revision=None,
+        options={},
+        peaks={},
+        subjects=(),
+        measurements=rows,
+        pictures=(),
+        errors=errors or {},
+        seconds=1.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.7344, "s", "734 ms"),
+        (0.000123, "s", "0.123 ms"),
+        (0.99949, "s", "999 ms"),
+        (0.9996, "s", "1.00 s"),
+        (9.996, "s", "10.0 s"),
+        (371.7, "s", "372 s"),
+        (0.0, "s", "0.00 ms"),
+        (219325143, "bytes", "219 MB"),
+        (12345, "bytes", "0.0123 MB"),
+        (999.7e6, "bytes", "1.00 GB"),
+        (1025556480, "bytes", "1.03 GB"),
+        (40.3236, "dB", "40.3 dB"),
+        (0.98427, "SSIM", "0.9843 SSIM"),
+        (2.7444, "faces/s", "2.74 faces/s"),
+        (12345.0, "faces/s", "12300 faces/s"),
+    ],
+)
+def test_amount(value: float, unit: str, text: str) -> None:
+    assert amount(value, unit) == text
+
+
+def test_markdown() -> None:
+    assert markdown(result(*ROWS, errors={"memory": "no\nroom"})).splitlines() == [
+        "Xeon, 2 cores, no GPU; 2026-11-24T10:00:00+00:00; python 3.11.7, torch 2.13",
+        "",
+        "### latency",
+        "",
+        "| subject | case | value | p90 | p99 | runs | ratio | of peak | note |",
+        "| --- | --- | ---: | ---: | ---: | ---: | --- | ---: | --- |",
+        "| bundle | 1 face, 5 references | 734 ms | 750 ms | 800 ms | 15 "
+        "| 0.38 (0.37-0.40) of torch eager | 61 % |  |",
+        "| [other] | 4 faces | 2.00 s | 2.70 s | 3.00 s | 7 |  |  | unstable |",
+        "",
+        "### quality",
+        "",
+        "| subject | case | value | runs |",
+        "| --- | --- | ---: | ---: |",
+        "| bundle | a\\|b | 40.3 dB | 1 |",
+        "",
+        "- memory failed: no room",
+    ]
+
+
+def test_show_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    content = result(*ROWS, errors={"memory": "no\nroom"}, gpu="H200")
+    show(content)
+    shown = capsys.readouterr().out
+    assert shown.startswith("Xeon, 2 cores, H200; 2026-11-24")
+    for line in markdown(content).splitlines():
+        if line.startswith("| ") and "---" not in line:
+            cells = line.replace("\\|", "!").strip("| ").split("|")
+            words = " ".join(cells).replace("!", "|").split()
+            assert words in [shown_line.split() for shown_line in shown.splitlines()]
+
+
+def test_narrow_terminal_loses_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")  # 80 columns, no colours
+    show(result(*ROWS))
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines()[1:])) <= 80
+    for number in ("734 ms", "750 ms", "800 ms", "0.38", "61 %", "unstable"):
+        assert number in shown
+
+
+def test_rich_is_imported_late() -> None:
+    code = "import sys, benchmarks.report.tables; sys.exit('rich' in sys.modules)"
+    folder = Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", code], cwd=folder).returncode == 0

@@ -1,0 +1,108 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from export.model.network import DMDNet, adain, cells, checkpoint_shapes, cut, paste
+from runtime.bundle.layout import dictionary_layout, layout_text
+
+BOX = torch.tensor([[101, 183, 234, 271]], dtype=torch.int32)
+
+
+@pytest.mark.parametrize("scale", [256, 128, 64])
+def test_cut_is_slicing_and_bilinear_resizing(scale: int) -> None:
+    feature = torch.randn(1, 3, scale, scale)
+    x1, y1, x2, y2 = (BOX[0] // (512 // scale)).tolist()
+    for size in (10, 40, 55):
+        expected = F.interpolate(
+            feature[:, :, y1:y2, x1:x2], (size, size), mode="bilinear", align_corners=False
+        )
+        torch.testing.assert_close(
+            cut(feature, cells(BOX, scale), size), expected, atol=1e-4, rtol=0
+        )
+
+
+@pytest.mark.parametrize("scale", [256, 128, 64])
+def test_paste_is_resizing_and_slice_assignment(scale: int) -> None:
+    feature, patch = torch.randn(1, 3, scale, scale), torch.randn(1, 3, 13, 13)
+    x1, y1, x2, y2 = (BOX[0] // (512 // scale)).tolist()
+    expected = feature.clone()
+    expected[:, :, y1:y2, x1:x2] = F.interpolate(
+        patch, (y2 - y1, x2 - x1), mode="bilinear", align_corners=False
+    )
+    result = paste(patch, feature, cells(BOX, scale))
+    torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
+    outside = torch.ones(scale, scale, dtype=torch.bool)
+    outside[y1:y2, x1:x2] = False
+    assert (result[:, :, outside] == feature[:, :, outside]).all()
+
+
+def test_boxes_at_the_border() -> None:
+    feature = torch.randn(1, 2, 64, 64)
+    box = torch.tensor([[0, 0, 512, 512]], dtype=torch.int32)
+    torch.testing.assert_close(cut(feature, cells(box, 64), 64), feature)
+    torch.testing.assert_close(
+        paste(feature[..., :64, :64] * 2, feature, cells(box, 64)), feature * 2
+    )
+
+
+def test_adain_takes_the_crops_statistics() -> None:
+    crop = torch.randn(2, 3, 10, 10) * 5 + 2
+    out = adain(torch.randn(2, 3, 10, 10) * 0.3 - 7, crop)
+    torch.testing.assert_close(out.mean((2, 3)), crop.mean((2, 3)), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out.std((2, 3)), crop.std((2, 3)), atol=1e-2, rtol=0)
+
+
+def test_reading_a_dictionary() -> None:
+    """One row that belongs is read whole, whatever the others hold; equal rows are averaged."""
+    network = DMDNet(8, 4).eval()
+    torch.manual_seed(0)
+    image, boxes = torch.rand(1, 3, 512, 512), BOX.repeat(1, 4, 1)
+    mine, other = torch.randn(2, 1, network.layout[-1].stop)
+    with torch.inference_mode():
+        alone = network(image, boxes, mine, torch.ones(1, 1))
+        both = network(image, boxes, torch.cat([other, mine]), torch.tensor([[0.0, 1.0]]))
+        twice = network(image, boxes, torch.cat([mine, mine]), torch.ones(1, 2))
+        nobody = network(image, boxes, mine, torch.zeros(1, 1))
+    torch.testing.assert_close(both, alone)
+    torch.testing.assert_close(twice, alone)
+    assert not torch.equal(nobody, alone)
+
+
+def test_layout() -> None:
+    layout = dictionary_layout()
+    assert layout[-1].stop == 860_720
+    assert layout_text(layout).startswith(
+        "256.le.key:16x40x40 256.le.value:64x40x40 256.re.key:16x40x40 256.re.value:64x40x40 "
+        "256.mo.key:16x55x55 256.mo.value:64x55x55 128.le.key:32x20x20"
+    )
+    assert layout_text(layout).endswith("64.mo.key:64x13x13 64.mo.value:256x13x13")
+
+
+def test_sizes() -> None:
+    with torch.device("meta"):
+        network = DMDNet()
+    dictionary = sum(b.numel() for b in network.buffers())
+    assert dictionary == 128 * 860_720
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6, 2) == 40.36
+
+
+@pytest.mark.shared
+def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
+    with torch.device("meta"):
+        shapes = checkpoint_shapes(DMDNet())
+    lines = (shared / "reference/state_dict.tsv").read_text().splitlines()[1:]
+    published = dict(line.split("\t") for line in lines)
+    assert len(published) == 1014
+    assert {name: "x".join(map(str, shape)) for name, shape in shapes.items()} == published
+
+
+def test_static_shapes_take_a_batch_of_different_boxes() -> None:
+    feature = torch.randn(2, 2, 64, 64)
+    boxes = torch.tensor([[0, 0, 64, 64], [256, 128, 400, 300]], dtype=torch.int32)
+    together = cut(feature, cells(boxes, 64), 10)
+    for i in range(2):
+        alone = cut(feature[i : i + 1], cells(boxes[i : i + 1], 64), 10)
+        np.testing.assert_allclose(together[i : i + 1], alone, atol=1e-5)

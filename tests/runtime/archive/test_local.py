@@ -1,0 +1,192 @@
+"""Pictures in groups, from URLs, and errors that stay with the picture that has them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from numpy.typing import NDArray
+
+from runtime import DeviceError, Restored, Restorer
+from runtime.archive.job import Job, Outcome, Picture
+from runtime.archive.local import restore_archive
+from runtime.errors import UsageError
+from tests.conftest import SAMPLES, Face, picture
+
+PHOTOS = SAMPLES / "photos"
+
+
+@dataclass(frozen=True)
+class Grouped(Job):
+    """Eight faces in an engine call, as on a GPU."""
+
+    def open(self) -> Restorer:
+        return Restorer(self.bundle, device="cpu", max_batch=8)
+
+
+def results(outcomes: Iterator[Outcome]) -> dict[str, str | None]:
+    found = list(outcomes)
+    by_name = {Path(outcome.input).name: outcome.error for outcome in found}
+    assert len(by_name) == len(found)
+    return by_name
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Picture]:
+    """Photos of one face, of two, of none, broken ones, and aligned faces with landmarks."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    one, other = picture(PHOTOS / "astronaut.png"), picture(PHOTOS / "grace_hopper.jpg")
+    both = np.hstack([one, other[: len(one)]])
+    pictures = {"a": one, "b": both, "c": np.full_like(one, 9), "d": other, "e": one[:, ::-1]}
+    for name, image in pictures.items():
+        cv2.imwrite(str(folder / f"{name}.png"), image)
+    whole = (folder / "a.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    for name in ("f.png", "g.png"):
+        (folder / name).write_bytes((SAMPLES / "astronaut.png").read_bytes())
+        points = (SAMPLES / "astronaut.png.txt").read_text()
+        (folder / f"{name}.txt").write_text(points if name == "f.png" else "1 2\n" * 68)
+    return [Picture(str(file)) for file in sorted(folder.glob("*.png"))]
+
+
+def test_groups_change_nothing(photos: list[Picture], bundle: Path, tmp_path: Path) -> None:
+    """Outputs byte by byte, errors and notes are those of one picture at a time."""
+    alone = Job(bundle, str(tmp_path / "alone"), device="cpu", draw=True, require_face=True)
+    grouped = Grouped(bundle, str(tmp_path / "grouped"), draw=True, require_face=True)
+    expected = results(restore_archive(alone, photos))
+    assert results(restore_archive(grouped, photos)) == expected
+    assert {name for name, error in expected.items() if error} == {"c.png", "broken.png", "g.png"}
+    assert "no face" in str(expected["c.png"])
+    assert "left eye" in str(expected["g.png"])
+    assert content(tmp_path / "grouped") == content(tmp_path / "alone")
+    assert len(content(tmp_path / "alone")) == 2 * 5
+
+
+def test_faces_of_several_photos_share_a_call(
+    bundle: Path, faces: list[Face], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = picture(PHOTOS / "astronaut.png"), picture(PHOTOS / "grace_hopper.jpg")
+    nobody = np.full_like(one, 9)
+    with Restorer(bundle, device="cpu", max_batch=8) as restorer:
+        alice = restorer.memorize([faces[0][0]])
+        single = [restorer.restore(one, alice).image, restorer.restore(other).image]
+        calls = []
+        engine = restorer._engine.restore
+
+        def counting(image: NDArray[np.uint8], *rest: Any) -> NDArray[np.uint8]:
+            calls.append(len(image))
+            return engine(image, *rest)
+
+        monkeypatch.setattr(restorer._engine, "restore", counting)
+        found = restorer.restore_photos(
+            [one, nobody, other[:9], other, one],
+            identities=[{0: alice}, {}, {}, {5: alice}, {}],
+            require_face=True,
+        )
+        assert calls == [3]
+        kinds = [type(result).__name__ for result in found]
+        assert kinds == ["Restored", "NoFaceError", "InvalidImageError", "Restored", "Restored"]
+        assert isinstance(found[0], Restored)
+        assert isinstance(found[3], Restored)
+        assert (found[0].image == single[0]).all()
+        assert (found[3].image == single[1]).all()
+        assert found[3].warnings == ("identities for faces that were not found: [5]",)
+        with pytest.raises(UsageError, match="2 photos and 1"):
+            restorer.restore_photos([one, other], identities=[{}])
+
+
+def test_an_engine_that_fails_fails_for_one_photo(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = picture(PHOTOS / "astronaut.png"), picture(PHOTOS / "grace_hopper.jpg")
+    with Restorer(bundle, device="cpu", max_batch=8) as restorer:
+        expected, engine = restorer.restore(one).image, restorer._engine.restore
+        seen: list[NDArray[np.uint8]] = []
+
+        def failing(image: NDArray[np.uint8], *rest: Any) -> NDArray[np.uint8]:
+            seen.append(image)
+            if len(image) > 1 or (image[0] == seen[0][1]).all():  # the second photo's face
+                raise DeviceError("too much")
+            return engine(image, *rest)
+
+        monkeypatch.setattr(restorer._engine, "restore", failing)
+        good, bad = restorer.restore_photos([one, other])
+        assert isinstance(good, Restored)
+        assert (good.image == expected).all()
+        assert isinstance(bad, DeviceError)
+        assert [len(image) for image in seen] == [2, 1, 1]
+
+
+class Store(MemoryFileSystem):  # type: ignore[misc]
+    """An object store of this process."""
+
+    protocol = "s3"
+    store: dict[str, Any] = {}  # noqa: RUF012
+    pseudo_dirs: list[str] = [""]  # noqa: RUF012
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("s3://")))
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    fsspec.register_implementation("s3", Store, clobber=True)
+    yield Store()
+    Store.store.clear()
+
+
+def test_urls(store: Store, bundle: Path, tmp_path: Path) -> None:
+    """Listed, read, written and resumed in an object store; the files are those of the disk."""
+    from runtime.cli.inputs import picture_files
+
+    for file in PHOTOS.iterdir():
+        store.pipe_file(f"/photos/{file.name}", file.read_bytes())
+    store.pipe_file("/photos/notes.txt", b"not a picture")
+    names = picture_files(["s3://photos"])
+    assert [Path(name).name for name in names] == ["astronaut.png", "grace_hopper.jpg"]
+    assert picture_files(["s3://photos/*.png"]) == names[:1]
+    job = Job(bundle, "s3://restored/by us", device="cpu", draw=True)
+    pictures = [*map(Picture, names), Picture("s3://photos/none.png")]
+    errors = results(restore_archive(job, pictures))
+    assert errors.pop("none.png") == "s3://photos/none.png: no such file"
+    assert set(errors.values()) == {None}
+
+    disk = replace(job, out=str(tmp_path))
+    list(restore_archive(disk, [Picture(str(file)) for file in PHOTOS.iterdir()]))
+    uploaded = {
+        Path(name).name: store.cat_file(name) for name in store.ls("/restored/by us", False)
+    }
+    assert uploaded == content(tmp_path)
+
+    again = replace(job, resume=True)
+    assert [outcome.there for outcome in restore_archive(again, pictures[:2])] == [True, True]
+
+
+def test_a_table_may_not_overwrite_its_pictures(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "x.png"
+    file.write_bytes((PHOTOS / "astronaut.png").read_bytes())
+    before = file.read_bytes()
+    job = Job(bundle, str(tmp_path), device="cpu")
+    (error,) = results(restore_archive(job, [Picture(str(file))])).values()
+    assert "would be overwritten" in str(error)
+    assert file.read_bytes() == before
+
+
+def test_urls_that_cannot_be(bundle: Path) -> None:
+    for out, says in {"https://x/y": "must be a folder, or one of", "nope://x": "must be"}.items():
+        with pytest.raises(UsageError, match=says):
+            next(restore_archive(Job(bundle, out, device="cpu"), []))
+    job = Job(bundle, "out", device="cpu")
+    assert job.output_of("https://x/a%20b.JPG?size=9/c.png") == "out/a b.JPG"
+    assert job.output_of("s3://x/../a.gif") == "out/a.gif.png"

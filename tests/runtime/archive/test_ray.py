@@ -1,0 +1,275 @@
+"""An archive on a Ray cluster of two nodes: what the local run gives, whatever dies."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from runtime.archive.job import Job, Outcome, Picture
+from runtime.archive.local import restore_archive
+from runtime.errors import ClusterError, DmdnetError
+from runtime.photo import Restored
+from runtime.restorer import Restorer
+from tests.conftest import SAMPLES, Command, one_line, picture
+
+ray = pytest.importorskip("ray")
+pyarrow = pytest.importorskip("pyarrow")
+
+import pyarrow.parquet as parquet  # noqa: E402
+
+from runtime.archive.ray_driver import Cluster, Workers  # noqa: E402
+from runtime.archive.tables import open_tables  # noqa: E402
+
+PHOTOS = SAMPLES / "photos"
+GREEN = (0, 255, 0)
+NODE = 2  # CPUs; one of them is for a worker
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Any]:
+    """A head without CPUs, and two nodes to work on."""
+    from ray.cluster_utils import Cluster as Nodes
+
+    nodes = Nodes(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        nodes.add_node(num_cpus=NODE)
+    nodes.wait_for_nodes()
+    yield nodes
+    ray.shutdown()
+    nodes.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def cluster(nodes: Any) -> Iterator[Cluster]:
+    with Cluster(nodes.address) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty small photos, one of them broken, one without a face."""
+    folder = tmp_path_factory.mktemp("photos")
+    small_photos(folder, 18)
+    (folder / "broken.jpg").write_bytes((folder / "000.jpg").read_bytes()[:900])
+    cv2.imwrite(str(folder / "nobody.png"), np.full((80, 120, 3), 7, np.uint8))
+    return folder
+
+
+def small_photos(folder: Path, count: int) -> list[str]:
+    """Every sixteenth has a face: the others take less time."""
+    photo = picture(PHOTOS / "astronaut.png")
+    for index in range(count):
+        part = photo[:300, :350] if index % 16 == 0 else photo[300:, :350]
+        small = cv2.resize(part, (140 + index % 20, 120), interpolation=cv2.INTER_AREA)
+        cv2.imwrite(str(folder / f"{index:03d}.jpg"), small)
+    return sorted(map(str, folder.iterdir()))
+
+
+def by_name(outcomes: Iterator[Outcome]) -> dict[str, Outcome]:
+    """Each picture once."""
+    found = list(outcomes)
+    names = {Path(outcome.input).name: outcome for outcome in found}
+    assert len(names) == len(found)
+    return names
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def without_seconds(outcome: Outcome, out: str) -> dict[str, Any]:
+    line = json.loads(json.dumps(outcome.record()).replace(out, "OUT"))
+    line.pop("seconds", None)
+    return dict(line)
+
+
+@pytest.fixture(scope="module")
+def here(photos: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The same by the local run."""
+    out = tmp_path_factory.mktemp("here")
+    job = Job(bundle, str(out), device="cpu", draw=True)
+    outcomes = by_name(restore_archive(job, map(Picture, sorted(map(str, photos.iterdir())))))
+    lines = {name: without_seconds(outcome, str(out)) for name, outcome in outcomes.items()}
+    return {"files": content(out), "lines": lines}
+
+
+def test_what_the_local_run_gives(
+    command: Command, nodes: Any, photos: Path, bundle: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    """By the command, with relative paths: the same outputs and report, and nothing of Ray's."""
+    report = tmp_path.with_suffix(".jsonl")
+    words = ["dmd-restore", photos.name, "--bundle", bundle, "--out", tmp_path, "--device", "cpu"]
+    words += ["--draw", "--report", report, "--ray", nodes.address]
+    done = command(*words, cwd=photos.parent)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"restored 19 of 20 in {tmp_path} (ONNX Runtime")
+    assert len(done.stdout.splitlines()) == 1
+    (error,) = [line for line in done.stderr.splitlines() if "no face was found" not in line]
+    assert error.startswith(f"dmd-restore: {photos.name}/broken.jpg: damaged")
+    assert content(tmp_path) == here["files"]
+    lines = [json.loads(line) for line in report.open()]
+    assert len(lines) == 20
+    same = {Path(line["input"]).name: line for line in lines}
+    for name, line in here["lines"].items():
+        mine = json.loads(json.dumps(same[name]).replace(str(tmp_path), "OUT"))
+        mine.pop("seconds", None)
+        assert json.dumps(mine).replace(photos.name, str(photos)) == json.dumps(line)
+
+
+def test_tables(
+    cluster: Cluster, photos: Path, bundle: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    """Of bytes; then of paths, to resume: what is missing is done, and nothing else."""
+    file, out = tmp_path / "archive.parquet", tmp_path / "out"
+    files = sorted(photos.iterdir())
+    names = [file.name for file in files]
+    job = Job(bundle, str(out), device="cpu", draw=True)
+    data = pyarrow.table({"name": names, "bytes": [file.read_bytes() for file in files]})
+    parquet.write_table(data, file)
+    outcomes = cluster.restore(job, open_tables([str(file)], job), Workers())
+    assert set(by_name(outcomes)) == set(names)
+    assert content(out) == here["files"]
+
+    (out / "003.jpg").unlink()
+    kept = (out / "004.jpg").stat().st_mtime_ns
+    paths = pyarrow.table({"rank": list(range(len(files))), "path": list(map(str, files))})
+    parquet.write_table(paths, file)
+    again = Job(bundle, str(out), device="cpu", draw=True, resume=True)
+    outcomes = cluster.restore(again, open_tables([str(file)], again), Workers(actors=1))
+    done = {name for name, outcome in by_name(outcomes).items() if not outcome.there}
+    assert done == {"003.jpg", "broken.jpg"}
+    assert content(out) == here["files"]
+    assert (out / "004.jpg").stat().st_mtime_ns == kept
+
+
+class Deadly(Restorer):
+    """Dies of a green picture, as of a segmentation fault."""
+
+    def restore_photos(
+        self, photos: Sequence[NDArray[np.generic]], *words: Any, **more: Any
+    ) -> Any:
+        if any((photo[0, 0] == GREEN).all() for photo in photos):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().restore_photos(photos, *words, **more)
+
+
+@dataclass(frozen=True)
+class Watched(Job):
+    """Leaves a note where each worker was opened; the Restorer is a deadly one."""
+
+    def open(self) -> Restorer:
+        node = ray.get_runtime_context().get_node_id()
+        Path(f"{self.out}.{node}.{os.getpid()}.opened").touch()
+        return Deadly(self.bundle, device="cpu", threads=1)
+
+
+def opened(out: Path) -> list[str]:
+    """The nodes of all workers that there were."""
+    return [file.name.split(".")[-3] for file in out.parent.glob("*.opened")]
+
+
+def test_a_picture_that_kills_its_worker(cluster: Cluster, bundle: Path, tmp_path: Path) -> None:
+    """It is given up after three workers; its neighbours are done, each once."""
+    (tmp_path / "in").mkdir()
+    files = small_photos(tmp_path / "in", 6)
+    poison = tmp_path / "in" / "0020.png"
+    cv2.imwrite(str(poison), np.full((64, 64, 3), GREEN, np.uint8))
+    out = tmp_path / "out"
+    job = Watched(bundle, str(out), device="cpu")
+    outcomes = cluster.restore(job, [*files[:3], str(poison), *files[3:]], Workers(actors=1))
+    found = by_name(outcomes)
+    assert found.pop("0020.png").error == f"{poison}: the worker died on this picture 3 times"
+    assert [outcome.error for outcome in found.values()] == [None] * 6
+    assert set(content(out)) == set(found)
+    assert len(opened(out)) == 4
+
+
+@pytest.mark.slow
+def test_a_node_dies_in_the_middle(
+    nodes: Any, cluster: Cluster, bundle: Path, tmp_path: Path
+) -> None:
+    """All 200 photos are there at the end, none twice in the report, none half written."""
+    (tmp_path / "in").mkdir()
+    files = small_photos(tmp_path / "in", 200)
+    out = tmp_path / "out"
+    job = Watched(bundle, str(out), device="cpu")
+    outcomes = cluster.restore(job, files, Workers(cpus=NODE))
+    found = [next(outcomes)]
+    victim = next(node for node in nodes.worker_nodes if node.node_id in opened(out))
+    assert len(content(out)) < 200
+    nodes.remove_node(victim, allow_graceful=False)
+    found += outcomes
+    assert sorted(outcome.input for outcome in found) == files
+    assert {outcome.error for outcome in found} == {None}
+    assert set(content(out)) == {Path(file).name for file in files}
+    assert len(opened(out)) == 3
+
+
+def test_wrong_words(command: Command, nodes: Any, bundle: Path, tmp_path: Path) -> None:
+    words = ["dmd-restore", PHOTOS, "--bundle", bundle, "--out", tmp_path, "--device", "cpu"]
+    one_line(command(*words, "--ray", "127.0.0.1:9"), "no Ray cluster answers at 127.0.0.1:9")
+    one_line(command(*words, "--ray", PHOTOS), "not an address")
+    one_line(command(*words, "--ray-actors", 2), "need --ray")
+    one_line(command(*words, "--ray", nodes.address, "--ray-gpus", 1), "no node can hold")
+    one_line(command(*words, "--ray", "--ray-gpus", 1.5), "1.5")
+    one_line(command(words[0], "x.parquet", *words[1:]), "not both")
+
+
+def test_without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match=r"install dmdnet-runtime\[ray\]"):
+        Cluster("auto")
+
+
+def test_a_worker_that_cannot_start(
+    command: Command, nodes: Any, bundle: Path, tmp_path: Path
+) -> None:
+    """Its own words come back, once, and nothing that Ray makes of it."""
+    words = ["dmd-restore", PHOTOS, "--bundle", bundle, "--out", tmp_path, "--ray", nodes.address]
+    one_line(command(*words, "--device", "cuda"), "CUDAExecutionProvider", "a worker on")
+
+
+class Wordy(Restorer):
+    """Does nothing, and has much to say about it."""
+
+    def restore_photos(
+        self, photos: Sequence[NDArray[np.generic]], *words: Any, **more: Any
+    ) -> list[Restored | DmdnetError]:
+        return [Restored(photo, (), (), {}, (300_000 * "x",)) for photo in photos]
+
+
+@dataclass(frozen=True)
+class Talk(Job):
+    """Outcomes of 300 kB."""
+
+    def open(self) -> Restorer:
+        return Wordy(self.bundle, device="cpu")
+
+
+def test_the_drivers_memory_is_flat(cluster: Cluster, bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for index in range(300):
+        cv2.imwrite(str(tmp_path / f"in/{index}.bmp"), np.zeros((16, 16, 3), np.uint8))
+    files = [str(file) for file in (tmp_path / "in").iterdir()]
+    sizes = []
+    for outcome in cluster.restore(Talk(bundle, str(tmp_path / "out")), files, Workers()):
+        assert len(outcome.notes[0]) == 300_000
+        sizes.append(own_memory())
+    assert len(sizes) == 300
+    # all outcomes together are 90 MB
+    assert sizes[-1] - sizes[30] < 30e6
+
+
+def own_memory() -> int:
+    """Bytes of this process, without what it shares with Ray's object store."""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) << 10 for line in status if line.startswith("RssAnon"))

@@ -1,0 +1,71 @@
+"""Parquet files of pictures, without a cluster."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runtime.archive.job import Job, Picture
+from runtime.archive.tables import open_tables
+from runtime.errors import InvalidImageError, UsageError
+
+pyarrow = pytest.importorskip("pyarrow")
+
+import pyarrow.parquet as parquet  # noqa: E402
+
+
+def written(path: Path, columns: dict[str, list[Any]]) -> str:
+    path.parent.mkdir(exist_ok=True)
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=2)
+    return str(path)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(tmp_path / "bundle", str(tmp_path / "out"))
+
+
+def test_paths_of_files_and_folders(job: Job, tmp_path: Path) -> None:
+    one = written(tmp_path / "one.parquet", {"rank": [1, 2, 3], "path": ["a.png", "b/c.png", None]})
+    written(tmp_path / "many.parquet" / "0.parquet", {"path": ["d.png"]})
+    written(tmp_path / "many.parquet" / "1.parquet", {"path": ["file:///e%20f.png"]})
+    tables = open_tables([one, str(tmp_path / "many.parquet")], job)
+    assert tables.count == 5
+    names = [picture.name for picture in tables.pictures()]
+    assert names == ["a.png", "b/c.png", "", "d.png", "/e f.png"]
+
+
+def test_bytes(job: Job, tmp_path: Path) -> None:
+    rows: dict[str, list[Any]] = {"name": ["a.png", "b.png", "c.png"], "bytes": [b"1", b"2", None]}
+    tables = open_tables([written(tmp_path / "x.parquet", rows)], job)
+    assert list(tables.pictures()) == [
+        Picture("a.png", b"1"),
+        Picture("b.png", b"2"),
+        Picture("c.png", b""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"url": ["x.png"]}, "`path`, or `name` and `bytes`, is needed; there are url"),
+        ({"path": [1, 2]}, "`path` must be string, not int64"),
+        ({"name": ["x.png"], "bytes": ["y"]}, "`bytes` must be binary, not string"),
+        ({"path": ["a/x.png", "b/y.png", "b/x.png"]}, "b/x.png: another row would also be"),
+        ({"path": ["x.gif", "x.gif.png"]}, "x.gif.png: another row would also be"),
+    ],
+)
+def test_wrong_columns(job: Job, tmp_path: Path, columns: dict[str, list[Any]], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        open_tables([written(tmp_path / "x.parquet", columns)], job)
+
+
+def test_wrong_files(job: Job, tmp_path: Path) -> None:
+    empty = written(tmp_path / "x.parquet", {"path": pyarrow.array([], pyarrow.string())})
+    with pytest.raises(InvalidImageError, match="no rows"):
+        open_tables([empty], job)
+    (tmp_path / "x.parquet").write_bytes(b"PAR1, but no more")
+    with pytest.raises(InvalidImageError, match=r"x\.parquet: cannot be read as Parquet"):
+        open_tables([empty], job)
+    with pytest.raises(InvalidImageError, match=r"y\.parquet: no such file"):
+        open_tables([str(tmp_path / "y.parquet")], job)

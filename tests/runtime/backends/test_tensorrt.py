@@ -1,0 +1,309 @@
+"""The TensorRT backend on a GPU made of host memory (tests/fakes), with engines really built."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from runtime.backends.tensorrt import backend as backend_module
+from runtime.bundle.opening import Bundle, open_bundle
+from runtime.dictionary import SpecificDictionary
+from runtime.errors import (
+    BundleError,
+    DeviceError,
+    DeviceMemoryError,
+    DictionaryError,
+    DmdnetWarning,
+    EngineError,
+    UsageError,
+)
+from runtime.images.arrays import Image
+from runtime.machine import gpu as cuda
+from runtime.machine.gpu import Gpu
+from runtime.machine.tensorrt_editions import Edition
+from runtime.restorer import Restorer
+from tests.conftest import Face
+from tests.fakes.driver import FakeDriver
+from tests.fakes.trt import FakeTensorRt
+
+GPU = Gpu("Fake RTX", "8.9", 8 << 30, "13.0")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A fake GPU and the bundle whose engines it can run."""
+
+    driver: FakeDriver
+    trt: FakeTensorRt
+    bundle: Bundle
+
+    def restorer(self, **arguments: object) -> Restorer:
+        return Restorer(self.bundle.path, device="tensorrt-rtx", **arguments)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def machine(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
+    driver = FakeDriver()
+    bundle = open_bundle(engine_bundle)
+    trt = FakeTensorRt(driver, bundle)
+    monkeypatch.setattr(cuda, "gpus", lambda: (GPU,))
+    monkeypatch.setattr(cuda, "_pycuda", lambda: driver)
+    edition = Edition("tensorrt_rtx", trt.__version__, trt)
+    monkeypatch.setattr(backend_module, "load_edition", lambda _name: edition)
+    cuda._device.cache_clear()
+    yield Machine(driver, trt, bundle)
+    cuda._device.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def plain(engine_bundle: Path) -> Restorer:
+    with pytest.warns(DmdnetWarning, match="slower on a CPU"):
+        return Restorer(engine_bundle, device="cpu", max_batch=3)
+
+
+def test_restores_as_onnx_runtime_does(
+    machine: Machine, plain: Restorer, faces: list[Face]
+) -> None:
+    """Alone, with one person, and nobody, two people and one of them again in one call."""
+    (a, a_points), (b, b_points) = faces
+    with machine.restorer() as restorer:
+        assert restorer.backend == "TensorRT for RTX 1.7.1.116, Fake RTX, fp16"
+        assert restorer.max_batch == 8
+        people = [
+            (restorer.memorize([a], [a_points]), plain.memorize([a], [a_points])),
+            (restorer.memorize([b, b], [b_points] * 2), plain.memorize([b, b], [b_points] * 2)),
+        ]
+        for ours, theirs in people:
+            np.testing.assert_array_equal(ours.rows, theirs.rows)
+        one, two = (ours for ours, _ in people)
+        wanted = plain.restore_batch([a, b, a, b], [a_points, b_points] * 2, [None, one, two, two])
+        got = restorer.restore_batch([a, b, a, b], [a_points, b_points] * 2, [None, one, two, two])
+        alone = restorer.restore_aligned(a, a_points)
+        # a batch may round differently from one face
+        for one_got, one_wanted in zip([*got, alone], [*wanted, wanted[0]], strict=True):
+            assert np.abs(one_got.astype(int) - one_wanted).max() <= 1
+
+
+def test_a_dictionary_crosses_once(machine: Machine, faces: list[Face]) -> None:
+    face, points = faces[0]
+    with machine.restorer() as restorer:
+        alice = restorer.memorize([face], [points])
+        restorer.restore_aligned(face, points, alice)
+        before = machine.driver.to_device
+        restorer.restore_aligned(face, points, alice)
+        image, boxes, membership = 512 * 512 * 3, 4 * 4 * 4, 4
+        assert machine.driver.to_device - before == image + boxes + membership
+
+
+def test_seconds_on_the_device(machine: Machine, faces: list[Face]) -> None:
+    with machine.restorer() as restorer:
+        backend = restorer._engine
+        assert isinstance(backend, backend_module.TensorRtBackend)
+        start = time.monotonic()
+        restorer.restore_aligned(*faces[0])
+        seconds = backend.last_restore
+        assert seconds is not None
+        total = seconds.copy_in + seconds.engine + seconds.copy_out
+        assert 0.5 * total < seconds.engine < total < time.monotonic() - start
+
+
+@pytest.mark.soak
+def test_eight_threads_for_two_minutes(machine: Machine, faces: list[Face]) -> None:
+    """No error, no growth, the results of one thread."""
+    with machine.restorer() as restorer:
+        person = restorer.memorize([faces[0][0]], [faces[0][1]])
+        jobs = [(face, points, who) for face, points in faces for who in (person, None)]
+        wanted = [restorer.restore_aligned(*job) for job in jobs]
+        deadline = time.monotonic() + 120
+        memory: list[int] = []
+
+        def work(number: int) -> int:
+            done = 0
+            while time.monotonic() < deadline:
+                which = (number + done) % len(jobs)
+                np.testing.assert_array_equal(restorer.restore_aligned(*jobs[which]), wanted[which])
+                done += 1
+                memory.append(resident_bytes())
+            return done
+
+        with ThreadPoolExecutor(8) as pool:
+            assert min(pool.map(work, range(8))) > 10
+        settled = memory[len(memory) // 4]
+        assert memory[-1] < 1.05 * settled
+    assert not machine.driver.live
+
+
+def resident_bytes() -> int:
+    """Of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_the_dictionary_cache_is_bounded(machine: Machine, faces: list[Face]) -> None:
+    face, points = faces[0]
+    with machine.restorer(dictionary_cache=1) as restorer:
+        alice = restorer.memorize([face], [points])
+        row = alice.rows.nbytes
+        people = [alice[[0] * 2] for _ in range(5)]
+        for person in people:
+            restorer.restore_aligned(face, points, person)
+        resident = restorer._engine._dictionaries  # type: ignore[attr-defined]
+        assert resident.nbytes == (1 << 20) // (2 * row) * 2 * row
+        copies = resident.copies
+        restorer.restore_aligned(face, points, people[-1])
+        assert resident.copies == copies  # the newest stayed
+        restorer.restore_aligned(face, points, people[0])
+        assert resident.copies == copies + 1  # the oldest went
+    with machine.restorer(dictionary_cache=0) as restorer:
+        restorer.restore_aligned(face, points, alice)
+        assert restorer._engine._dictionaries.nbytes == 0  # type: ignore[attr-defined]
+
+
+def test_threads_share_a_restorer(machine: Machine, faces: list[Face]) -> None:
+    """Eight threads on two execution contexts: the fake refuses two threads in one."""
+    (a, a_points), (b, b_points) = faces
+    with machine.restorer() as restorer:
+        people = [restorer.memorize([a], [a_points]), restorer.memorize([b], [b_points]), None]
+        jobs = [(face, person) for face in faces for person in people] * 4
+        wanted = [restorer.restore_aligned(*face, identity=person) for face, person in jobs]
+        barrier = threading.Barrier(8, timeout=20)
+
+        def work(job: tuple[Face, SpecificDictionary | None]) -> Image:
+            (image, points), person = job
+            return restorer.restore_aligned(image, points, person)
+
+        with ThreadPoolExecutor(8, initializer=barrier.wait) as pool:
+            got = list(pool.map(work, jobs))
+        for one, other in zip(got, wanted, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert not machine.driver.live  # all is given back
+
+
+def test_out_of_memory(machine: Machine, faces: list[Face]) -> None:
+    face, points = faces[0]
+    with machine.restorer() as restorer:
+        alice = restorer.memorize([face], [points])
+        used = sum(memory.nbytes for memory in machine.driver.live.values())
+        machine.driver.limit = used
+        with pytest.raises(DeviceMemoryError, match="dictionary_cache"):
+            restorer.restore_aligned(face, points, alice)
+        machine.driver.limit = 1 << 40
+        restorer.restore_aligned(face, points, alice)  # still usable
+    assert not machine.driver.live
+
+    machine.driver.limit = 1 << 20
+    with pytest.raises(DeviceMemoryError, match=r"Fake RTX is out of memory; lower --max-batch"):
+        machine.restorer()
+    assert not machine.driver.live
+    machine.driver.limit = 1 << 40
+    machine.trt.context_limit = machine.trt.contexts
+    with pytest.raises(DeviceMemoryError, match="Requested amount of GPU memory"):
+        machine.restorer()
+    assert not machine.driver.live
+
+
+def test_one_context_must_do(machine: Machine, faces: list[Face]) -> None:
+    """No memory for a second execution context: threads take turns, and are told."""
+    face, points = faces[0]
+    with machine.restorer() as restorer:
+        wanted = restorer.restore_aligned(face, points)
+        machine.trt.context_limit = machine.trt.contexts
+        engine = restorer._engine._restorer  # type: ignore[attr-defined]
+        with ThreadPoolExecutor(1) as pool, pytest.warns(DmdnetWarning, match="turns on 1"):  # noqa: PT031
+            with engine._lane():
+                waiting = pool.submit(restorer.restore_aligned, face, points)
+                deadline = time.monotonic() + 20
+                while engine._most > 1 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                assert not waiting.done()
+            waiting.result()
+        np.testing.assert_array_equal(waiting.result(), wanted)
+
+
+def test_limits_of_the_engine(machine: Machine, faces: list[Face]) -> None:
+    face, points = faces[0]
+    with pytest.raises(UsageError, match="takes 8 faces at most"):
+        machine.restorer(max_batch=9)
+    with machine.restorer() as restorer:
+        alice = restorer.memorize([face], [points])
+        with pytest.raises(DictionaryError, match=r"33 references, the engine takes 32.*\[:32\]"):
+            restorer.restore_aligned(face, points, alice[[0] * 33])
+        # 20 and 20 rows do not fit into one call, and so take two
+        crowd = [alice[[0] * 20], alice[[0] * 20]]
+        both = restorer.restore_batch([face, face], [points, points], crowd)
+        assert np.abs(both[0].astype(int) - both[1]).max() <= 1
+        many = restorer.memorize([face] * 9, [points] * 9)  # more than one call takes
+        np.testing.assert_allclose(many.rows[8], alice.rows[0], atol=1e-2)
+
+
+def test_closed(machine: Machine, faces: list[Face]) -> None:
+    restorer = machine.restorer()
+    alice = restorer.memorize([faces[0][0]], [faces[0][1]])
+    restorer.close()
+    assert not machine.driver.live
+    with pytest.raises(BundleError, match="closed"):
+        restorer.restore_aligned(*faces[0], alice)
+    assert not machine.driver.live  # nor is the dictionary left there
+    with pytest.raises(BundleError, match="closed"):
+        restorer.memorize([faces[0][0]], [faces[0][1]])
+    restorer.close()
+
+
+def test_a_gpu_that_cannot_run_it(machine: Machine) -> None:
+    machine.trt.invalid = 2
+    with pytest.raises(DeviceError, match=r"does not run on compute capability 8\.9"):
+        machine.restorer()
+    machine.trt.invalid = 32
+    with pytest.raises(EngineError, match=r"MALFORMED_ENGINE.*--rebuild"):
+        machine.restorer()
+    machine.trt.invalid = 0
+    machine.trt.known.clear()
+    with pytest.raises(EngineError, match="Serialization assertion failed; build it again"):
+        machine.restorer()
+
+
+def test_auto(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = machine.bundle.path
+    edition = Edition("tensorrt_rtx", machine.trt.__version__, machine.trt)
+
+    def only_rtx(name: str) -> Edition:
+        if name == "tensorrt":
+            raise DeviceError("TensorRT is not installed; install it")
+        return edition
+
+    monkeypatch.setattr(backend_module, "load_edition", only_rtx)
+    with Restorer(path) as restorer:
+        assert restorer.backend.startswith("TensorRT for RTX 1.7.1.116, Fake RTX")
+        assert restorer.backend.endswith("(not tensorrt: TensorRT is not installed)")
+    with pytest.raises(DeviceError, match="tensorrt cannot be used and no other is allowed"):
+        Restorer(path, allow_fallback=False)
+    # an engine was built, and another machine would have run it: the user is told
+    monkeypatch.setattr(cuda, "gpus", lambda: (replace(GPU, capability="7.5"),))
+    cuda._device.cache_clear()
+    with (
+        pytest.warns(DmdnetWarning, match=r"using cpu, not .*capability 8\.0, here 7\.5"),
+        Restorer(path) as restorer,
+    ):
+        assert restorer.backend.startswith("ONNX Runtime")
+
+
+def test_without_a_gpu(engine_bundle: Path) -> None:
+    try:
+        cuda.gpus()
+    except DeviceError:
+        pass
+    else:
+        pytest.skip("this machine has an NVIDIA driver")
+    for device in ("tensorrt", "tensorrt-rtx"):
+        with pytest.raises(DeviceError, match="no NVIDIA driver is installed here"):
+            Restorer(engine_bundle, device=device)
+    with (
+        pytest.warns(DmdnetWarning, match="using cpu, not tensorrt-rtx: no NVIDIA"),
+        Restorer(engine_bundle) as restorer,
+    ):
+        assert "not tensorrt, tensorrt-rtx: no NVIDIA driver is installed here" in restorer.backend

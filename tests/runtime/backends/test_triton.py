@@ -1,0 +1,585 @@
+"""Restorer against a Triton server: the real one, and one that fails as a test wants it to."""
+
+import dataclasses
+import shutil
+import subprocess
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient
+
+from export.triton.local_server import Server, missing, stand_in
+from export.triton.repository import APP, MEMORIZER, RESTORER, Serving, write_repository
+from runtime import DmdnetWarning, Remote, RemoteError, Restorer, SpecificDictionary
+from runtime.backends.triton.address import Address
+from runtime.bundle.opening import Bundle, open_bundle
+from runtime.errors import BundleError, DeviceError, DictionaryError, UsageError
+from runtime.images.arrays import Image
+from runtime.images.files import read_image
+from tests.conftest import Command, Face, one_line
+from tests.fakes.triton import FakeTriton, gray, serving
+
+MODELS = (APP, RESTORER, MEMORIZER)
+SHARED_MEMORY = Path("/dev/shm")
+ONCE = Remote(retries=0)
+OTHER_WEIGHTS = r"another model now, weights 1{64} in place"
+
+
+@pytest.fixture(scope="module")
+def repository(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Up to four faces a call; requests wait long for others, for two cores are slow."""
+    out = tmp_path_factory.mktemp("triton") / "made"
+    serve = Serving(device="cpu", max_batch=4, max_references=6, queue_delay_us=100_000)
+    write_repository(open_bundle(bundle), out, serve)
+    stand_in(out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def served(repository: Path) -> Path:
+    return Path(shutil.copytree(repository, repository.with_name("served")))
+
+
+@pytest.fixture(scope="module")
+def server(served: Path) -> Iterator[Server]:
+    reason = missing()
+    if reason is not None:
+        pytest.skip(reason)
+    with Server(served, ("--model-control-mode=explicit", "--load-model=*")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def remote(server: Server) -> Iterator[Restorer]:
+    with Restorer(server.url, remote=Remote(timeout=120)) as restorer:
+        yield restorer
+
+
+@pytest.fixture(scope="module")
+def local(bundle: Path) -> Restorer:
+    return Restorer(bundle, device="cpu", max_batch=4)
+
+
+@pytest.fixture(scope="module")
+def alice(local: Restorer, faces: list[Face]) -> SpecificDictionary:
+    face, points = faces[0]
+    return local.memorize([face, face // 2, face // 2 + 100], [points] * 3)
+
+
+@pytest.fixture(scope="module")
+def bob(local: Restorer, faces: list[Face]) -> SpecificDictionary:
+    return local.memorize([faces[1][0]], [faces[1][1]])
+
+
+@pytest.fixture
+def fake(repository: Path) -> Iterator[FakeTriton]:
+    with serving(FakeTriton(repository)) as running:
+        yield running
+
+
+def levels(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other).max())
+
+
+def engine_calls(server: Server) -> int:
+    """Calls of the restorer so far, by Triton's own count."""
+    with InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        (statistics,) = client.get_inference_statistics(RESTORER).model_stats
+        return int(statistics.execution_count)
+
+
+# --- the real server ---
+
+
+def test_results_are_the_local_ones(
+    remote: Restorer,
+    local: Restorer,
+    server: Server,
+    faces: list[Face],
+    alice: SpecificDictionary,
+    bob: SpecificDictionary,
+) -> None:
+    assert remote.backend == f"Triton at {server.url}, fp32"
+    assert remote.manifest == local.manifest
+    assert (remote.max_batch, remote._engine.max_references) == (4, 6)
+    pictures, points = zip(*faces, *faces, faces[0], strict=True)
+    people = [alice, bob, None, alice, None]
+    there = remote.restore_batch(pictures, points, people)
+    here = local.restore_batch(pictures, points, people)
+    assert all((a == b).all() for a, b in zip(there, here, strict=True))
+    assert levels(here[0], here[4]) > 10  # the dictionary makes a difference
+    again = remote.memorize([faces[1][0]], [faces[1][1]])
+    assert (again.rows == bob.rows).all()
+    assert again.weights_sha256 == bob.weights_sha256
+
+
+def test_a_photo_of_several_people(
+    remote: Restorer,
+    local: Restorer,
+    faces: list[Face],
+    alice: SpecificDictionary,
+    bob: SpecificDictionary,
+) -> None:
+    photo = np.hstack([faces[0][0], faces[1][0]])
+    there = remote.restore(photo, identities={0: alice, 1: bob})
+    here = local.restore(photo, identities={0: alice, 1: bob})
+    assert there.restored == (0, 1)
+    assert (there.image == here.image).all()
+    assert (there.image != photo).any()
+
+
+def test_more_rows_than_a_call_takes(remote: Restorer, alice: SpecificDictionary) -> None:
+    with pytest.raises(DictionaryError, match="9 references, the engine takes 6"):
+        remote.check(alice.merge(alice, alice))
+
+
+def test_threads_share_calls(
+    remote: Restorer,
+    local: Restorer,
+    server: Server,
+    faces: list[Face],
+    alice: SpecificDictionary,
+    bob: SpecificDictionary,
+) -> None:
+    people = [alice, bob, None, bob]
+    expected = [local.restore_aligned(*faces[turn % 2], people[turn]) for turn in range(4)]
+
+    def work(turn: int) -> Image:
+        face, points = faces[turn % 2]
+        return remote.restore_aligned(face, points, people[turn % 4])
+
+    before = engine_calls(server)
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(work, range(12)))
+    assert all(levels(out, expected[n % 4]) <= 1 for n, out in enumerate(results))
+    assert engine_calls(server) - before <= 9
+
+
+def test_a_bad_dictionary_spoils_nothing(
+    remote: Restorer, local: Restorer, server: Server, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    """Not through a Restorer, which refuses it first."""
+    expected = local.restore_aligned(*faces[1], bob)
+    bad = np.full_like(bob.rows, np.nan)
+    engine, face = remote._engine, np.zeros((1, 512, 512, 3), np.uint8)
+    boxes, mine = np.array([[[9, 9, 99, 99]] * 4], np.int32), np.ones((1, 1), np.float32)
+    with ThreadPoolExecutor(4) as pool:
+        spoilt = [pool.submit(engine.restore, face, boxes, [bad], mine) for _ in range(2)]
+        good = [
+            pool.submit(remote.restore_aligned, faces[1][0], faces[1][1], bob) for _ in range(2)
+        ]
+    for future in spoilt:
+        with pytest.raises(RemoteError, match="not finite"):
+            future.result()
+    assert all(levels(future.result(), expected) <= 1 for future in good)
+
+
+def test_shared_memory(
+    local: Restorer,
+    server: Server,
+    faces: list[Face],
+    alice: SpecificDictionary,
+    bob: SpecificDictionary,
+) -> None:
+    pictures, points = zip(*faces, strict=True)
+    both, one = [alice, bob], [bob]
+    here = local.restore_batch(pictures, points, both)
+    alone = local.restore_aligned(*faces[1], bob)
+    before = set(SHARED_MEMORY.glob("dmdnet-*"))
+    with Restorer(server.url, remote=Remote(shared_memory=True)) as sharing:
+        for _ in range(2):
+            there = sharing.restore_batch(pictures, points, both)
+            assert all((a == b).all() for a, b in zip(there, here, strict=True))
+            assert (sharing.restore_batch(pictures[1:], points[1:], one)[0] == alone).all()
+        regions = set(SHARED_MEMORY.glob("dmdnet-*")) - before
+        assert len(regions) == sharing._engine._regions.copies == 2  # type: ignore[attr-defined]
+        assert all(region.stat().st_mode & 0o077 == 0 for region in regions)  # nobody else's
+        with InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+            assert len(client.get_system_shared_memory_status().regions) == 2
+    with InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        assert not client.get_system_shared_memory_status().regions
+    assert set(SHARED_MEMORY.glob("dmdnet-*")) == before
+
+
+def test_shared_memory_is_bounded(
+    server: Server, faces: list[Face], alice: SpecificDictionary, bob: SpecificDictionary
+) -> None:
+    sharing = Restorer(server.url, remote=Remote(shared_memory=True), dictionary_cache=1)
+    with sharing:
+        kept = sharing._engine._regions  # type: ignore[attr-defined]
+        for person, copies in ((bob, 1), (bob, 1), (alice, 2), (alice, 3)):  # 0.4 and 1.3 MB
+            sharing.restore_aligned(*faces[0], person)
+            assert kept.copies == copies
+            assert kept.nbytes <= 1 << 20
+
+
+def test_a_server_that_is_killed_and_comes_back(
+    remote: Restorer, local: Restorer, server: Server, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    """Four clients go on; each call is answered rightly, or fails with an error of ours."""
+    expected = local.restore_aligned(*faces[1], bob)
+    back = threading.Event()
+    errors: list[str] = []
+    late: list[str] = []
+    wrong: list[int] = []
+    shared = Remote(shared_memory=True, retries=1)
+
+    def client(number: int) -> int:
+        after = 0
+        with Restorer(server.url, remote=shared if number % 2 else Remote(retries=1)) as restorer:
+            started.wait()
+            while after < 2:
+                was_back = back.is_set()
+                try:
+                    out = restorer.restore_aligned(*faces[1], bob)
+                except RemoteError as error:
+                    (late if was_back else errors).append(str(error))
+                else:
+                    after += was_back
+                    if levels(out, expected) > 1:
+                        wrong.append(number)
+        return after
+
+    started = threading.Barrier(5)
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(client, number) for number in range(4)]
+        started.wait()
+        while engine_calls(server) == 0:
+            time.sleep(0.01)
+        server.kill()
+        while len(errors) < 4:
+            time.sleep(0.01)
+        server.start()
+        back.set()
+        assert [future.result() for future in clients] == [2] * 4
+    assert not wrong
+    assert not late
+    assert all(server.url in error and "cannot be reached" in error for error in errors)
+    # a Restorer that was idle meanwhile, too
+    assert levels(remote.restore_aligned(*faces[1], bob), expected) <= 1
+
+
+def test_commands(
+    server: Server, faces: list[Face], local: Restorer, tmp_path: Path, command: Command
+) -> None:
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "face.png"), faces[1][0])
+    enrolled, out = tmp_path / "bob.safetensors", tmp_path / "out"
+    done = command("dmd-enroll", tmp_path / "face.png", "--bundle", server.url, "--out", enrolled)
+    assert done.returncode == 0, done.stderr
+    done = command(
+        *("dmd-restore", tmp_path / "face.png", "--bundle", server.url, "--out", out),
+        *("--identity", enrolled, "--remote-timeout", 100),
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Triton at {server.url}" in done.stdout
+    person = local.memorize([faces[1][0]])
+    wanted = local.restore(faces[1][0], person).image
+    assert np.array_equal(read_image(out / "face.png"), wanted)
+
+
+def test_models_that_are_not_there(server: Server) -> None:
+    with pytest.raises(RemoteError, match="no model dmdnetx ready"):
+        Restorer(f"{server.url}x", remote=ONCE)
+    with pytest.raises(RemoteError, match=r"no model dmdnet ready.*version 9"):
+        Restorer(f"{server.url}/9", remote=ONCE)
+    with pytest.raises(RemoteError, match="not a model that dmd-triton wrote"):
+        Restorer(f"{server.url}_restorer", remote=ONCE)
+    with Restorer(f"{server.url}/1", remote=ONCE) as first:
+        assert first.max_batch == 4
+
+
+def test_another_version(
+    remote: Restorer,
+    server: Server,
+    served: Path,
+    bundle: Path,
+    faces: list[Face],
+    bob: SpecificDictionary,
+    tmp_path: Path,
+) -> None:
+    """The same weights: it goes on and says so. Others: an error, and no picture.
+
+    The last test of `server`, which keeps what is put there.
+    """
+    expected = remote.restore_aligned(*faces[1], bob)
+    same = open_bundle(bundle)
+    weights = dataclasses.replace(same.manifest.weights, sha256="1" * 64)
+    other = Bundle(same.path, dataclasses.replace(same.manifest, weights=weights))
+    serve_instead(server, served, same, 2, tmp_path)
+    with pytest.warns(DmdnetWarning, match="version 2 now, in place of 1; the weights are"):
+        assert levels(remote.restore_aligned(*faces[1], bob), expected) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it was said once
+        remote.restore_aligned(*faces[1], bob)
+    serve_instead(server, served, other, 2, tmp_path)  # under the same number
+    with pytest.raises(RemoteError, match=OTHER_WEIGHTS):
+        remote.restore_aligned(*faces[1], bob)
+    with pytest.raises(RemoteError, match=OTHER_WEIGHTS):
+        remote.memorize([faces[1][0]], [faces[1][1]])
+    with (
+        Restorer(server.url) as opened_now,
+        pytest.raises(DictionaryError, match="made with weights"),
+    ):
+        opened_now.restore_aligned(*faces[1], bob)
+
+
+def serve_instead(server: Server, served: Path, bundle: Bundle, version: int, folder: Path) -> None:
+    """What an operator does: a new repository in the old one's place, then reload."""
+    made = folder / f"repository-{bundle.manifest.weights.sha256[:4]}"
+    write_repository(
+        bundle, made, Serving(device="cpu", max_batch=4, max_references=6, version=version)
+    )
+    stand_in(made)
+    shutil.rmtree(served)
+    made.rename(served)
+    with InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        for model in (RESTORER, MEMORIZER, APP):
+            client.load_model(model)
+
+
+def test_encrypted(bundle: Path, tmp_path: Path, faces: list[Face], local: Restorer) -> None:
+    reason = missing() or (None if shutil.which("openssl") else "openssl is not installed")
+    if reason is not None:
+        pytest.skip(reason)
+    key, ca, other = (tmp_path / name for name in ("key.pem", "ca.pem", "other.pem"))
+    for certificate in (other, ca):  # the key is the last one's
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"),
+                *("-subj", "/CN=dmdnet", "-addext", "subjectAltName=IP:127.0.0.1"),
+                *("-keyout", str(key), "-out", str(certificate)),
+            ],
+            check=True,
+            capture_output=True,
+        )
+    out = tmp_path / "repository"
+    write_repository(open_bundle(bundle), out, Serving(device="cpu"))
+    stand_in(out)
+    options = (
+        "--grpc-use-ssl=true",
+        f"--grpc-server-cert={ca}",
+        f"--grpc-server-key={key}",
+    )
+    with Server(out, options) as server:
+        url = server.url.replace("grpc://", "grpcs://")
+        with Restorer(url, remote=Remote(ca=ca)) as encrypted:
+            there = encrypted.restore_aligned(*faces[0])
+        assert (there == local.restore_aligned(*faces[0])).all()
+        for untrusted in (None, other):
+            with pytest.raises(RemoteError, match=r"no encrypted connection.*ca="):
+                Restorer(url, remote=Remote(ca=untrusted, retries=0))
+        with pytest.raises(RemoteError, match="cannot be reached"):
+            Restorer(server.url, remote=ONCE)  # plain, to a server that encrypts
+    with pytest.raises(UsageError, match="cannot be read"):
+        Restorer(url, remote=Remote(ca=tmp_path / "none.pem"))
+    (tmp_path / "bad.pem").write_text("no certificate")
+    with pytest.raises(UsageError, match="not a PEM file"):
+        Restorer(url, remote=Remote(ca=tmp_path / "bad.pem"))
+    with pytest.raises(UsageError, match="goes with grpcs"):
+        Restorer(server.url, remote=Remote(ca=ca))
+
+
+# --- a server that fails as it is told ---
+
+
+def test_it_tries_again_what_is_safe(fake: FakeTriton, faces: list[Face]) -> None:
+    def busy_twice(request: Any, context: grpc.ServicerContext) -> Any:
+        if len(fake.calls) <= 2:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "going down")
+        return gray(request, context)
+
+    fake.infer = busy_twice
+    with Restorer(fake.url, remote=Remote(retries=2)) as restorer:
+        assert (restorer.restore_aligned(*faces[0]) == 7).all()
+        assert len(fake.calls) == 3
+        fake.calls.clear()
+    with Restorer(fake.url, remote=Remote(retries=1)) as restorer:
+        with pytest.raises(RemoteError, match=r"reached, after 1 retries \(going down\)"):
+            restorer.restore_aligned(*faces[0])
+        assert len(fake.calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("status", "says"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, "refused .INVALID_ARGUMENT: because"),
+        (grpc.StatusCode.INTERNAL, "refused .INTERNAL: because"),
+        (grpc.StatusCode.PERMISSION_DENIED, "access denied.*DMDNET_AUTHORIZATION"),
+        (grpc.StatusCode.UNAUTHENTICATED, "access denied.*DMDNET_AUTHORIZATION"),
+    ],
+)
+def test_it_does_not_try_again_what_was_refused(
+    fake: FakeTriton, faces: list[Face], status: grpc.StatusCode, says: str
+) -> None:
+    fake.infer = lambda request, context: context.abort(status, "because")
+    with Restorer(fake.url) as restorer, pytest.raises(RemoteError, match=says):
+        restorer.restore_aligned(*faces[0])
+    assert len(fake.calls) == 1
+
+
+def test_timeout_holds_for_all_tries(fake: FakeTriton, faces: list[Face]) -> None:
+    release = threading.Event()
+
+    def stuck(request: Any, context: grpc.ServicerContext) -> Any:
+        release.wait(30)
+        return gray(request, context)
+
+    fake.infer = stuck
+    with Restorer(fake.url, remote=Remote(timeout=0.5, retries=99)) as restorer:
+        with pytest.raises(RemoteError, match=r"no answer within 0\.5 s.*--remote-timeout"):
+            restorer.restore_aligned(*faces[0])
+        # the server is told, too, so that it does not work for nobody
+        assert 0 < fake.calls[0].parameters["timeout"].int64_param <= 500_000
+        release.set()
+        fake.infer = lambda request, context: context.abort(grpc.StatusCode.UNAVAILABLE, "down")
+        fake.calls.clear()
+        with pytest.raises(RemoteError, match="cannot be reached"):
+            restorer.restore_aligned(*faces[0])
+        assert len(fake.calls) <= 2  # and not 99 times
+        fake.infer = gray
+        assert (restorer.restore_aligned(*faces[0]) == 7).all()
+
+
+def test_answers_are_checked(fake: FakeTriton, faces: list[Face]) -> None:
+    def short(request: Any, context: grpc.ServicerContext) -> Any:
+        answer = gray(request, context)
+        answer.raw_output_contents[0] = answer.raw_output_contents[0][:-1]
+        return answer
+
+    def small(request: Any, context: grpc.ServicerContext) -> Any:
+        answer = gray(request, context)
+        answer.outputs[0].shape[2] = 256
+        answer.outputs[0].shape[3] = 1024
+        return answer
+
+    def nothing(request: Any, context: grpc.ServicerContext) -> Any:
+        answer = gray(request, context)
+        answer.outputs[0].name = "else"
+        return answer
+
+    with Restorer(fake.url) as restorer:
+        for wrong, says in (
+            (short, "missing or broken"),
+            (small, r"uint8 \(1, 1, 256, 1024, 3\)"),
+            (nothing, "missing or broken"),
+            (lambda r, c: gray(r, c, "INT8"), "int8"),
+        ):
+            fake.infer = wrong
+            with pytest.raises(RemoteError, match=f"restored in the answer is {says}"):
+                restorer.restore_aligned(*faces[0])
+
+
+def test_nobodys_rows_do_not_cross_the_network(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    with Restorer(fake.url) as restorer:
+        restorer.restore_aligned(*faces[0])
+        restorer.restore_aligned(*faces[0], bob)
+    generic, specific = (sum(map(len, call.raw_input_contents)) for call in fake.calls)
+    assert generic == 512 * 512 * 3 + 4 * 4 * 4
+    assert specific == generic + bob.rows.nbytes + 4
+
+
+def test_authorization_goes_with_every_call(
+    fake: FakeTriton,
+    faces: list[Face],
+    tmp_path: Path,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secret = Remote(authorization="Bearer 1234")
+    assert "1234" not in repr(secret)
+    with Restorer(fake.url, remote=secret) as restorer:
+        restorer.restore_aligned(*faces[0])
+    assert len(fake.headers) >= 3
+    assert {heard["authorization"] for heard in fake.headers} == {"Bearer 1234"}
+    fake.headers.clear()
+    monkeypatch.setenv("DMDNET_AUTHORIZATION", "Bearer 5678")
+    fake.infer = lambda request, context: context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
+    picture = Path(__file__).parents[2] / "runtime" / "samples" / "astronaut.png"
+    done = command("dmd-restore", picture, "--bundle", fake.url, "--out", tmp_path / "out")
+    one_line(done, "access denied", "DMDNET_AUTHORIZATION")
+    assert "5678" not in done.stdout + done.stderr
+    assert {heard["authorization"] for heard in fake.headers} == {"Bearer 5678"}
+
+
+def test_authorization_unencrypted_to_another_host() -> None:
+    with (
+        pytest.warns(DmdnetWarning, match="unencrypted"),
+        pytest.raises(RemoteError, match=r"cannot be reached|no answer"),
+    ):
+        Restorer(
+            "grpc://nowhere.invalid:8001/dmdnet",
+            remote=Remote(authorization="Bearer 1234", retries=0, timeout=5),
+        )
+
+
+def test_a_manifest_that_is_altered(fake: FakeTriton) -> None:
+    manifest = fake.config.parameters["manifest"]
+    manifest.string_value = manifest.string_value.replace("fp32", "fp16")
+    with pytest.raises(RemoteError, match="manifest is unusable: it was altered"):
+        Restorer(fake.url)
+
+
+def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="server chooses its device"):
+        Restorer(fake.url, device="cpu")
+    with pytest.raises(UsageError, match="remote goes with a server's address"):
+        Restorer(bundle, remote=Remote())
+    with pytest.raises(UsageError, match=r"max_batch 5.*takes 4.*dmd-triton"):
+        Restorer(fake.url, max_batch=5)
+    with pytest.raises(UsageError, match="timeout must be over 0 s"):
+        Remote(timeout=0)
+    monkeypatch.setattr(Address, "is_local", lambda self: False)
+    with pytest.raises(UsageError, match="needs the server on this host"):
+        Restorer(fake.url, remote=Remote(shared_memory=True))
+    monkeypatch.setitem(__import__("sys").modules, "tritonclient.grpc", None)
+    with pytest.raises(DeviceError, match=r"install dmdnet-runtime\[triton\]"):
+        Restorer(fake.url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "grpc://host/dmdnet",
+        "grpc://host:8001",
+        "grpc://host:8001/",
+        "grpc://:8001/dmdnet",
+        "grpc://host:x/dmdnet",
+        "grpc://host:8001/dmdnet/new",
+        "grpc://host:99999/dmdnet",
+        "grpc://host:8001/dmdnet?x=1",
+        "grpc://me:secret@host:8001/dmdnet",
+    ],
+)
+def test_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Restorer(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_addresses() -> None:
+    address = Address.parse("grpcs://[::1]:8001/dmdnet/3")
+    assert (address.host, address.port, address.model) == ("::1", 8001, "dmdnet")
+    assert (address.version, address.secure, address.target) == ("3", True, "[::1]:8001")
+    assert Address.parse("grpc://host:1/m").version == ""
+    assert Address.parse("grpc://127.0.0.1:1/m").is_local()
+    assert not Address.parse("grpc://192.0.2.1:1/m").is_local()  # of documentation
+
+
+def test_closed(fake: FakeTriton, faces: list[Face]) -> None:
+    restorer = Restorer(fake.url)
+    restorer.close()
+    restorer.close()
+    with pytest.raises(BundleError, match="closed"):
+        restorer.restore_aligned(*faces[0])
