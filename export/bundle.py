@@ -20,7 +20,8 @@ from export.checks.reference import write_reference
 from export.model.checkpoint import load_weights
 from export.model.graphs import MemorizerGraph, RestorerGraph, export_onnx
 from export.model.network import DMDNet
-from export.tensorrt.build import BuildOptions, build_engines, choose_edition
+from export.tensorrt.build import build_engines
+from export.tensorrt.options import BuildOptions, choose_edition
 from runtime.bundle.layout import layout_text
 from runtime.bundle.manifest import (
     MANIFEST,
@@ -133,8 +134,7 @@ def export_bundle(
             write_atomically(building / MANIFEST, manifest.to_json().encode())
         if engine is not None and edition is not None:
             with stage("engines"):
-                built = build_engines(Bundle(building, manifest), engine, report=report)
-                manifest = built.manifest
+                build_engines(Bundle(building, manifest), engine, report=report)
         elif engine is not None:
             report(f"no engine: {why}")
         _put_in_place(building, out, force)

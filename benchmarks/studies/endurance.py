@@ -30,7 +30,7 @@ from benchmarks.measure.peaks import Case, line_of
 from benchmarks.studies.record import circumstances
 from runtime import Restorer, SpecificDictionary, read_landmarks
 from runtime.backends.tensorrt.backend import TensorRtBackend
-from runtime.bundle.manifest import Manifest
+from runtime.backends.tensorrt.engine_files import read_records
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.cli import console
 from runtime.cli.inputs import positive
@@ -209,7 +209,7 @@ def _environment(bundles: Mapping[str, Path]) -> dict[str, object]:
 
 def _records(path: Path) -> list[dict[str, object]]:
     """The engines' records, with their receipts and parity."""
-    return [asdict(record) for record in open_bundle(path, verify=False).manifest.engines]
+    return [asdict(record) for record in read_records(path)]
 
 
 def _speed(path: Path, device: str, rounds: int, tflops: float | None) -> dict[str, Any]:
@@ -224,12 +224,12 @@ def _speed(path: Path, device: str, rounds: int, tflops: float | None) -> dict[s
             for batch, faces in (("batch_1", 1), ("batch_8", gpu.BATCH)):
                 row[batch]["device"] = gpu.device_times(restorer._engine, case, faces)
     if tflops is not None:
-        row["floor"] = gpu.floor(row, _gflop(restorer.manifest), tflops)
+        row["floor"] = gpu.floor(row, _gflop(path), tflops)
     return {"backend": restorer.backend, **row}
 
 
-def _gflop(manifest: Manifest) -> float:
-    found = (each.receipt.gflop for each in manifest.engines if each.graph == "restorer")
+def _gflop(path: Path) -> float:
+    found = (each.receipt.gflop for each in read_records(path) if each.graph == "restorer")
     return next(found, GFLOP)
 
 

@@ -12,7 +12,7 @@ from runtime.errors import ExportError
 from runtime.machine.tensorrt_editions import EXTRAS
 
 if TYPE_CHECKING:
-    from export.tensorrt.build import BuildOptions
+    from export.tensorrt.options import BuildOptions
 
 
 def main() -> NoReturn:
@@ -34,10 +34,10 @@ def build(args: Namespace) -> int:
     from runtime.bundle.opening import open_bundle
 
     bundle = open_bundle(args.bundle)
-    built = build_engines(bundle, engine_options(args), rebuild=args.rebuild, report=console.say)
-    if not built.manifest.engines:
+    records = build_engines(bundle, engine_options(args), rebuild=args.rebuild, report=console.say)
+    if not records:
         return console.FAILED
-    print(f"{len(built.manifest.engines)} engines in {args.bundle}")
+    print(f"{len(records)} engines in {args.bundle}")
     return 0
 
 
@@ -78,7 +78,7 @@ def add_engine_arguments(parser: ArgumentParser) -> None:
 
 
 def engine_options(args: Namespace) -> "BuildOptions":
-    from export.tensorrt.build import BuildOptions
+    from export.tensorrt.options import BuildOptions
     from runtime.bundle.engine_record import Profile
 
     profile = Profile(args.max_batch, args.max_references, args.opt_batch, args.opt_references)
