@@ -7,27 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from runtime.cli import console
-from runtime.cli.inputs import number, positive
 from runtime.errors import ExportError
-from runtime.machine.tensorrt_editions import EXTRAS
 
 if TYPE_CHECKING:
     from export.tensorrt.options import BuildOptions
 
 
+_PROG = "dmd-build-engine"
+
+
 def main() -> NoReturn:
-    parser = console.Parser(
-        "dmd-build-engine",
-        "Build the TensorRT engines of a bundle; needs neither torch nor ONNX Runtime.",
-    )
-    parser.add_argument("bundle", type=Path, help="folder made by dmd-export")
-    parser.add_argument("--rebuild", action="store_true", help="replace engines that are there")
-    add_engine_arguments(parser)
-    args = parser.parse_args()
-    console.run(parser.prog, lambda: build(args))
+    console.run(_PROG, build)
 
 
-def build(args: Namespace) -> int:
+def build() -> int:
+    args = _arguments()
     if find_spec("onnx") is None:
         raise ExportError("onnx is not installed: install dmdnet-runtime[tensorrt]")
     from export.tensorrt.build import build_engines
@@ -41,8 +35,21 @@ def build(args: Namespace) -> int:
     return 0
 
 
+def _arguments() -> Namespace:
+    parser = console.Parser(
+        _PROG, "Build the TensorRT engines of a bundle; needs neither torch nor ONNX Runtime."
+    )
+    parser.add_argument("bundle", type=Path, help="folder made by dmd-export")
+    parser.add_argument("--rebuild", action="store_true", help="replace engines that are there")
+    add_engine_arguments(parser)
+    return parser.parse_args()
+
+
 def add_engine_arguments(parser: ArgumentParser) -> None:
     """The options that say what engine is built."""
+    from runtime.cli.inputs import number, positive
+    from runtime.machine.tensorrt_editions import EXTRAS
+
     group = parser.add_argument_group("engine (docs/tensorrt.md)")
     group.add_argument(
         "--engine",

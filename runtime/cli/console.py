@@ -1,11 +1,12 @@
 """How all our commands talk: one line on stderr for an error or a warning, and exit codes."""
 
 import argparse
+import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import NoReturn, TextIO
 
 from runtime.errors import CheckpointUnavailableError, DmdnetError
@@ -16,11 +17,15 @@ UNAVAILABLE = 3
 """Exit code when a checkpoint cannot be downloaded, so that a script can choose another."""
 INTERRUPTED = 130
 
+_CLEANING_S = 2.0  # for which a second Ctrl-C is not heard, so that nothing half written is left
+
 
 class Parser(argparse.ArgumentParser):
     """argparse, but an error is one line."""
 
     def __init__(self, prog: str, description: str) -> None:
+        from importlib.metadata import version  # slow, and Ctrl-C is heard from `run` on
+
         super().__init__(prog=prog, description=description)
         self.add_argument("--version", action="version", version=version("dmdnet-runtime"))
 
@@ -42,17 +47,23 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
         say(f"{prog}: warning: {message}")
 
     warnings.showwarning = show_warning
-    interrupted = False
+    interrupted = 0.0
 
-    def interrupt(*_: object) -> NoReturn:
+    def interrupt(*_: object) -> None:
         nonlocal interrupted
-        interrupted = True
-        raise KeyboardInterrupt
+        if time.monotonic() - interrupted > _CLEANING_S:
+            interrupted = time.monotonic()
+            raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)  # clean up as for Ctrl-C
+    def leave(*_: object) -> NoReturn:  # all is cleaned up; Python's own way out prints traces
+        os._exit(INTERRUPTED)
+
+    _on_interruption(interrupt)
     try:
-        sys.exit(work())
+        try:
+            sys.exit(work())
+        finally:
+            _on_interruption(leave)
     except (Exception, KeyboardInterrupt) as error:
         if interrupted:  # libraries turn the KeyboardInterrupt into errors of their own
             code, message = INTERRUPTED, "interrupted; nothing half written is left"
@@ -68,6 +79,11 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
             raise  # a bug: its trace is what helps
     say(f"{prog}: {' '.join(message.split())}")
     sys.exit(code)
+
+
+def _on_interruption(handler: Callable[..., None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 def say(line: str) -> None:

@@ -1,6 +1,6 @@
-"""Ctrl-C at random moments of an engine build and of an export; by hand, some ten minutes.
+"""Ctrl-C at random moments of an engine build, or of an export; by hand, several minutes.
 
-    python -m tests.export.interruptions [--moments 20] [--seed 0] [--early 0]
+    python -m tests.export.interruptions {build,export} [--moments 20] [--seed 0] [--latest S]
 
 Each moment is a process of its own, on a narrow network, that gets SIGINT. Wanted, each time: exit
 code 130, one line that says so, no traceback, nothing beside or in the output, no process left.
@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -27,75 +26,74 @@ _INTERRUPTED = 130
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--moments", type=int, default=20, help="of each command (default: 20)")
+    parser = argparse.ArgumentParser(description="Ctrl-C at random moments.")
+    parser.add_argument("command", choices=("build", "export"))
+    parser.add_argument("--moments", type=int, default=20, help="default: 20")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     parser.add_argument("--latest", type=float, help="seconds (default: what the command takes)")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="interruptions-") as name:
-        folder = Path(name)
-        checkpoint, bundle = folder / "narrow.pth", folder / "exported" / "bundle"
+    with tempfile.TemporaryDirectory(prefix="interruptions-") as folder:
+        checkpoint, out = Path(folder) / "narrow.pth", Path(folder) / "exported" / "bundle"
         torch.save(synthetic_state(seed=1, width=8, entries=4), checkpoint)
-        bundle.parent.mkdir()
-        export = [_COMMANDS / "dmd-export", "--fp16", "--checkpoint", checkpoint, "--out", bundle]
-        export += ["--engine", "tensorrt-rtx"]
-        build = [_COMMANDS / "dmd-build-engine", bundle, "--engine", "tensorrt-rtx"]
+        out.parent.mkdir()
+        command: list[str | Path] = [_COMMANDS / "dmd-export", "--fp16", "--out", out]
+        command += ["--checkpoint", checkpoint, "--engine"]
+        made = out
+        if args.command == "build":
+            subprocess.run([*command, "none"], check=True, capture_output=True)
+            command = [_COMMANDS / "dmd-build-engine", out, "--engine"]
+            made = out / FOLDER
+        command.append("tensorrt-rtx")
+        latest = args.latest
+        if latest is None:
+            start = time.monotonic()
+            subprocess.run(command, check=True, capture_output=True)
+            latest = time.monotonic() - start
+            shutil.rmtree(made)
         rng = random.Random(args.seed)
-
-        def try_out(command: list[str | Path], clean: Callable[[], bool]) -> int:
-            print(f"{Path(command[0]).name}: signal at s, exit code, s to exit, verdict", flush=True)
-            latest = args.latest or _seconds(command)
-            moments = sorted(rng.uniform(0, latest) for _ in range(args.moments))
-            return sum(not _interrupt(command, moment, clean) for moment in moments)
-
-        def nothing_exported() -> bool:
-            left = list(bundle.parent.iterdir())
-            shutil.rmtree(bundle, ignore_errors=True)
-            return left == []
-
-        def nothing_built() -> bool:
-            left = {path.name for path in (bundle / FOLDER).glob("*")}
-            shutil.rmtree(bundle / FOLDER, ignore_errors=True)
-            return left <= {".lock"}
-
-        subprocess.run([*export, "--engine", "none"], check=True, stderr=subprocess.DEVNULL)
-        failed = try_out(build, nothing_built)
-        shutil.rmtree(bundle)
-        failed += try_out(export, nothing_exported)
-        print(f"{2 * args.moments} moments, {failed} failed")
+        print(f"moments of {latest:.1f} s: signal at s, exit code, s to exit, verdict", flush=True)
+        failed = 0
+        tried = 0
+        while tried < args.moments:
+            faults = _interrupt(command, rng.uniform(0, latest))
+            if faults is None:  # it was over already
+                shutil.rmtree(made)
+                continue
+            tried += 1
+            left = {path.name for path in made.glob("*")} if made != out else set()
+            left |= {path.name for path in out.parent.iterdir()} - {out.name}
+            if left - {".lock"} or (made == out and out.exists()):
+                faults.append(f"left: {', '.join(sorted(left))} {'bundle' * out.exists()}")
+            shutil.rmtree(made, ignore_errors=True)
+            print("; ".join(faults) or "good", flush=True)
+            failed += bool(faults)
+        print(f"{args.moments} moments, {failed} failed")
         return 1 if failed else 0
 
 
-def _seconds(command: list[str | Path]) -> float:
-    """How long the command takes when it is left alone; what it made goes."""
-    start = time.monotonic()
-    subprocess.run(command, check=True, capture_output=True)
-    seconds = time.monotonic() - start
-    shutil.rmtree(next(word / FOLDER for word in command if isinstance(word, Path) and word.is_dir()))
-    return seconds
-
-
-def _interrupt(command: list[str | Path], moment: float, clean: Callable[[], bool]) -> bool:
+def _interrupt(command: list[str | Path], moment: float) -> list[str] | None:
+    """What was wrong with it; None if it ended by itself before the moment."""
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0
     )
     time.sleep(moment)
+    if process.poll() is not None:
+        return None
+    children = _children(process.pid)
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1]
     seconds = time.monotonic() - start
-    faults = []
-    if process.returncode != _INTERRUPTED:
-        faults.append("exit code")
-    if "Traceback" in said:
-        faults.append("traceback")
-    if not clean():
-        faults.append("leftovers")
-    print(f"{moment:8.3f} {process.returncode:5} {seconds:6.2f}  {', '.join(faults) or 'good'}")
-    if faults:
-        print(said)
-    sys.stdout.flush()
-    return not faults
+    print(f"{moment:8.3f} {process.returncode:5} {seconds:6.2f}  ", end="")
+    stays = any(Path(f"/proc/{child}").exists() for child in children)
+    wrong = process.returncode != _INTERRUPTED or "Traceback" in said
+    faults = ["a process stays"] if stays else []
+    return [*faults, f"said:\n{said}"] if wrong else faults
+
+
+def _children(pid: int) -> list[str]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [child for task in tasks for child in task.read_text().split()]
 
 
 if __name__ == "__main__":
