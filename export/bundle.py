@@ -15,7 +15,7 @@ import platformdirs
 import torch
 
 from calibration.calibrate import Floats, Options, calibrate, choose_faces
-from export.checks import parity
+from export.checks import parity, verdict
 from export.checks.reference import write_reference
 from export.model.checkpoint import load_weights
 from export.model.graphs import MemorizerGraph, RestorerGraph, export_onnx
@@ -98,8 +98,8 @@ def export_bundle(
             export_onnx(MemorizerGraph(network), memorizer)
         with stage("parity with PyTorch float32"):
             rows = parity.measure(weights.network, checked, memorizer)
-        report(parity.table(rows))
-        reasons = parity.failures(rows, "fp16" if half else "fp32")
+        report(verdict.table(rows))
+        reasons = verdict.failures(rows, verdict.TOLERANCES["fp16" if half else "fp32"])
         if reasons:
             raise ExportError(f"parity missed, nothing kept: {'; '.join(reasons)}")
         quantization = None

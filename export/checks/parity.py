@@ -14,13 +14,11 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.sessions import Run, open_run
-from export.checks.reference import TOLERANCES, dictionary_levels
+from export.checks.reference import dictionary_levels
 from export.model.graphs import MemorizerGraph, RestorerGraph
 from export.model.network import DMDNet
 from runtime.bundle.manifest import Parity
 from runtime.samples.faces import CASES, sample_faces
-
-FLOAT16_MAX = 65504.0
 
 
 def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, ...]:
@@ -35,7 +33,7 @@ def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, .
         (got,) = run({"image": references, "boxes": reference_boxes})
         difference = dictionary_levels(got, wanted)
         finite = bool(np.isfinite(got).all())
-        report = [_parity("memorizer", difference, 255.0, finite, peaks.largest)]
+        report = [_parity("memorizer", difference, finite, peaks.largest)]
     dictionary = onnx.load(restorer, load_external_data=False).graph.input[2]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(dictionary.type.tensor_type.elem_type)
     rows = got.astype(dtype)  # an int8 export's float32 restorer comes with a float16 memorizer
@@ -55,54 +53,14 @@ def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, .
                 }
             )
             finite = bool(np.isfinite(before_tanh).all())
-            report.append(_compare_images(case, restored, expected, finite, peaks.largest))
+            difference = restored.astype(np.float64) - expected
+            report.append(_parity(case, difference, finite, peaks.largest))
     return tuple(report)
 
 
-def failures(report: tuple[Parity, ...], precision: str) -> list[str]:
-    """Why `report` misses the tolerance of `precision`; empty if it passes."""
-    tolerance = TOLERANCES[precision]
-    reasons = []
-    for row in report:
-        if not row.finite:
-            reasons.append(f"{row.case}: numbers that are not finite")
-        if row.psnr_db is not None and not row.psnr_db >= tolerance.min_psnr_db:
-            reasons.append(f"{row.case}: {row.psnr_db:.1f} dB, under {tolerance.min_psnr_db:g}")
-        if tolerance.max_levels is not None and not row.max_levels <= tolerance.max_levels:
-            reasons.append(f"{row.case}: {row.max_levels:g} levels off at most, over 1")
-        if precision == "fp16" and row.reference_peak > FLOAT16_MAX:
-            reasons.append(f"{row.case}: activations up to {row.reference_peak:g} overflow float16")
-    return reasons
-
-
-def table(report: tuple[Parity, ...]) -> str:
-    """The report as lines of text."""
-    lines = ["case        max levels  mean levels   PSNR dB  finite  largest activation"]
-    for row in report:
-        psnr = "equal" if row.psnr_db is None else f"{row.psnr_db:.1f}"
-        lines.append(
-            f"{row.case:10} {row.max_levels:11.3f} {row.mean_levels:12.5f} {psnr:>9}  "
-            f"{'yes' if row.finite else 'NO':6} {row.reference_peak:19.1f}"
-        )
-    return "\n".join(lines)
-
-
-def _compare_images(
-    case: str,
-    got: NDArray[np.uint8],
-    wanted: NDArray[np.uint8],
-    finite: bool,
-    peak: float,
-) -> Parity:
-    difference = got.astype(np.float64) - wanted
-    return _parity(case, difference, 255.0, finite, peak)
-
-
-def _parity(
-    case: str, difference: NDArray[np.float64], span: float, finite: bool, peak: float
-) -> Parity:
+def _parity(case: str, difference: NDArray[np.float64], finite: bool, peak: float) -> Parity:
     square = float(np.mean(difference**2))
-    psnr = None if square == 0 else float(10 * np.log10(span**2 / square))
+    psnr = None if square == 0 else float(10 * np.log10(255**2 / square))
     largest, mean = float(np.abs(difference).max()), float(np.abs(difference).mean())
     return Parity(case, largest, mean, psnr, finite, peak)
 

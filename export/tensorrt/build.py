@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from export.checks import reference
+from export.checks import reference, verdict
 from export.tensorrt.compile import compile_engine
 from export.tensorrt.options import BuildOptions, choose_edition
 from export.tensorrt.place import locked, refuse_full_disk, staging_folder
@@ -152,9 +152,9 @@ def _judge(
     try:
         restored, memorized = reference.measure(backend, bundle)
         parity: dict[str, tuple[EngineParity, ...]] = {"restorer": restored, "memorizer": memorized}
-        reasons = reference.failures(restored + memorized, reference.tolerance_of(bundle))
-        for row in restored + memorized:
-            report(f"{row.case:10} {row.region:10} {row.max_levels:8.3f} {row.psnr_db:8.1f} dB")
+        rows = restored + memorized
+        report(verdict.table(rows))
+        reasons = verdict.failures(rows, verdict.tolerance_of(bundle.manifest))
         if reasons:
             raise ExportError(
                 f"the engine's parity is missed, it is not kept: {'; '.join(reasons)}"

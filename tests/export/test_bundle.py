@@ -1,5 +1,4 @@
 import collections
-import dataclasses
 import os
 import shutil
 import signal
@@ -18,7 +17,6 @@ import torch
 from export import bundle as export_module
 from export.bundle import export_bundle
 from export.checks import parity
-from export.checks.parity import failures
 from runtime import CheckpointError, ExportError
 from runtime.bundle.manifest import Parity
 from runtime.bundle.opening import open_bundle
@@ -86,26 +84,12 @@ def test_parity_report(bundle: Path, half_bundle: Path) -> None:
         assert 50 < row.psnr_db < 100  # half precision leaves a trace
 
 
-GOOD = Parity("generic", 1.0, 0.01, 70.0, True, 10.0)
-
-
-@pytest.mark.parametrize(
-    ("change", "precision", "says"),
-    [
-        ({}, "fp32", None),
-        ({"psnr_db": None, "max_levels": 0.0}, "fp32", None),
-        ({"max_levels": 2.0}, "fp32", "2 levels"),
-        ({"max_levels": 3.0}, "fp16", None),
-        ({"psnr_db": 49.9}, "fp16", "49.9 dB"),
-        ({"psnr_db": float("nan")}, "fp16", "nan dB"),
-        ({"finite": False}, "fp16", "not finite"),
-        ({"reference_peak": 7e4}, "fp16", "overflow"),
-        ({"reference_peak": 7e4}, "fp32", None),
-    ],
-)
-def test_tolerances(change: dict[str, Any], precision: str, says: str | None) -> None:
-    reasons = failures((dataclasses.replace(GOOD, **change),), precision)
-    assert (reasons == []) if says is None else (says in reasons[0])
+def test_int8_opens_in_silence(int8_bundle: Path) -> None:
+    """Plain ONNX Runtime says nothing of shapes that do not fit the weights any more."""
+    path = str(int8_bundle / "restorer.onnx")
+    code = f"import onnxruntime; onnxruntime.InferenceSession({path!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_graph_that_misses_its_tolerance_leaves_nothing(
@@ -140,6 +124,9 @@ def test_existing_outputs(bundle: Path, tmp_path: Path, monkeypatch: pytest.Monk
         export_bundle(tmp_path / "old", "fp32", "none.pth", force=True)
     open_bundle(tmp_path / "old")
     assert sorted(f.name for f in tmp_path.iterdir()) == ["old", "out"]
+
+
+GOOD = Parity("generic", 1.0, 0.01, 70.0, True, 10.0)
 
 
 def test_force_replaces(
