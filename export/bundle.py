@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +32,7 @@ from runtime.bundle.manifest import (
 )
 from runtime.bundle.opening import Bundle
 from runtime.errors import ExportError
-from runtime.storage.local import sha256_of, write_atomically
+from runtime.storage.local import folder_beside, sha256_of, write_atomically
 
 Report = Callable[[str], None]
 
@@ -75,7 +74,7 @@ def export_bundle(
     faces = choose_faces(options) if precision == "int8" else None
     for warning in faces.warnings if faces is not None else ():
         report(f"warning: calibration: {warning}")
-    with _building_place(out) as building:
+    with folder_beside(out) as building:
         _refuse_full_disk(building, checkpoint, precision)
         with stage("weights"):
             weights = load_weights(checkpoint)
@@ -165,17 +164,6 @@ def _refuse_full_disk(folder: Path, checkpoint: str | None, precision: str) -> N
         )
 
 
-@contextmanager
-def _building_place(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, gone afterwards whatever happens."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
-        yield building
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
 def _source(building: Path, precision: str) -> Path:
     """Where a graph goes that the int8 one is made from, and that is not part of the bundle."""
     folder = building / _SOURCES / precision
@@ -186,7 +174,6 @@ def _source(building: Path, precision: str) -> Path:
 def _put_in_place(building: Path, out: Path, force: bool) -> None:
     """Rename; an older bundle steps aside first, and comes back if the rename fails."""
     _refuse_existing(out, force)  # somebody may have made one meanwhile
-    building.chmod(0o755)
     old = building.with_suffix(".old")
     if out.exists():
         out.rename(old)

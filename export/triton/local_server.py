@@ -25,7 +25,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from export.triton.repository import APP, MEMORIZER, RESTORER, TRITON_MODEL
+from export.triton.config import APP, MEMORIZER, RESTORER
+from export.triton.repository import TRITON_MODEL
 from runtime.cli import console
 from runtime.cli.inputs import positive
 from runtime.errors import BenchmarkError, UsageError
