@@ -25,36 +25,28 @@ def measure(network: DMDNet, restorer: Path, memorizer: Path) -> tuple[Parity, .
     """Compare both files with `network` (float32) on the built-in cases."""
     images, boxes = sample_faces()
     references, reference_boxes = images[[0, 1, 2]], boxes[[0, 1, 2]]
-    peaks = _Peaks(network)
-    with _session(memorizer) as run:
-        with peaks.record(), torch.inference_mode():
-            graph = MemorizerGraph(network)
-            wanted = graph(torch.from_numpy(references), torch.from_numpy(reference_boxes)).numpy()
-        (got,) = run({"image": references, "boxes": reference_boxes})
-        difference = dictionary_levels(got, wanted)
-        finite = bool(np.isfinite(got).all())
-        report = [_parity("memorizer", difference, finite, peaks.largest)]
+    with _activations(network) as seen:
+        graph = MemorizerGraph(network)
+        wanted = graph(torch.from_numpy(references), torch.from_numpy(reference_boxes)).numpy()
+    (got,) = open_run(memorizer)({"image": references, "boxes": reference_boxes})
+    finite = bool(np.isfinite(got).all())
+    report = [_parity("memorizer", dictionary_levels(got, wanted), finite, max(seen))]
     dictionary = onnx.load(restorer, load_external_data=False).graph.input[2]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(dictionary.type.tensor_type.elem_type)
     rows = got.astype(dtype)  # an int8 export's float32 restorer comes with a float16 memorizer
 
-    with _session(restorer, probe="Tanh") as run:
+    with _before_tanh(restorer) as run:
         for case, (faces, members) in CASES.items():
-            membership = np.array(members, np.float32)
-            with peaks.record(), torch.inference_mode():
-                tensors = (images[faces], boxes[faces], wanted, membership)
-                expected = RestorerGraph(network)(*map(torch.from_numpy, tensors)).numpy()
+            image, corners, membership = images[faces], boxes[faces], np.array(members, np.float32)
+            with _activations(network) as seen:
+                tensors = map(torch.from_numpy, (image, corners, wanted, membership))
+                expected = RestorerGraph(network)(*tensors).numpy()
             restored, before_tanh = run(
-                {
-                    "image": images[faces],
-                    "boxes": boxes[faces],
-                    "dictionary": rows,
-                    "membership": membership,
-                }
+                {"image": image, "boxes": corners, "dictionary": rows, "membership": membership}
             )
             finite = bool(np.isfinite(before_tanh).all())
             difference = restored.astype(np.float64) - expected
-            report.append(_parity(case, difference, finite, peaks.largest))
+            report.append(_parity(case, difference, finite, max(seen)))
     return tuple(report)
 
 
@@ -65,40 +57,29 @@ def _parity(case: str, difference: NDArray[np.float64], finite: bool, peak: floa
     return Parity(case, largest, mean, psnr, finite, peak)
 
 
-class _Peaks:
-    """Largest absolute activation of the network's convolutions while recording."""
+@contextmanager
+def _activations(network: DMDNet) -> Iterator[list[float]]:
+    """The largest absolute activation of each convolution that runs meanwhile."""
+    seen: list[float] = []
 
-    def __init__(self, network: DMDNet) -> None:
-        self._network = network
-        self.largest = 0.0
+    def see(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
+        seen.append(float(output.abs().max()))
 
-    @contextmanager
-    def record(self) -> Iterator[None]:
-        self.largest = 0.0
-
-        def see(_module: torch.nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            self.largest = max(self.largest, float(output.abs().max()))
-
-        hooks = [
-            module.register_forward_hook(see)
-            for module in self._network.modules()
-            if isinstance(module, torch.nn.Conv2d)
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+    convolutions = (module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    hooks = [module.register_forward_hook(see) for module in convolutions]
+    try:
+        with torch.inference_mode():
+            yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager
-def _session(path: Path, probe: str | None = None) -> Iterator[Run]:
-    """Run the file; with `probe`, also return the input of its one node of that type."""
-    if probe is None:
-        yield open_run(path)
-        return
+def _before_tanh(path: Path) -> Iterator[Run]:
+    """Run the file; it also returns the input of its one Tanh, in which NaN can still be seen."""
     model = onnx.load(path, load_external_data=False)
-    (node,) = [n for n in model.graph.node if n.op_type == probe]
+    (node,) = [n for n in model.graph.node if n.op_type == "Tanh"]
     model.graph.output.append(onnx.ValueInfoProto(name=node.input[0]))
     probed = path.with_name(f"probe-{path.name}")  # beside the weights that it refers to
     onnx.save(model, probed)

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from export.tensorrt.builder import Job
 from export.tensorrt.options import BuildOptions
-from export.tensorrt.progress import Bar
+from export.tensorrt.progress import shown
 from runtime import errors
 from runtime.bundle.engine_record import Profile, Receipt
 from runtime.bundle.manifest import GraphSpec
@@ -57,11 +57,11 @@ def compile_engine(
         str(out),
     )
     with (
-        Bar(f"{source.stem} engine", report) as bar,
+        shown(f"{source.stem} engine", report) as show,
         tempfile.TemporaryFile() as log,
         _builder(job, log) as process,
     ):
-        answer = _last_answer(process, bar)
+        answer = _last_answer(process, show)
         code = process.wait()
         if "receipt" not in answer:
             raise _failure(answer, code, f"{source}: {edition}", _end(log))
@@ -97,7 +97,7 @@ def _builder(job: Job, log: IO[bytes]) -> Iterator[subprocess.Popen[str]]:
                 pipe.close()  # type: ignore[union-attr]
 
 
-def _last_answer(process: subprocess.Popen[str], bar: Bar) -> dict[str, Any]:
+def _last_answer(process: subprocess.Popen[str], show: Callable[[float], None]) -> dict[str, Any]:
     """Show progress until the child says how it ended; empty if it ends without a word."""
     assert process.stdout is not None
     for line in process.stdout:
@@ -106,7 +106,7 @@ def _last_answer(process: subprocess.Popen[str], bar: Bar) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(line)
         if "done" not in answer:
             return answer
-        bar.show(answer["done"])
+        show(answer["done"])
     return {}
 
 

@@ -1,13 +1,11 @@
 """How far a build is: TensorRT's nested phases as one fraction, shown as a bar or as lines."""
 
-import sys
 import time
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
-_STEPS = 1000
 _EVERY = 30.0  # seconds between lines where there is no terminal for a bar
 
 
@@ -38,39 +36,30 @@ class Phases:
             self._phases.pop(phase, None)
 
 
-class Bar:
-    """A bar on a terminal; elsewhere a line every half minute that says what is left."""
+@contextmanager
+def shown(title: str, report: Callable[[str], None]) -> Iterator[Callable[[float], None]]:
+    """A bar on a terminal; elsewhere a line every half minute that says what is left.
 
-    def __init__(self, title: str, report: Callable[[str], None]) -> None:
-        self._title, self._report = title, report
-        self._start = self._said = time.monotonic()
-        self._bar = tqdm(
-            total=_STEPS,
-            desc=title,
-            disable=None,
-            leave=False,
-            bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left",
-        )
+    It gives the function that shows a fraction; call that several times a second, so that the
+    clock in the bar goes on.
+    """
+    start = said = time.monotonic()
+    with tqdm(
+        total=1.0,
+        desc=title,
+        disable=None,
+        leave=False,
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left",
+    ) as bar:
 
-    def __enter__(self) -> "Bar":
-        return self
+        def show(fraction: float) -> None:
+            nonlocal said
+            now = time.monotonic()
+            bar.n = max(bar.n, fraction)
+            bar.refresh()
+            if bar.disable and now - said >= _EVERY:
+                said, gone = now, now - start
+                left = f", about {gone / fraction - gone:.0f} s left" if fraction > 0.02 else ""
+                report(f"{title}: {100 * fraction:.0f} %{left}")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._bar.close()
-
-    def show(self, fraction: float) -> None:
-        """To be called several times a second, so that the clock in the bar goes on."""
-        now = time.monotonic()
-        self._bar.n = max(self._bar.n, int(fraction * _STEPS))
-        self._bar.refresh()
-        if self._bar.disable and now - self._said >= _EVERY:
-            self._said = now
-            gone = now - self._start
-            left = f", about {gone / fraction - gone:.0f} s left" if fraction > 0.02 else ""
-            self._report(f"{self._title}: {100 * fraction:.0f} %{left}")
-            sys.stderr.flush()
+        yield show

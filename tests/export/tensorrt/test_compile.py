@@ -90,11 +90,6 @@ class TestFullSize:
         spec = open_bundle(full_bundle).manifest.restorer
         checked = compile_engine(half_graph, spec, rtx, BuildOptions(), engine)
         assert 250 << 20 < engine.stat().st_size < 400 << 20
-        assert checked.parsed == {
-            "convolution": {"half": 171},
-            "matrix product": {"float": 18, "half": 54},
-            "softmax": {"float": 18},
-        }
         assert checked.arithmetic["half"] > 0.999
 
     def test_int8(

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from export.tensorrt.progress import Bar, Phases
+from export.tensorrt.progress import Phases, shown
 
 
 def test_fraction() -> None:
@@ -24,7 +24,7 @@ def test_says_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
         "export.tensorrt.progress.time", SimpleNamespace(monotonic=lambda: clock.now)
     )
     lines: list[str] = []
-    with Bar("engine", lines.append) as bar:
+    with shown("engine", lines.append) as show:
         for clock.now in (110.0, 130.0, 131.0, 160.0):
-            bar.show(0.5)
+            show(0.5)
     assert lines == ["engine: 50 %, about 30 s left", "engine: 50 %, about 60 s left"]
