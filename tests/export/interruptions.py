@@ -7,6 +7,7 @@ code 130, one line that says so, no traceback, nothing beside or in the output, 
 """
 
 import argparse
+import os
 import random
 import shutil
 import signal
@@ -81,7 +82,7 @@ def _interrupt(command: list[str | Path], moment: float) -> list[str] | None:
         return None
     children = _children(process.pid)
     start = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     said = process.communicate()[1]
     seconds = time.monotonic() - start
     print(f"{moment:8.3f} {process.returncode:5} {seconds:6.2f}  ", end="")

@@ -232,10 +232,12 @@ class TestCommand:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
     def test_interrupted(self, bare: Bundle, number: signal.Signals) -> None:
         """The builder goes with it; what a killed one leaves, the next build removes."""
-        process = subprocess.Popen([PROGRAM, bare.path], stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [PROGRAM, bare.path], stderr=subprocess.PIPE, text=True, process_group=0
+        )
         builder = builder_of(process.pid)
         time.sleep(1.5)  # inside the build
-        process.send_signal(number)
+        os.killpg(process.pid, number)  # as a terminal does
         said = process.communicate(timeout=60)[1].splitlines()
         end = time.monotonic() + 60
         while Path(f"/proc/{builder}").exists() and time.monotonic() < end:
