@@ -34,7 +34,6 @@ class Plan:
 
 
 def restorer_config(spec: GraphSpec, plan: Plan) -> str:
-    inputs, outputs = _tensors(spec.inputs, 0), _tensors(spec.outputs, 0)
     return f"""\
 # The restorer as it is in the bundle; apps call {APP}, which calls this.
 #
@@ -48,18 +47,12 @@ name: "{RESTORER}"
 {_platform(RESTORER, plan)}
 max_batch_size: 0
 {_common(plan)}
-input [
-{inputs}
-]
-output [
-{outputs}
-]
+{_ends(spec, 0)}
 {_warm_up(spec, plan, batched=False)}
 """
 
 
 def memorizer_config(spec: GraphSpec, plan: Plan) -> str:
-    inputs, outputs = _tensors(spec.inputs, 1), _tensors(spec.outputs, 1)
     return f"""\
 # Reference photographs -> rows of dictionaries. Every tensor has one row a photograph, and rows do
 # not depend on each other: K is the batch dimension here, and Triton batches as it does any model.
@@ -69,19 +62,12 @@ name: "{MEMORIZER}"
 max_batch_size: {plan.max_batch}
 {_common(plan)}
 {_batching(plan)}
-input [
-{inputs}
-]
-output [
-{outputs}
-]
+{_ends(spec, 1)}
 {_warm_up(spec, plan, batched=True)}
 """
 
 
 def app_config(manifest: Manifest, plan: Plan) -> str:
-    inputs = _tensors(manifest.restorer.inputs, 0, " allow_ragged_batch: true")
-    outputs = _tensors(manifest.restorer.outputs, 0)
     parameters = {
         remote.MANIFEST: json.dumps(json.loads(manifest.to_json()), separators=(",", ":")),
         remote.RESTORER: RESTORER,
@@ -109,12 +95,7 @@ version_policy {{ latest {{ num_versions: 1 }} }}
 # one instance joins requests while another waits for the restorer
 instance_group [ {{ kind: KIND_CPU count: {plan.instances + 1} }} ]
 {_batching(plan)}
-input [
-{inputs}
-]
-output [
-{outputs}
-]
+{_ends(manifest.restorer, 0, " allow_ragged_batch: true")}
 # the bundle's manifest: precision, layout and type of dictionaries, hashes of weights and files
 {lines}
 """
@@ -150,7 +131,12 @@ dynamic_batching {{
 }}"""
 
 
-def _tensors(tensors: Sequence[TensorSpec], first: int, more: str = "") -> str:
+def _ends(spec: GraphSpec, first: int, more: str = "") -> str:
+    inputs, outputs = _tensors(spec.inputs, first, more), _tensors(spec.outputs, first, "")
+    return f"input [\n{inputs}\n]\noutput [\n{outputs}\n]"
+
+
+def _tensors(tensors: Sequence[TensorSpec], first: int, more: str) -> str:
     """Named, typed, and with the dimensions from `first` on; -1 for those that vary."""
     return ",\n".join(
         f'  {{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ '
