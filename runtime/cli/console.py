@@ -1,6 +1,7 @@
 """How all our commands talk: one line on stderr for an error or a warning, and exit codes."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -64,6 +65,7 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
             sys.exit(work())
         finally:
             _on_interruption(leave)
+            gc.freeze()  # else Python walks through all of torch on its way out, for two seconds
     except (Exception, KeyboardInterrupt) as error:
         if interrupted:  # libraries turn the KeyboardInterrupt into errors of their own
             code, message = INTERRUPTED, "interrupted; nothing half written is left"
