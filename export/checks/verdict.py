@@ -73,13 +73,12 @@ def failures(rows: Sequence[Parity | EngineParity], tolerance: Tolerance) -> lis
 
 def table(rows: Sequence[Parity | EngineParity]) -> str:
     """The rows, all of one kind, as lines of text under a heading."""
-    cells = [[_COLUMNS[name][0] for name in asdict(rows[0])]]
+    names = list(asdict(rows[0]))
+    cells = [[_COLUMNS[name][0] for name in names]]
     cells += [[_cell(name, value) for name, value in asdict(row).items()] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])])
-        for line in cells
-    )
+    sides = ["<" if name in ("case", "region") else ">" for name in names]
+    return "\n".join("  ".join(map("{:{}{}}".format, line, sides, widths)) for line in cells)
 
 
 def _cell(name: str, value: object) -> str:

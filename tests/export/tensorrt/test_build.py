@@ -246,6 +246,7 @@ class TestCommand:
         left = {path.name for path in (bare.path / FOLDER).iterdir()}
         if number == signal.SIGKILL:
             assert left == {".lock", ".building"}
+            assert not list((bare.path / FOLDER / ".building").rglob("*.engine"))
             build_engines(bare, BuildOptions("tensorrt-rtx"))
             assert ".building" not in {path.name for path in (bare.path / FOLDER).iterdir()}
         else:
