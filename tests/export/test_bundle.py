@@ -50,15 +50,6 @@ def test_tensorrt_finds_its_casts(bundle: Path) -> None:
     assert [n.op_type for n in graph.node if "restored" in n.output] == ["Cast"]
 
 
-def test_parity_report(bundle: Path, half_bundle: Path) -> None:
-    for row in open_bundle(bundle).manifest.parity:
-        assert row.finite
-        assert row.max_levels <= 1
-    for row in open_bundle(half_bundle).manifest.parity:
-        assert row.psnr_db is not None
-        assert 50 < row.psnr_db < 100  # half precision leaves a trace
-
-
 def test_int8_opens_in_silence(int8_bundle: Path) -> None:
     """Plain ONNX Runtime says nothing of shapes that do not fit the weights any more."""
     path = str(int8_bundle / "restorer.onnx")

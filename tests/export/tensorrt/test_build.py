@@ -111,13 +111,6 @@ class TestBuilt:
         with pytest.raises(BundleError, match="it was altered"):
             open_bundle(bundle.path)
 
-    def test_stays(self, bundle: Bundle, command: Command) -> None:
-        before = (bundle.path / FOLDER / NAME).stat().st_mtime_ns
-        result = command("dmd-build-engine", bundle.path)
-        assert result.returncode == 0
-        assert "are there already" in result.stderr
-        assert (bundle.path / FOLDER / NAME).stat().st_mtime_ns == before
-
 
 class TestFingerprint:
     @pytest.mark.parametrize(
@@ -138,11 +131,6 @@ class TestFingerprint:
         sidecar.write_text(record.to_json())
         with pytest.raises(EngineError, match=f"{reason}.*--rebuild"):
             find_engine(bundle.path, wanted(bundle, rtx))
-
-    def test_an_old_gpu(self, bundle: Bundle, rtx: Edition) -> None:
-        old = replace(GPU, capability="7.5")
-        with pytest.raises(EngineError, match=r"from compute capability 8\.0, here 7\.5"):
-            find_engine(bundle.path, wanted(bundle, rtx, gpu=old))
 
     def test_full_tensorrt_wants_its_own_gpu(self, bundle: Bundle) -> None:
         edition = Edition("tensorrt", "10.13.3.9", None)
