@@ -24,11 +24,14 @@ def build() -> int:
     args = _arguments()
     if find_spec("onnx") is None:
         raise ExportError("onnx is not installed: install dmdnet-runtime[tensorrt]")
-    from export.tensorrt.build import build_engines
-    from runtime.bundle.opening import open_bundle
+    with console.loading(_PROG):
+        from export.tensorrt.build import build_engines
+        from runtime.bundle.opening import open_bundle
 
     bundle = open_bundle(args.bundle)
-    records = build_engines(bundle, engine_options(args), rebuild=args.rebuild, report=console.say)
+    records = build_engines(
+        bundle, engine_options(args), rebuild=args.rebuild, report=console.report
+    )
     if not records:
         return console.FAILED
     print(f"{len(records)} engines in {args.bundle}")

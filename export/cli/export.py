@@ -39,9 +39,14 @@ def export() -> int:
     precision = "int8" if args.int8 else "fp16" if args.fp16 else "fp32"
     out = args.out or Path(f"dmdnet-{precision}")
 
-    from calibration.calibrate import Options
-    from export.bundle import export_bundle
-    from export.cli.build_engine import engine_options
+    with console.loading(_PROG):
+        import onnxruntime  # noqa: F401 - these would be loaded in the middle of the work
+        import onnxscript  # noqa: F401
+        import torch.export  # noqa: F401
+
+        from calibration.calibrate import Options
+        from export.bundle import export_bundle
+        from export.cli.build_engine import engine_options
 
     bundle = export_bundle(
         out,
@@ -50,7 +55,7 @@ def export() -> int:
         int8=Options(**given),
         engine=engine_options(args),
         force=args.force,
-        report=console.say,
+        report=console.report,
     )
     if args.chart is not None and bundle.manifest.quantization is not None:
         from calibration.chart import draw

@@ -7,7 +7,8 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, TextIO
 
 from runtime.errors import CheckpointUnavailableError, DmdnetError
@@ -18,7 +19,9 @@ UNAVAILABLE = 3
 """Exit code when a checkpoint cannot be downloaded, so that a script can choose another."""
 INTERRUPTED = 130
 
-_CLEANING_S = 2.0  # for which a second Ctrl-C is not heard, so that nothing half written is left
+_INTERRUPTED = "interrupted; nothing half written is left"
+_CLEANING_S = 2.0  # for which a second Ctrl-C is not heard, so that this is true
+_interrupted = 0.0  # when, by the monotonic clock
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,27 +51,18 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
         say(f"{prog}: warning: {message}")
 
     warnings.showwarning = show_warning
-    interrupted = 0.0
-
-    def interrupt(*_: object) -> None:
-        nonlocal interrupted
-        if time.monotonic() - interrupted > _CLEANING_S:
-            interrupted = time.monotonic()
-            raise KeyboardInterrupt
-
-    def leave(*_: object) -> NoReturn:  # all is cleaned up; Python's own way out prints traces
-        os._exit(INTERRUPTED)
-
-    _on_interruption(interrupt)
+    _on_interruption(_interrupt)
     try:
         try:
-            sys.exit(work())
+            code = work()
+            _raise_if_interrupted()
+            sys.exit(code)
         finally:
-            _on_interruption(leave)
+            _on_interruption(lambda *_: os._exit(INTERRUPTED))  # Python itself would print traces
             gc.freeze()  # else Python walks through all of torch on its way out, for two seconds
     except (Exception, KeyboardInterrupt) as error:
-        if interrupted:  # libraries turn the KeyboardInterrupt into errors of their own
-            code, message = INTERRUPTED, "interrupted; nothing half written is left"
+        if _interrupted:  # libraries turn the KeyboardInterrupt into errors of their own
+            code, message = INTERRUPTED, _INTERRUPTED
         elif isinstance(error, DmdnetError):
             unavailable = isinstance(error, CheckpointUnavailableError)
             code, message = UNAVAILABLE if unavailable else FAILED, str(error)
@@ -83,11 +77,45 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
     sys.exit(code)
 
 
-def _on_interruption(handler: Callable[..., None]) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, handler)
+@contextmanager
+def loading(prog: str) -> Iterator[None]:
+    """For imports before anything is written: Ctrl-C ends the process at once.
+
+    Raised inside the initialisation of a library in C++, it crashes some and is lost in others.
+    """
+
+    def leave(*_: object) -> NoReturn:
+        os.write(2, f"{prog}: {_INTERRUPTED}\n".encode())
+        os._exit(INTERRUPTED)
+
+    _on_interruption(leave)
+    yield
+    _on_interruption(_interrupt)
 
 
 def say(line: str) -> None:
     """A line on stderr, where progress bars and errors go."""
     print(line, file=sys.stderr, flush=True)
+
+
+def report(line: str) -> None:
+    """`say` that a stage begins or ends; raises a KeyboardInterrupt that a library has lost."""
+    _raise_if_interrupted()
+    say(line)
+
+
+def _on_interruption(handler: Callable[..., None]) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _interrupt(*_: object) -> None:
+    global _interrupted
+    if time.monotonic() - _interrupted > _CLEANING_S:
+        _interrupted = time.monotonic()
+        raise KeyboardInterrupt
+
+
+def _raise_if_interrupted() -> None:
+    if _interrupted:
+        raise KeyboardInterrupt
