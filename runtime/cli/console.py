@@ -54,9 +54,7 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
     _on_interruption(_interrupt)
     try:
         try:
-            code = work()
-            _raise_if_interrupted()
-            sys.exit(code)
+            sys.exit(work())
         finally:
             _on_interruption(lambda *_: os._exit(INTERRUPTED))  # Python itself would print traces
             gc.freeze()  # else Python walks through all of torch on its way out, for two seconds
@@ -100,7 +98,8 @@ def say(line: str) -> None:
 
 def report(line: str) -> None:
     """`say` that a stage begins or ends; raises a KeyboardInterrupt that a library has lost."""
-    _raise_if_interrupted()
+    if _interrupted:
+        raise KeyboardInterrupt
     say(line)
 
 
@@ -113,9 +112,4 @@ def _interrupt(*_: object) -> None:
     global _interrupted
     if time.monotonic() - _interrupted > _CLEANING_S:
         _interrupted = time.monotonic()
-        raise KeyboardInterrupt
-
-
-def _raise_if_interrupted() -> None:
-    if _interrupted:
         raise KeyboardInterrupt
