@@ -9,21 +9,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-import runtime
 from calibration.degradation import degrade, is_clean
 from runtime.bundle.layout import IMAGE_SIZE
 from runtime.errors import CalibrationError, DmdnetError, InvalidLandmarksError, NoFaceError
 from runtime.faces.finder import FaceFinder, align
 from runtime.faces.landmark_files import landmark_file, read_landmarks
-from runtime.faces.landmarks import component_boxes
 from runtime.images.arrays import Image, to_rgb
 from runtime.images.files import SUFFIXES, read_image
 from runtime.photo import is_aligned, largest
+from runtime.samples.faces import mirrored, samples
 from runtime.storage.local import sha256_of
 
 BUILT_IN = "built-in samples"
@@ -184,32 +182,22 @@ def _of_npz(path: Path) -> tuple[list[Load], str, list[str]]:
 
 def _built_in(size: int, seed: int) -> list[Load]:
     """The two samples, mirrored every other time, darker or lighter, each degraded anew."""
-    samples = Path(runtime.__file__).with_name("samples")
+    people = samples()
 
     def variant(index: int) -> Load:
         def load() -> Face:
             rng = np.random.default_rng([seed, index])
-            file = samples / ("astronaut.png", "grace_hopper.png")[index % 2]
-            image = to_rgb(read_image(file), "bgr")
-            boxes = component_boxes(read_landmarks(file.with_name(f"{file.name}.txt")))
-            exposed = cv2.LUT(image, _exposure(rng.uniform(0.5, 1.5)))
+            person = people[index % 2]
+            levels = (np.arange(256) * rng.uniform(0.5, 1.5)).clip(0, 255).astype(np.uint8)
+            reference, boxes = levels[person.rgb], person.boxes
             if index // 2 % 2:
-                exposed = np.ascontiguousarray(exposed[:, ::-1])
-                x1, y1, x2, y2 = boxes[[1, 0, 2, 3]].T
-                boxes = np.stack([IMAGE_SIZE - x2, y1, IMAGE_SIZE - x1, y2], axis=1)
-            reference = exposed.astype(np.uint8)
-            return Face(
-                f"{file.stem} {index}", degrade(reference, rng), reference, boxes.astype(np.int32)
-            )
+                reference, boxes = mirrored(reference, boxes)
+            return Face(f"{person.name} {index}", degrade(reference, rng), reference, boxes)
 
         return load
 
     every, most = _HELD_OUT
     return [variant(index) for index in range(size + min(most, max(1, size // (every - 1))))]
-
-
-def _exposure(gain: float) -> NDArray[np.uint8]:
-    return (np.arange(256) * gain).clip(0, 255).astype(np.uint8)
 
 
 def _place(file: Path, finder: FaceFinder) -> tuple[NDArray[np.float64], bool]:
