@@ -16,38 +16,17 @@ from calibration.bias_correction import Shifts, shifts_of
 from calibration.equalization import apply, equalize
 from calibration.faces import Face, FaceSet, face_set
 from calibration.graph import Graph
-from calibration.quantization import TARGETS, shrink_dictionary, write_int8
-from calibration.ranges import METHODS, Ranges, ranges_of
+from calibration.options import Options
+from calibration.quantization import shrink_dictionary, write_int8
+from calibration.ranges import Ranges, ranges_of
 from calibration.sessions import Cases, open_run, restore
 from calibration.statistics import forget_old, observe
 from runtime.bundle.manifest import Quality, Quantization, QuantizedBlock
-from runtime.errors import CalibrationError, UsageError
+from runtime.errors import CalibrationError
 from runtime.images.arrays import Image
 
 Report = Callable[[str], None]
 T = TypeVar("T")
-
-MIN_PSNR_DB = 35.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `dmd-export --int8` asks for; `faces` as in `calibration.faces.face_set`."""
-
-    faces: Path | None = None
-    size: int = 32
-    method: str = "percentile"
-    target: str = "cpu"
-    min_psnr_db: float = MIN_PSNR_DB
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UsageError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
-        if self.target not in TARGETS:
-            raise UsageError(f"target must be one of {', '.join(TARGETS)}, not {self.target!r}")
-        if self.size < 1:
-            raise UsageError(f"calibration size must be 1 or more, not {self.size}")
 
 
 @dataclass(frozen=True)

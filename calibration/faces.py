@@ -1,11 +1,10 @@
-"""Faces to calibrate and to judge with: from a folder, from a saved `.npz`, or the built-in ones.
+"""Faces to calibrate and to judge with: from a folder, or the built-in ones.
 
 They are loaded one at a time, so that a thousand take no more memory than one.
 """
 
 import hashlib
-import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,6 @@ from runtime.samples.faces import mirrored, samples
 from runtime.storage.local import sha256_of
 
 BUILT_IN = "built-in samples"
-_SMALLEST = 9  # side of a component, in pixels of the crop
 _FEWEST = 8  # faces, under which the ranges are a guess: a warning
 _HELD_OUT = (4, 8)  # one in four is held out for the gate, eight at most
 
@@ -60,9 +58,8 @@ class FaceSet:
 def face_set(source: Path | None, size: int, seed: int) -> FaceSet:
     """Choose `size` faces to calibrate with, and hold out others for the gate.
 
-    `source`: a folder of photographs (the largest face of each; clean ones are degraded), an
-    `.npz` as `save_faces` writes it, or None for the built-in samples.
-    Raises `CalibrationError` where that gives no face.
+    `source`: a folder of photographs (the largest face of each; clean ones are degraded), or None
+    for the built-in samples. Raises `CalibrationError` where that gives no face.
     """
     warnings: list[str] = []
     if source is None:
@@ -74,11 +71,8 @@ def face_set(source: Path | None, size: int, seed: int) -> FaceSet:
     elif source.is_dir():
         loads, digest, warnings = _of_folder(source, seed)
         name = source.name
-    elif source.suffix == ".npz":
-        loads, digest, warnings = _of_npz(source)
-        name = source.name
     else:
-        raise CalibrationError(f"{source}: neither a folder nor an .npz file")
+        raise CalibrationError(f"{source}: no such folder")
     if not loads:
         raise CalibrationError(f"{source}: no face to calibrate with ({'; '.join(warnings)})")
     order = np.random.default_rng(seed).permutation(len(loads))
@@ -116,16 +110,6 @@ def faces_of_folder(folder: Path) -> tuple[list[Load], list[str]]:
     return loads, left_out
 
 
-def save_faces(path: Path, faces: Sequence[Face]) -> None:
-    """Write crops and boxes to an `.npz`: `images` (N, 512, 512, 3) RGB, `boxes` (N, 4, 4)."""
-    with path.open("wb") as file:
-        np.savez_compressed(
-            file,
-            images=np.stack([face.image for face in faces]),
-            boxes=np.stack([face.boxes for face in faces]),
-        )
-
-
 def _of_folder(folder: Path, seed: int) -> tuple[list[Load], str, list[str]]:
     loads, left_out = faces_of_folder(folder)
 
@@ -142,42 +126,6 @@ def _of_folder(folder: Path, seed: int) -> tuple[list[Load], str, list[str]]:
     hashes = "".join(sha256_of(p) for p in sorted(folder.iterdir()) if p.is_file())
     digest = hashlib.sha256(hashes.encode()).hexdigest()
     return [as_met(*pair) for pair in enumerate(loads)], digest, left_out
-
-
-def _of_npz(path: Path) -> tuple[list[Load], str, list[str]]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            images, boxes = arrays["images"], arrays["boxes"]
-    except FileNotFoundError:
-        raise CalibrationError(f"{path}: no such file") from None
-    except KeyError as error:
-        raise CalibrationError(f"{path}: {error.args[0]}") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise CalibrationError(f"{path}: not an .npz of crops and boxes: {error}") from None
-    side = IMAGE_SIZE
-    if images.dtype != np.uint8 or images.shape[1:] != (side, side, 3):
-        raise CalibrationError(
-            f"{path}: `images` must be uint8 (N, {side}, {side}, 3), not {images.dtype} "
-            f"{images.shape}"
-        )
-    if not np.issubdtype(boxes.dtype, np.integer) or boxes.shape != (len(images), 4, 4):
-        raise CalibrationError(
-            f"{path}: `boxes` must be int32 ({len(images)}, 4, 4), not {boxes.dtype} {boxes.shape}"
-        )
-    loads: list[Load] = []
-    left_out = []
-    for index, (image, box) in enumerate(zip(images, boxes.astype(np.int32), strict=True)):
-        name = f"{path.stem}[{index}]"
-        if image.min() == image.max():
-            left_out.append(f"{name} is of one colour")
-        elif box.min() < 0 or box.max() > side or (box[:, 2:] - box[:, :2]).min() < _SMALLEST:
-            left_out.append(
-                f"{name} has a box outside the crop, or smaller than {_SMALLEST} pixels"
-            )
-        else:
-            face = Face(name, image, image, box)
-            loads.append(lambda face=face: face)  # type: ignore[misc]
-    return loads, sha256_of(path), left_out
 
 
 def _built_in(size: int, seed: int) -> list[Load]:

@@ -24,8 +24,6 @@ from calibration.bias_correction import Shifts
 from calibration.graph import Graph, is_dictionary
 from calibration.ranges import Ranges
 
-TARGETS = ("cpu", "tensorrt")
-
 # ONNX Runtime's integer convolution takes ten times as long with fewer output channels
 _LEAST_CHANNELS = 16
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from calibration.calibrate import Options
+from calibration.options import Options
 from export import bundle as export_module
 from export.bundle import export_bundle
 from export.model.graphs import MemorizerGraph, RestorerGraph

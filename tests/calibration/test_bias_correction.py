@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from calibration.bias_correction import shifts_of
-from calibration.calibrate import Floats, Options, Quantizer, choose_faces, prepare
+from calibration.calibrate import Floats, Quantizer, choose_faces, prepare
 from calibration.graph import Graph
+from calibration.options import Options
 from calibration.quantization import write_int8
 from calibration.sessions import open_run
 from calibration.statistics import Activation

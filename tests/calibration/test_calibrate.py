@@ -10,14 +10,15 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from calibration.calibrate import Floats, Options, calibrate, choose_faces, prepare
+from calibration.calibrate import Floats, calibrate, choose_faces, prepare
 from calibration.chart import draw
 from calibration.graph import Graph
+from calibration.options import Options
 from export.bundle import export_bundle
 from runtime import DeviceError, Restorer
 from runtime.bundle.manifest import Quantization
 from runtime.bundle.opening import open_bundle
-from runtime.errors import CalibrationError, UsageError
+from runtime.errors import CalibrationError
 from runtime.images.files import read_image
 from tests.conftest import NARROW_INT8, Face, graphs_of
 
@@ -178,12 +179,6 @@ def test_tensorrt_form(
     assert made.quality[0].mean_psnr_db > 40
     with pytest.raises(DeviceError, match="made for tensorrt"):
         Restorer(tmp_path / "out")
-
-
-def test_wrong_options() -> None:
-    for wrong in ({"method": "best"}, {"target": "phone"}, {"size": 0}):
-        with pytest.raises(UsageError):
-            Options(**wrong)
 
 
 def test_chart(int8_bundle: Path, tmp_path: Path) -> None:
