@@ -5,7 +5,8 @@ They are loaded one at a time, so that a thousand take no more memory than one.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from runtime.faces.landmark_files import landmark_file, read_landmarks
 from runtime.images.arrays import Image, to_rgb
 from runtime.images.files import SUFFIXES, read_image
 from runtime.photo import is_aligned, largest
-from runtime.samples.faces import mirrored, samples
+from runtime.samples.faces import Sample, mirrored, samples
 from runtime.storage.local import sha256_of
 
 BUILT_IN = "built-in samples"
@@ -29,8 +30,8 @@ _HELD_OUT = (4, 8)  # one in four is held out for the gate, eight at most
 
 
 @dataclass(frozen=True)
-class Face:
-    """A face as the network meets it, and as its own reference photograph.
+class FacePair:
+    """A face as the network meets it, and the clean picture that is its reference.
 
     `image`, `reference`: uint8 (512, 512, 3) RGB; `boxes`: int32 (4, 4).
     """
@@ -41,7 +42,7 @@ class Face:
     boxes: NDArray[np.int32]
 
 
-Load = Callable[[], Face]
+Load = Callable[[], FacePair]
 
 
 @dataclass(frozen=True)
@@ -106,46 +107,42 @@ def faces_of_folder(folder: Path) -> tuple[list[Load], list[str]]:
         except DmdnetError as error:
             left_out.append(f"{file.name}: {str(error).removeprefix(f'{file}: ')}")
             continue
-        loads.append(lambda file=file, place=place: _load(file, *place))  # type: ignore[misc]
+        loads.append(partial(_load, file, *place))
     return loads, left_out
 
 
 def _of_folder(folder: Path, seed: int) -> tuple[list[Load], str, list[str]]:
+    """The faces of a folder, clean ones degraded; its SHA-256; what was left out and why."""
     loads, left_out = faces_of_folder(folder)
-
-    def as_met(index: int, load: Load) -> Load:
-        def degraded() -> Face:
-            face = load()
-            if not is_clean(face.image):
-                return face
-            rng = np.random.default_rng([seed, index])
-            return Face(face.name, degrade(face.image, rng), face.image, face.boxes)
-
-        return degraded
-
     hashes = "".join(sha256_of(p) for p in sorted(folder.iterdir()) if p.is_file())
     digest = hashlib.sha256(hashes.encode()).hexdigest()
-    return [as_met(*pair) for pair in enumerate(loads)], digest, left_out
+    return [partial(_as_met, load, [seed, i]) for i, load in enumerate(loads)], digest, left_out
+
+
+def _as_met(load: Load, seed: list[int]) -> FacePair:
+    """A face as users bring it: a clean one is degraded."""
+    face = load()
+    if not is_clean(face.image):
+        return face
+    return replace(face, image=degrade(face.image, np.random.default_rng(seed)))
 
 
 def _built_in(size: int, seed: int) -> list[Load]:
-    """The two samples, mirrored every other time, darker or lighter, each degraded anew."""
+    """`size` variants of the two samples, and as many more as will be held out."""
     people = samples()
-
-    def variant(index: int) -> Load:
-        def load() -> Face:
-            rng = np.random.default_rng([seed, index])
-            person = people[index % 2]
-            levels = (np.arange(256) * rng.uniform(0.5, 1.5)).clip(0, 255).astype(np.uint8)
-            reference, boxes = levels[person.rgb], person.boxes
-            if index // 2 % 2:
-                reference, boxes = mirrored(reference, boxes)
-            return Face(f"{person.name} {index}", degrade(reference, rng), reference, boxes)
-
-        return load
-
     every, most = _HELD_OUT
-    return [variant(index) for index in range(size + min(most, max(1, size // (every - 1))))]
+    count = size + min(most, max(1, size // (every - 1)))
+    return [partial(_variant, people[i % 2], i // 2 % 2 > 0, i, seed) for i in range(count)]
+
+
+def _variant(person: Sample, mirror: bool, index: int, seed: int) -> FacePair:
+    """A sample darker or lighter, mirrored if `mirror`, and degraded."""
+    rng = np.random.default_rng([seed, index])
+    levels = (np.arange(256) * rng.uniform(0.5, 1.5)).clip(0, 255).astype(np.uint8)
+    reference, boxes = levels[person.rgb], person.boxes
+    if mirror:
+        reference, boxes = mirrored(reference, boxes)
+    return FacePair(f"{person.name} {index}", degrade(reference, rng), reference, boxes)
 
 
 def _place(file: Path, finder: FaceFinder) -> tuple[NDArray[np.float64], bool]:
@@ -162,6 +159,6 @@ def _place(file: Path, finder: FaceFinder) -> tuple[NDArray[np.float64], bool]:
     return faces[largest(faces)].landmarks, is_aligned(faces, image.shape)
 
 
-def _load(file: Path, landmarks: NDArray[np.float64], aligned: bool) -> Face:
+def _load(file: Path, landmarks: NDArray[np.float64], aligned: bool) -> FacePair:
     crop, _ = align(to_rgb(read_image(file), "bgr", say_scaled=False), landmarks, aligned)
-    return Face(file.name, crop.image, crop.image, crop.boxes)
+    return FacePair(file.name, crop.image, crop.image, crop.boxes)

@@ -127,12 +127,12 @@ def _widen_last(model: ModelProto, graph: Graph, nodes: Collection[str], ranges:
     last = next(node for node in model.graph.node if tanh.input[0] in node.output)
     if last.name not in nodes:
         return
-    channels, *rest = graph.initializers[last.input[1]].dims
+    channels = graph.initializers[last.input[1]].dims[0]
     side = graph.shapes[last.output[0]][2]
     for name in last.input[1:]:
-        zeros = np.zeros((_LEAST_CHANNELS - channels, *rest[: len(rest) * (name == last.input[1])]))
         (tensor,) = (t for t in model.graph.initializer if t.name == name)
-        wide = np.concatenate([numpy_helper.to_array(tensor), zeros.astype(np.float32)])
+        array = numpy_helper.to_array(tensor)
+        wide = np.pad(array, [(0, _LEAST_CHANNELS - channels)] + [(0, 0)] * (array.ndim - 1))
         tensor.CopyFrom(numpy_helper.from_array(wide, name))
     old, new = last.output[0], f"{last.output[0]}/wide"
     last.output[0] = new

@@ -47,6 +47,8 @@ def test_compare(
     first, second = done.stdout.splitlines()[5:]
     assert first.startswith(f"{bundle}: ONNX Runtime")
     assert second.startswith(f"{int8_bundle}: ONNX Runtime")
+    assert "int8" in second
+    assert "CPU" in second
     assert header.startswith("region")
     assert [row.split("  ")[0] for row in rows] == ["whole", "left eye", "right eye", "mouth"]
     for row in rows:
