@@ -134,6 +134,10 @@ def _widen_last(model: ModelProto, graph: Graph, nodes: Collection[str], ranges:
         array = numpy_helper.to_array(tensor)
         wide = np.pad(array, [(0, _LEAST_CHANNELS - channels)] + [(0, 0)] * (array.ndim - 1))
         tensor.CopyFrom(numpy_helper.from_array(wide, name))
+    # their shapes from before would be stale, and a session would warn of them
+    shapes = [value for value in model.graph.value_info if value.name not in last.input[1:]]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(shapes)
     old, new = last.output[0], f"{last.output[0]}/wide"
     last.output[0] = new
     ranges[new] = ranges[old]

@@ -31,13 +31,14 @@ def one_layer(path: Path, dtype: type[np.floating], weight: NDArray[np.floating]
         "restorer",
         [value("x", kind, ["faces", CHANNELS, 3, 3])],
         [
-            value("image", kind, ["faces", OUT, 1, 1]),
-            value("convolved", kind, ["faces", OUT, 1, 1]),
+            value("image", kind, ["faces", len(weight), 1, 1]),
+            value("convolved", kind, ["faces", len(weight), 1, 1]),
         ],
         [
             numpy_helper.from_array(weight.astype(dtype), NAME),
-            numpy_helper.from_array(np.zeros(OUT, dtype), "bias"),
+            numpy_helper.from_array(np.zeros(len(weight), dtype), "bias"),
         ],
+        value_info=[value("bias", kind, [len(weight)])],  # as torch's exporter writes it
     )
     opset = helper.make_opsetid("", 20)
     onnx.save(helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
