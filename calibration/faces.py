@@ -31,7 +31,7 @@ _HELD_OUT = (4, 8)  # one in four is held out for the gate, eight at most
 
 @dataclass(frozen=True)
 class FacePair:
-    """A face as the network meets it, and the clean picture that is its reference.
+    """A face as the network meets it, and the picture that serves as its own reference.
 
     `image`, `reference`: uint8 (512, 512, 3) RGB; `boxes`: int32 (4, 4).
     """

@@ -1,7 +1,6 @@
 """The INT8 graph itself, narrow; and full-size against the gate."""
 
 import collections
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +20,6 @@ from runtime.bundle.opening import open_bundle
 from runtime.errors import CalibrationError
 from runtime.images.files import read_image
 from tests.conftest import NARROW_INT8, graphs_of
-
-
-def loaded(path: Path) -> onnx.ModelProto:
-    return onnx.load(path)
 
 
 def test_the_manifest(int8_bundle: Path) -> None:
@@ -71,8 +66,8 @@ def test_onnx_runtime_keeps_the_chains_in_integers(int8_bundle: Path, tmp_path: 
 
 
 def test_the_dictionary_shrinks(int8_bundle: Path, bundle: Path) -> None:
-    arrays = {t.name: t for t in loaded(int8_bundle / "restorer.onnx").graph.initializer}
-    floats = {t.name: t for t in loaded(bundle / "restorer.onnx").graph.initializer}
+    arrays = {t.name: t for t in onnx.load(int8_bundle / "restorer.onnx").graph.initializer}
+    floats = {t.name: t for t in onnx.load(bundle / "restorer.onnx").graph.initializer}
     wanted = numpy_helper.to_array(floats["network.mo_256_mem_value"]).reshape(4, -1)
     levels = numpy_helper.to_array(arrays["network.mo_256_mem_value/int8"])
     scale = numpy_helper.to_array(arrays["network.mo_256_mem_value/scale"])
@@ -131,10 +126,7 @@ def test_a_missed_gate_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(Graph, "blocks", property(lambda _: ("up4.4",)))
     options = Options(size=3, min_psnr_db=99)
-    with (
-        graphs_of(narrow_bundles),
-        pytest.raises(CalibrationError, match="with every layer"),
-    ):
+    with graphs_of(narrow_bundles), pytest.raises(CalibrationError, match="with every layer"):
         export_bundle(tmp_path / "out", "int8", str(narrow_checkpoint), int8=options)
     assert list(tmp_path.iterdir()) == []
 
@@ -146,7 +138,7 @@ def test_tensorrt_form(
     options = Options(size=3, target="tensorrt", method="minmax", min_psnr_db=30)
     with graphs_of(narrow_bundles):
         bundle = export_bundle(tmp_path / "out", "int8", str(narrow_checkpoint), int8=options)
-    model = loaded(tmp_path / "out" / "restorer.onnx")
+    model = onnx.load(tmp_path / "out" / "restorer.onnx")
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     produced = {name: node for node in model.graph.node for name in node.output}
     pairs = [n for n in model.graph.node if n.op_type in ("QuantizeLinear", "DequantizeLinear")]
@@ -183,7 +175,6 @@ def test_chart(int8_bundle: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_full_size_passes_the_gate(full_bundle: Path, tmp_path: Path) -> None:
     """Every block in INT8, the default gate, and less than 0.45 of the float32 bundle's size."""
-    shutil.copy(full_bundle / "memorizer.onnx", tmp_path)
     floats = Floats(full_bundle / "restorer.onnx", full_bundle / "memorizer.onnx")
     options = Options(size=6)
     work = prepare(floats, choose_faces(options), options, tmp_path / "cache", "weights")
