@@ -11,8 +11,6 @@ from runtime.errors import ExportError, UsageError
 
 _PROG = "dmd-export"
 _NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "skimage")
-_METHODS = ("entropy", "percentile", "minmax")
-_TARGETS = ("cpu", "tensorrt")
 
 
 def main() -> NoReturn:
@@ -44,7 +42,7 @@ def export() -> int:
         import onnxscript  # noqa: F401
         import torch.export  # noqa: F401
 
-        from calibration.calibrate import Options
+        from calibration.options import Options
         from export.bundle import export_bundle
         from export.cli.build_engine import engine_options
 
@@ -68,6 +66,7 @@ def export() -> int:
 
 
 def _arguments() -> Namespace:
+    from calibration.options import METHODS, TARGETS
     from export.cli.build_engine import add_engine_arguments
     from runtime.cli.inputs import number
 
@@ -92,12 +91,12 @@ def _arguments() -> Namespace:
     int8.add_argument(
         "--calibration",
         type=Path,
-        metavar="DIR|NPZ",
+        metavar="DIR",
         help="photographs of faces; clean ones are degraded (default: two built-in people)",
     )
     int8.add_argument("--calibration-size", type=int, metavar="N", help="faces (default: 32)")
-    int8.add_argument("--method", choices=_METHODS, help="of choosing ranges (default: percentile)")
-    int8.add_argument("--target", choices=_TARGETS, help="who runs it (default: cpu)")
+    int8.add_argument("--method", choices=METHODS, help="of choosing ranges (default: percentile)")
+    int8.add_argument("--target", choices=TARGETS, help="who runs it (default: cpu)")
     int8.add_argument(
         "--min-psnr",
         type=partial(number, below=100, what="dB"),

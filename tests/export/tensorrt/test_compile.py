@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from calibration.calibrate import Floats, Options, choose_faces, prepare
+from calibration.calibrate import Floats, choose_faces, prepare
+from calibration.options import Options
 from export.tensorrt.compile import compile_engine
 from export.tensorrt.options import BuildOptions
 from runtime.bundle.opening import open_bundle
