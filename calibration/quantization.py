@@ -87,7 +87,6 @@ def write_int8(
     with redirect_stdout(io.StringIO()):
         quantizer.quantize_model()
     model = quantizer.model.model
-    _drop_stale_shapes(model)
     data = path.with_name(f"{path.name}.data")
     data.unlink(missing_ok=True)  # it would be appended to
     onnx.save(model, path, save_as_external_data=True, location=data.name, size_threshold=1024)
@@ -150,15 +149,6 @@ def _widen_last(model: ModelProto, graph: Graph, nodes: Collection[str], ranges:
     model.graph.node.insert(list(model.graph.node).index(last) + 1, cut)
     shape = ["faces", _LEAST_CHANNELS, side, side]
     model.graph.value_info.append(helper.make_tensor_value_info(new, onnx.TensorProto.FLOAT, shape))
-
-
-def _drop_stale_shapes(model: ModelProto) -> None:
-    """Keep the shapes of what nodes compute: those of weights are as they were before."""
-    graph = model.graph
-    computed = {name for node in graph.node for name in node.output}
-    kept = [value for value in graph.value_info if value.name in computed]
-    del graph.value_info[:]
-    graph.value_info.extend(kept)
 
 
 def _quantise_columns(
