@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from runtime.backends.base import Backend, DeviceSeconds
 from runtime.backends.selection import Choice, open_backend, open_remote
-from runtime.backends.triton.address import Remote, is_url
+from runtime.backends.triton.address import Remote, is_server_address
 from runtime.bundle.layout import IMAGE_SIZE
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
@@ -75,7 +75,7 @@ class Restorer:
         choice = Choice(device, allow_fallback, threads, verify, dictionary_cache)
         self.manifest: Manifest
         self._engine: Backend
-        if is_url(bundle):
+        if is_server_address(bundle):
             self.manifest, self._engine = open_remote(str(bundle), remote or Remote(), choice)
         elif remote is not None:
             raise UsageError(f"{bundle}: remote goes with a server's address, grpc://...")

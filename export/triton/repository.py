@@ -236,7 +236,9 @@ def _app_config(manifest: Manifest, plan: _Plan) -> str:
     inputs = _tensors(manifest.restorer.inputs, 0, " allow_ragged_batch: true")
     outputs = _tensors(manifest.restorer.outputs, 0)
     parameters = {
-        remote.MANIFEST: json.dumps(json.loads(manifest.to_json()), separators=(",", ":")),
+        remote.MANIFEST_PARAMETER: json.dumps(
+            json.loads(manifest.to_json()), separators=(",", ":")
+        ),
         remote.RESTORER: RESTORER,
         remote.MEMORIZER: MEMORIZER,
         remote.MAX_BATCH: str(plan.max_batch),

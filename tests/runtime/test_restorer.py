@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from runtime import (
-    BundleError,
+    ClosedError,
     DeviceError,
     DictionaryError,
     DmdnetWarning,
@@ -150,9 +150,9 @@ def test_many_threads(restorer: Restorer, faces: list[Face], bob: SpecificDictio
 def test_closed(bundle: Path, faces: list[Face]) -> None:
     with Restorer(bundle, device="cpu") as restorer:
         pass
-    with pytest.raises(BundleError, match="closed"):
+    with pytest.raises(ClosedError, match="this Restorer is closed"):
         restorer.restore_aligned(*faces[0])
-    with pytest.raises(BundleError, match="closed"):
+    with pytest.raises(ClosedError, match="this Restorer is closed"):
         restorer.memorize([faces[0][0]], [faces[0][1]])
     restorer.close()
 

@@ -14,7 +14,7 @@ AUTHORIZATION = "DMDNET_AUTHORIZATION"
 """Environment variable from which the commands take `Remote.authorization`."""
 
 # parameters in the configuration of the model that apps call
-MANIFEST = "manifest"
+MANIFEST_PARAMETER = "manifest"
 RESTORER = "restorer"
 MEMORIZER = "memorizer"
 MAX_BATCH = "max_batch"
@@ -91,6 +91,6 @@ class Address:
         return False
 
 
-def is_url(bundle: str | Path) -> bool:
+def is_server_address(bundle: str | Path) -> bool:
     """Whether a bundle's name is a server's address."""
     return isinstance(bundle, str) and bundle.startswith(tuple(f"{s}://" for s in SCHEMES))

@@ -356,9 +356,9 @@ class TestJudged:
             return judge(bundle, staging, records, *rest)
 
         monkeypatch.setattr(engines, "_judge", know_and_judge)
-        cuda._device.cache_clear()
+        cuda._context.cache_clear()
         yield trt
-        cuda._device.cache_clear()
+        cuda._context.cache_clear()
 
     def build(self, bundle: Bundle) -> tuple[tuple[EngineRecord, ...], str]:
         lines: list[str] = []

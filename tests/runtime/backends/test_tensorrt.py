@@ -15,7 +15,7 @@ from runtime.backends.tensorrt import backend as backend_module
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import (
-    BundleError,
+    ClosedError,
     DeviceError,
     DeviceMemoryError,
     DictionaryError,
@@ -56,9 +56,9 @@ def machine(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ma
     monkeypatch.setattr(cuda, "_pycuda", lambda: driver)
     edition = Edition("tensorrt_rtx", trt.__version__, trt)
     monkeypatch.setattr(backend_module, "load_edition", lambda _name: edition)
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
     yield Machine(driver, trt, bundle)
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -246,10 +246,10 @@ def test_closed(machine: Machine, faces: list[Face]) -> None:
     alice = restorer.memorize([faces[0][0]], [faces[0][1]])
     restorer.close()
     assert not machine.driver.live
-    with pytest.raises(BundleError, match="closed"):
+    with pytest.raises(ClosedError, match="this Restorer is closed"):
         restorer.restore_aligned(*faces[0], alice)
     assert not machine.driver.live  # nor is the dictionary left there
-    with pytest.raises(BundleError, match="closed"):
+    with pytest.raises(ClosedError, match="this Restorer is closed"):
         restorer.memorize([faces[0][0]], [faces[0][1]])
     restorer.close()
 
@@ -284,7 +284,7 @@ def test_auto(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         Restorer(path, allow_fallback=False)
     # an engine was built, and another machine would have run it: the user is told
     monkeypatch.setattr(cuda, "gpus", lambda: (replace(GPU, capability="7.5"),))
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
     with (
         pytest.warns(DmdnetWarning, match=r"using cpu, not .*capability 8\.0, here 7\.5"),
         Restorer(path) as restorer,

@@ -21,7 +21,7 @@ from export.triton.repository import APP, MEMORIZER, RESTORER, Serving, write_re
 from runtime import DmdnetWarning, Remote, RemoteError, Restorer, SpecificDictionary
 from runtime.backends.triton.address import Address
 from runtime.bundle.opening import Bundle, open_bundle
-from runtime.errors import BundleError, DeviceError, DictionaryError, UsageError
+from runtime.errors import ClosedError, DeviceError, DictionaryError, UsageError
 from runtime.images.arrays import Image
 from runtime.images.files import read_image
 from tests.conftest import Command, Face, one_line
@@ -581,5 +581,5 @@ def test_closed(fake: FakeTriton, faces: list[Face]) -> None:
     restorer = Restorer(fake.url)
     restorer.close()
     restorer.close()
-    with pytest.raises(BundleError, match="closed"):
+    with pytest.raises(ClosedError, match="this Restorer is closed"):
         restorer.restore_aligned(*faces[0])

@@ -1,0 +1,90 @@
+"""An engine that many threads share: each call has one of its execution contexts to itself."""
+
+import threading
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from numpy.typing import NDArray
+
+from runtime.backends.base import DeviceSeconds, Rows
+from runtime.backends.tensorrt.lane import Lane, LoadedEngine
+from runtime.errors import ClosedError, DeviceMemoryError, DmdnetWarning
+
+_LANES = 2  # while one copies or waits for the host, the other computes
+
+
+class Engine:
+    """A loaded engine and its lanes: execution contexts with a stream and buffers of their own."""
+
+    def __init__(self, loaded: LoadedEngine) -> None:
+        self.record = loaded.record
+        self.last: DeviceSeconds | None = None
+        self._loaded = loaded
+        self._changed = threading.Condition()
+        self._idle = [Lane(loaded)]
+        self._lanes, self._most = 1, _LANES
+        self._closed = False
+
+    def run(
+        self,
+        inputs: Mapping[str, NDArray[Any]],
+        resident: Mapping[str, Sequence[tuple[Any, Rows]]],
+    ) -> NDArray[Any]:
+        """One engine call; `resident`: inputs that are on the device, in parts. Device current."""
+        with self._lane() as lane:
+            result, self.last = lane.run(inputs, resident)
+            return result
+
+    def information(self) -> str:
+        trt = self._loaded.edition.module
+        with self._lane() as lane:
+            inspector = self._loaded.engine.create_engine_inspector()
+            inspector.execution_context = lane.context  # with its shapes, formats are known
+            text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+            inspector.execution_context = None
+            return str(text)
+
+    def close(self) -> None:
+        """Free the idle lanes; those at work are freed when they come back. Device current."""
+        with self._changed:
+            self._closed = True
+            while self._idle:
+                self._idle.pop().free()
+            self._changed.notify_all()
+
+    @contextmanager
+    def _lane(self) -> Iterator[Lane]:
+        lane = self._take()
+        try:
+            yield lane
+        finally:
+            with self._changed:
+                if self._closed:
+                    lane.free()
+                else:
+                    self._idle.append(lane)
+                self._changed.notify()
+
+    def _take(self) -> Lane:
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise ClosedError
+                if self._idle:
+                    return self._idle.pop()
+                if self._lanes < self._most:
+                    try:
+                        lane = Lane(self._loaded)
+                    except DeviceMemoryError as error:
+                        self._most = self._lanes
+                        warnings.warn(
+                            f"threads take turns on {self._lanes} execution context: {error}",
+                            DmdnetWarning,
+                            stacklevel=2,
+                        )
+                        continue
+                    self._lanes += 1
+                    return lane
+                self._changed.wait()
