@@ -29,12 +29,13 @@ from runtime.errors import (
 )
 
 if TYPE_CHECKING:
+    from runtime.backends.base import Engine
     from runtime.backends.triton.address import Remote
     from runtime.dictionary import SpecificDictionary
     from runtime.faces.finder import Face
     from runtime.faces.landmark_files import read_landmarks
     from runtime.faces.landmarks import component_boxes
-    from runtime.photo import Restored
+    from runtime.photo import Restored, RestoreOptions
     from runtime.restorer import Restorer
 
 __all__ = [
@@ -50,6 +51,7 @@ __all__ = [
     "DictionaryError",
     "DmdnetError",
     "DmdnetWarning",
+    "Engine",
     "EngineError",
     "ExportError",
     "Face",
@@ -58,6 +60,7 @@ __all__ = [
     "NoFaceError",
     "Remote",
     "RemoteError",
+    "RestoreOptions",
     "Restored",
     "Restorer",
     "SpecificDictionary",
@@ -67,8 +70,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "Engine": "runtime.backends.base",
     "Face": "runtime.faces.finder",
     "Remote": "runtime.backends.triton.address",
+    "RestoreOptions": "runtime.photo",
     "Restored": "runtime.photo",
     "Restorer": "runtime.restorer",
     "SpecificDictionary": "runtime.dictionary",

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.base import Boxes, DeviceSeconds, Rows
-from runtime.backends.tensorrt.engine import Engine
 from runtime.backends.tensorrt.engine_files import Wanted, find_engine
 from runtime.backends.tensorrt.lane import LoadedEngine
 from runtime.backends.tensorrt.resident import ResidentRows
+from runtime.backends.tensorrt.shared_engine import SharedEngine
 from runtime.bundle.engine_record import FOLDER
 from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
@@ -40,7 +40,7 @@ class TensorRtBackend:
         self._runtime = self._edition.module.Runtime(self._log)
         self._lock = threading.Lock()
         self._closed = False
-        self._memorizer: Engine | None = None
+        self._memorizer: SharedEngine | None = None
         self._restorer = self._open("restorer", bundle.manifest.restorer)
         self._dictionaries = ResidentRows(self._gpu, dictionary_cache << 20)
         profile = self._restorer.record.profile
@@ -98,7 +98,7 @@ class TensorRtBackend:
                 engine.close()
             self._dictionaries.close()
 
-    def _open(self, graph: str, spec: GraphSpec) -> Engine:
+    def _open(self, graph: str, spec: GraphSpec) -> SharedEngine:
         bundle = self._bundle
         wanted = Wanted(
             graph,
@@ -118,7 +118,9 @@ class TensorRtBackend:
                     f"{path}: {self._edition} cannot load it: {self._log.last}; "
                     "build it again with dmd-build-engine --rebuild"
                 )
-            return Engine(LoadedEngine(self._gpu, self._edition, self._log, engine, spec, record))
+            return SharedEngine(
+                LoadedEngine(self._gpu, self._edition, self._log, engine, spec, record)
+            )
 
     def _refuse_gpu(self, content: bytes) -> None:
         """TensorRT for RTX can tell beforehand whether it runs on this GPU."""

@@ -15,7 +15,7 @@ from runtime.errors import ClosedError, DeviceMemoryError, DmdnetWarning
 _LANES = 2  # while one copies or waits for the host, the other computes
 
 
-class Engine:
+class SharedEngine:
     """A loaded engine and its lanes: execution contexts with a stream and buffers of their own."""
 
     def __init__(self, loaded: LoadedEngine) -> None:
