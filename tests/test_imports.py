@@ -40,6 +40,8 @@ def imported(node: ast.AST) -> Iterator[str]:
     elif isinstance(node, ast.ImportFrom):
         assert node.level == 0, "imports are absolute"
         yield from (f"{node.module}.{alias.name}" for alias in node.names)
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        yield from (str(word.value) for word in node.args if isinstance(word, ast.Constant))
     for child in ast.iter_child_nodes(node):
         yield from imported(child)
 

@@ -8,7 +8,6 @@ import pytest
 from runtime import (
     ClosedError,
     DeviceError,
-    DictionaryError,
     DmdnetWarning,
     InvalidImageError,
     InvalidLandmarksError,
@@ -242,14 +241,6 @@ def test_wrong_arguments(restorer: Restorer, bundle: Path, faces: list[Face]) ->
         Restorer(bundle, threads=0)
     with pytest.raises(UsageError, match="max_batch"):
         Restorer(bundle, max_batch=0)
-
-
-def test_a_strangers_dictionary(
-    restorer: Restorer, faces: list[Face], bob: SpecificDictionary
-) -> None:
-    stranger = SpecificDictionary(bob.rows, bob.layout, "0" * 64)
-    with pytest.raises(DictionaryError, match=f"0{{64}}.*{bob.weights_sha256}"):
-        restorer.restore_aligned(*faces[0], stranger)
 
 
 @pytest.mark.gpu

@@ -14,6 +14,12 @@ from runtime.errors import DeviceError, DeviceMemoryError
 from runtime.machine.gpu import GpuContext
 from runtime.machine.tensorrt_editions import Edition
 
+Inputs = Mapping[str, NDArray[Any]]
+"""A call's inputs by name, as the host has them."""
+
+Resident = Mapping[str, Sequence[tuple[Any, Rows]]]
+"""A call's inputs by name that are on the device: their parts, and the rows each was made of."""
+
 _ADVICE = "lower --max-batch or --max-references of the engine, or free the GPU"
 
 
@@ -33,7 +39,11 @@ class LoadedEngine:
 
 
 class Lane:
-    """An execution context, its stream, and page-locked and device buffers of the largest size."""
+    """An execution context, its stream, and page-locked and device buffers of the largest size.
+
+    Raises `DeviceMemoryError` where the GPU has no memory for them. The GPU context must be
+    current in the thread that opens, runs or frees it; one thread at a time.
+    """
 
     def __init__(self, loaded: LoadedEngine) -> None:
         gpu, spec, record = loaded.gpu, loaded.spec, loaded.record
@@ -64,11 +74,7 @@ class Lane:
             self.free()
             raise
 
-    def run(
-        self,
-        inputs: Mapping[str, NDArray[Any]],
-        resident: Mapping[str, Sequence[tuple[Any, Rows]]],
-    ) -> tuple[NDArray[Any], DeviceSeconds]:
+    def run(self, inputs: Inputs, resident: Resident) -> tuple[NDArray[Any], DeviceSeconds]:
         with self._gpu.errors_as_ours(_ADVICE):
             try:
                 return self._run(inputs, resident)
@@ -76,11 +82,7 @@ class Lane:
                 self._stream.synchronize()  # the buffers may not change while they are copied
                 raise
 
-    def _run(
-        self,
-        inputs: Mapping[str, NDArray[Any]],
-        resident: Mapping[str, Sequence[tuple[Any, Rows]]],
-    ) -> tuple[NDArray[Any], DeviceSeconds]:
+    def _run(self, inputs: Inputs, resident: Resident) -> tuple[NDArray[Any], DeviceSeconds]:
         driver, context, stream = self._gpu.driver, self.context, self._stream
         begin, copied, done, end = self._events
         begin.record(stream)
@@ -108,7 +110,7 @@ class Lane:
         return host.copy(), DeviceSeconds(*seconds)
 
     def free(self) -> None:
-        """Device current."""
+        """Give the memory back; the GPU context must be current in the thread."""
         self.context = self._stream = None
         self._events = []
         for memory in self._memory.values():

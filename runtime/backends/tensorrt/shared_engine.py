@@ -2,21 +2,25 @@
 
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from numpy.typing import NDArray
 
-from runtime.backends.base import DeviceSeconds, Rows
-from runtime.backends.tensorrt.lane import Lane, LoadedEngine
+from runtime.backends.base import DeviceSeconds
+from runtime.backends.tensorrt.lane import Inputs, Lane, LoadedEngine, Resident
 from runtime.errors import ClosedError, DeviceMemoryError, DmdnetWarning
 
 _LANES = 2  # while one copies or waits for the host, the other computes
 
 
 class SharedEngine:
-    """A loaded engine and its lanes: execution contexts with a stream and buffers of their own."""
+    """A loaded engine with its lanes, safe to use from many threads.
+
+    It starts with one lane and opens another where a thread would have to wait, if the GPU has the
+    memory. After `close`, `run` raises `ClosedError`.
+    """
 
     def __init__(self, loaded: LoadedEngine) -> None:
         self.record = loaded.record
@@ -27,17 +31,14 @@ class SharedEngine:
         self._lanes, self._most = 1, _LANES
         self._closed = False
 
-    def run(
-        self,
-        inputs: Mapping[str, NDArray[Any]],
-        resident: Mapping[str, Sequence[tuple[Any, Rows]]],
-    ) -> NDArray[Any]:
-        """One engine call; `resident`: inputs that are on the device, in parts. Device current."""
+    def run(self, inputs: Inputs, resident: Resident) -> NDArray[Any]:
+        """The output of one engine call; the GPU context must be current in the thread."""
         with self._lane() as lane:
             result, self.last = lane.run(inputs, resident)
             return result
 
     def information(self) -> str:
+        """What the engine runs, layer by layer, as TensorRT's inspector writes it in JSON."""
         trt = self._loaded.edition.module
         with self._lane() as lane:
             inspector = self._loaded.engine.create_engine_inspector()
@@ -47,7 +48,10 @@ class SharedEngine:
             return str(text)
 
     def close(self) -> None:
-        """Free the idle lanes; those at work are freed when they come back. Device current."""
+        """Free the idle lanes; those at work are freed when they come back.
+
+        The GPU context must be current in the thread.
+        """
         with self._changed:
             self._closed = True
             while self._idle:

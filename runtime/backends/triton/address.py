@@ -75,7 +75,7 @@ class Address:
 
     @property
     def target(self) -> str:
-        """As gRPC wants it."""
+        """`HOST:PORT` as gRPC takes it, with brackets around an IPv6 host."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def is_local(self) -> bool:
@@ -92,5 +92,5 @@ class Address:
 
 
 def is_server_address(bundle: str | Path) -> bool:
-    """Whether a bundle's name is a server's address."""
+    """Whether what stands for a bundle is a model server's address, `grpc://` or `grpcs://`."""
     return isinstance(bundle, str) and bundle.startswith(tuple(f"{s}://" for s in SCHEMES))

@@ -19,7 +19,7 @@ _CHANNEL = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 5000),  # in truth the time in which to connect
+    ("grpc.min_reconnect_backoff_ms", 5000),  # despite its name, also the time limit of connecting
     ("grpc.max_reconnect_backoff_ms", 200),
 )
 _TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
