@@ -17,6 +17,7 @@ import numpy as np
 
 from runtime.errors import DeviceError
 from runtime.machine.gpu import gpus
+from runtime.machine.onnx_session import open_session
 
 _PACKAGES = (
     *("dmdnet-runtime", "numpy", "opencv-python", "onnxruntime", "onnxruntime-gpu", "torch"),
@@ -80,7 +81,6 @@ def peaks(threads: int | None, on_gpu: bool = False) -> dict[str, float]:
 
 
 def _product_rate(precision: str, threads: int | None) -> float:
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     rng = np.random.default_rng(0)
@@ -101,12 +101,7 @@ def _product_rate(precision: str, threads: int | None) -> float:
         [numpy_helper.from_array(right, "right")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    options = onnxruntime.SessionOptions()
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(model.SerializeToString(), threads=threads)
     return 2 * _SIDE**3 / _best(lambda: session.run(None, {"left": left})) / 1e9
 
 
