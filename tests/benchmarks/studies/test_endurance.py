@@ -58,9 +58,9 @@ def trt(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTe
         monkeypatch.setattr(gpu, name, smaller)
     monkeypatch.setattr(tensorrt, "JOBS", 4)
     monkeypatch.setattr(gpu, "memory_used", lambda: USED)
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
     yield trt
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
 
 
 @pytest.fixture
