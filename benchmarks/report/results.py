@@ -5,22 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure.timing import Ratio
 from runtime.errors import BenchmarkError
 from runtime.storage.local import write_atomically
 
 SCHEMA_VERSION = 1
 UNSTABLE = 1.3
 """A run whose 90th percentile is more than so many times its median is marked."""
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Against the baseline's, of the same round: the median, and its 95 % confidence interval."""
-
-    baseline: str
-    median: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,30 @@ def amount(value: float, unit: str) -> str:
     return f"{_digits(rounded)} {unit}"
 
 
+def cells(one: Measurement) -> dict[str, str]:
+    """What a table says of a measurement, by column; "" for what was not measured."""
+
+    def written(value: float | None, unit: str = one.unit) -> str:
+        return "" if value is None else amount(value, unit)
+
+    ratio, share = one.ratio, one.share_of_peak
+    return {
+        "subject": one.subject,
+        "case": one.case,
+        "value": written(one.value),
+        "p90": written(one.p90),
+        "p99": written(one.p99),
+        "runs": str(one.runs),
+        "first run": written(one.warm_up_s, "s"),
+        "ratio": f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}) of {ratio.baseline}"
+        if ratio
+        else "",
+        "GFLOP": "" if one.gflop is None else f"{one.gflop:.0f}",
+        "of peak": "" if share is None else f"{100 * share:.0f} %",
+        "note": MARK if one.unstable else "",
+    }
+
+
 def machine_line(machine: dict[str, Any]) -> str:
     """Processor, cores and GPU."""
     gpu = machine.get("gpu")
@@ -79,24 +103,7 @@ def _digits(value: float) -> str:
 
 
 def _rows(measurements: Iterable[Measurement]) -> list[list[str]]:
-    return [_cells(each) for each in measurements]
-
-
-def _cells(one: Measurement) -> list[str]:
-    ratio, share = one.ratio, one.share_of_peak
-    return [
-        one.subject,
-        one.case,
-        amount(one.value, one.unit),
-        "" if one.p90 is None else amount(one.p90, one.unit),
-        "" if one.p99 is None else amount(one.p99, one.unit),
-        str(one.runs),
-        f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}) of {ratio.baseline}"
-        if ratio
-        else "",
-        "" if share is None else f"{100 * share:.0f} %",
-        MARK if one.unstable else "",
-    ]
+    return [[cells(each)[name] for name in _HEADER] for each in measurements]
 
 
 def _filled(header: Sequence[str], rows: Rows) -> list[list[str]]:

@@ -3,35 +3,34 @@
     python -m benchmarks.studies.service --bundle BUNDLE --json FILE [--clients 64] [--duration 120]
 
 Throughput of 8 clients against one local Restorer that 8 threads share, in turns; then one client
-alone; then many; then many again, whose server is killed in the middle and started again. Every
-answer is compared with the local one, and must be as near as answers from a batch can be.
+alone; then many. Every answer is compared with the local one, and must be as near as answers from a
+batch can be.
 """
 
-import statistics
+import operator
 import tempfile
-import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from itertools import combinations
+from itertools import combinations, count
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+from benchmarks.measure.timing import race
 from benchmarks.studies import record
 from export.triton.local_server import Server, missing, stand_in
 from export.triton.repository import Serving, write_repository
-from runtime import DmdnetError, Remote, RemoteError, Restorer, SpecificDictionary, read_landmarks
+from runtime import Remote, Restorer, SpecificDictionary
 from runtime.bundle.opening import open_bundle
 from runtime.errors import BenchmarkError
 from runtime.images.arrays import Image
-from runtime.images.files import read_image
-from runtime.samples.faces import SAMPLES
+from runtime.samples.faces import samples
 
 CONCURRENT = 8
 REFERENCES = 5
@@ -66,9 +65,6 @@ def measure(args: Namespace) -> dict[str, object]:
             write_repository(open_bundle(args.bundle), repositories[name], serving)
             stand_in(repositories[name])
         result: dict[str, object] = {
-            **record.circumstances(
-                "onnxruntime", "tritonclient", "nvidia-pytriton", "dmdnet-runtime"
-            ),
             "what": f"one face a request, of nobody or of one of two people with {REFERENCES} "
             f"references; {local.manifest.precision}",
             "max_batch": args.max_batch,
@@ -79,12 +75,11 @@ def measure(args: Namespace) -> dict[str, object]:
         server = stack.enter_context(Server(repositories["batching"]))
         alone = _run(server, tasks, 1, min(30.0, args.duration / 4))
         many = _run(server, tasks, args.clients, args.duration)
-        killed = _run(server, tasks, args.clients, args.duration, kill=True)
-        failures = [*alone.failures(), *many.failures(), *killed.failures(may_err=True)]
-        return result | {
-            "one client": alone.summary(),
-            f"{args.clients} clients": many.summary(),
-            f"{args.clients} clients, server killed and started again": killed.summary(),
+        failures = [*alone.pop("errors"), *many.pop("errors")]
+        return {
+            **result,
+            "one client": alone,
+            f"{args.clients} clients": many,
             "failures": failures,
         }
 
@@ -112,44 +107,9 @@ class Task:
         return worst
 
 
-@dataclass
-class Service:
-    """What the clients of a server saw; times in seconds."""
-
-    seconds: list[float] = field(default_factory=list)  # of answers while the server was up
-    levels: list[int] = field(default_factory=list)  # of every answer
-    errors: list[str] = field(default_factory=list)  # ours, after all retries
-    faults: list[str] = field(default_factory=list)  # errors of any other kind: there must be none
-    idle: int = 0  # clients that got no answer after the server was back
-    back_after: float | None = None  # from the kill until all models were ready
-    served_after: float | None = None  # from then until the first answer
-
-    def failures(self, may_err: bool = False) -> list[str]:
-        """What must not be; `may_err`: errors of ours may, the server was away."""
-        found = [*self.faults, *([] if may_err else self.errors)]
-        return found + ([f"{self.idle} clients got no answer afterwards"] if self.idle else [])
-
-    def summary(self) -> dict[str, object]:
-        more = {name: value for name, value in asdict(self).items() if name.endswith("_after")}
-        return {
-            "answers": len(self.levels),
-            "exactly the local result": self.levels.count(0),
-            "largest difference (levels of 255)": max(self.levels, default=None),
-            "p50_s": float(np.percentile(self.seconds, 50)),
-            "p99_s": float(np.percentile(self.seconds, 99)),
-            "errors of ours": len(self.errors),
-            "other errors": self.faults,
-            "clients without an answer afterwards": self.idle,
-            **{f"{name}_s": value for name, value in more.items() if value is not None},
-        }
-
-
 def _tasks(local: Restorer) -> list[Task]:
     """Two faces, each of nobody and of two people: enrolled from the faces at several exposures."""
-    faces = []
-    for name in ("astronaut.png", "grace_hopper.png"):
-        face = np.asarray(read_image(SAMPLES / name), np.uint8)
-        faces.append((face, read_landmarks(SAMPLES / f"{name}.txt")))
+    faces = [(sample.image, sample.landmarks) for sample in samples()]
     people: list[SpecificDictionary | None] = [None]
     for face, points in faces:
         exposures = [(face * gain).astype(np.uint8) for gain in np.linspace(0.5, 1.0, REFERENCES)]
@@ -185,31 +145,28 @@ def _throughput(
             clients = [
                 stack.enter_context(Restorer(server.url, remote=remote)) for _ in range(CONCURRENT)
             ]
-            return _rate(clients, tasks, faces)
+            return _seconds_a_face(clients, tasks, faces)
 
     works: dict[str, Callable[[], float]] = {
-        "local": lambda: _rate([local] * CONCURRENT, tasks, faces)
+        "local": lambda: _seconds_a_face([local] * CONCURRENT, tasks, faces)
     }
     for name, repository in repositories.items():
         works[name] = partial(served, repository, _PATIENT)
         works[f"{name}, shared memory"] = partial(served, repository, _SHARING)
-    rates: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            rates[name].append(work())
+    times = race(works, fewest=rounds, warm_up=0, measured=operator.call)
     return {
         "clients": CONCURRENT,
-        "faces_per_s": {name: statistics.median(found) for name, found in rates.items()},
+        "faces_per_s": {name: 1 / each.median for name, each in times.items()},
         "ratio to local": {
-            name: statistics.median(np.divide(found, rates["local"]).tolist())
-            for name, found in rates.items()
+            name: times["local"].against(each, name).median
+            for name, each in times.items()
             if name != "local"
         },
-        "all_faces_per_s": rates,
+        "all_seconds_a_face": {name: each.seconds for name, each in times.items()},
     }
 
 
-def _rate(clients: Sequence[Restorer], tasks: Sequence[Task], faces: int) -> float:
+def _seconds_a_face(clients: Sequence[Restorer], tasks: Sequence[Task], faces: int) -> float:
     """After a warm-up of each client."""
 
     def work(number: int) -> int:
@@ -219,60 +176,41 @@ def _rate(clients: Sequence[Restorer], tasks: Sequence[Task], faces: int) -> flo
         list(pool.map(work, range(len(clients))))
         start = time.perf_counter()
         list(pool.map(work, range(faces)))
-        return faces / (time.perf_counter() - start)
+        return (time.perf_counter() - start) / faces
 
 
-def _run(
-    server: Server, tasks: Sequence[Task], clients: int, duration: float, kill: bool = False
-) -> Service:
-    """Clients that ask again and again; in the middle the server goes away and comes back."""
-    seen, lock = Service(), threading.Lock()
+def _run(server: Server, tasks: Sequence[Task], clients: int, duration: float) -> dict[str, Any]:
+    """Clients that ask again and again for so many seconds; `errors` is empty if all went well."""
+    answers: list[tuple[float, int]] = []  # seconds, and levels of 255 off the local result
     end = time.monotonic() + duration
-    times = {"killed": float("inf"), "back": float("inf")}
 
     def client(number: int) -> None:
-        answered, turn = 0.0, number
         with Restorer(server.url, remote=_PATIENT) as restorer:
-            # at least one answer after the end, if the server was away
-            while (now := time.monotonic()) < end or (kill and answered < times["back"]):
-                task, turn = tasks[turn % len(tasks)], turn + 1
-                try:
-                    levels = task.levels(restorer)
-                except RemoteError as error:
-                    with lock:
-                        seen.errors.append(str(error))
-                    if time.monotonic() > end + duration:
-                        break
-                    continue
-                except DmdnetError as error:
-                    with lock:
-                        seen.faults.append(repr(error))
-                    break
-                answered = time.monotonic()
-                with lock:
-                    seen.levels.append(levels)
-                    if answered < times["killed"] or now > times["back"]:
-                        seen.seconds.append(answered - now)
-                    if now > times["back"] and seen.served_after is None:
-                        seen.served_after = answered - times["back"]
-        with lock:
-            seen.idle += kill and answered < times["back"]
+            for turn in count(number):
+                start = time.monotonic()
+                if start >= end:
+                    return
+                levels = tasks[turn % len(tasks)].levels(restorer)
+                answers.append((time.monotonic() - start, levels))
 
     with ThreadPoolExecutor(clients) as pool:
-        futures = [pool.submit(client, number) for number in range(clients)]
-        if kill:
-            time.sleep(duration / 2)
-            times["killed"] = time.monotonic()
-            server.kill()
-            server.start()
-            times["back"] = time.monotonic()
-            seen.back_after = times["back"] - times["killed"]
-        for future in futures:
-            try:
-                future.result()
-            except Exception as error:  # whatever a client did not expect is what we look for
-                seen.faults.append(repr(error))
-    return seen
+        running = [pool.submit(client, number) for number in range(clients)]
+    # whatever a client meets is what we look for; one that meets an error stops
+    errors = [repr(done.exception()) for done in running if done.exception()]
+    return {"errors": errors, **summary(answers), "errors of ours": len(errors)}
+
+
+def summary(answers: Sequence[tuple[float, int]]) -> dict[str, object]:
+    """Of answers with their seconds and their levels; None where there are none."""
+    seconds, levels = zip(*answers, strict=True) if answers else ((), ())
+    p50, p99 = np.percentile(seconds, (50, 99)).tolist() if seconds else (None, None)
+    return {
+        "answers": len(levels),
+        "exactly the local result": levels.count(0),
+        "largest difference (levels of 255)": max(levels, default=None),
+        "p50_s": p50,
+        "p99_s": p99,
+    }
 
 
 if __name__ == "__main__":

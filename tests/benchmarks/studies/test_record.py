@@ -13,7 +13,9 @@ def test_written_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert end.value.code == 0
     printed = capsys.readouterr()
     assert json.loads(file.read_text()) == json.loads(printed.out)
-    assert json.loads(printed.out)["ratio"] == 0.5
+    result = json.loads(printed.out)
+    assert result["ratio"] == 0.5
+    assert {"date", "machine", "versions", "revision"} < set(result)
     assert printed.err == ""
 
 
@@ -29,8 +31,8 @@ def test_failures_are_written_and_said(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_parser(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = record.parser("benchmarks.studies.core", "What it does.\n\nMore.")
+    parser = record.parser("benchmarks.studies.int8", "What it does.\n\nMore.")
     assert parser.parse_args(["--json", "x.json"]).json == Path("x.json")
     with pytest.raises(SystemExit):
         parser.parse_args([])
-    assert "python -m benchmarks.studies.core: " in capsys.readouterr().err
+    assert "python -m benchmarks.studies.int8: " in capsys.readouterr().err
