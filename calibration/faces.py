@@ -18,7 +18,8 @@ import runtime
 from calibration.degradation import degrade, is_clean
 from runtime.bundle.layout import IMAGE_SIZE
 from runtime.errors import CalibrationError, DmdnetError, InvalidLandmarksError, NoFaceError
-from runtime.faces.finder import FaceFinder, align
+from runtime.faces.alignment import IDENTITY
+from runtime.faces.finder import FaceFinder, cut
 from runtime.faces.landmark_files import landmark_file, read_landmarks
 from runtime.faces.landmarks import component_boxes
 from runtime.images.arrays import Image, to_rgb
@@ -212,20 +213,21 @@ def _exposure(gain: float) -> NDArray[np.uint8]:
     return (np.arange(256) * gain).clip(0, 255).astype(np.uint8)
 
 
-def _place(file: Path, finder: FaceFinder) -> tuple[NDArray[np.float64], bool]:
-    """Landmarks of the largest face, given or found, and whether the picture is its crop."""
+def _place(file: Path, finder: FaceFinder) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Landmarks of the largest face, given or found, and the transform photo -> crop."""
     image = to_rgb(read_image(file), "bgr", say_scaled=False)
     given = landmark_file(file, None)
     if given is not None:
         if image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
             raise InvalidLandmarksError("landmarks are for aligned 512 x 512 crops only")
-        return read_landmarks(given), True
+        return read_landmarks(given), IDENTITY
     faces = finder.find(image)
     if not faces:
         raise NoFaceError("no face was found")
-    return faces[largest(faces)].landmarks, is_aligned(faces, image.shape)
+    face = faces[largest(faces)]
+    return face.landmarks, IDENTITY if is_aligned(faces, image.shape) else face.transform
 
 
-def _load(file: Path, landmarks: NDArray[np.float64], aligned: bool) -> Face:
-    crop, _ = align(to_rgb(read_image(file), "bgr", say_scaled=False), landmarks, aligned)
+def _load(file: Path, landmarks: NDArray[np.float64], matrix: NDArray[np.float64]) -> Face:
+    crop = cut(to_rgb(read_image(file), "bgr", say_scaled=False), landmarks, matrix)
     return Face(file.name, crop.image, crop.image, crop.boxes)

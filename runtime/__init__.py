@@ -22,12 +22,13 @@ from runtime.errors import (
 )
 
 if TYPE_CHECKING:
+    from runtime.backends.base import Engine
     from runtime.backends.triton.address import Remote
     from runtime.dictionary import SpecificDictionary
     from runtime.faces.finder import Face
     from runtime.faces.landmark_files import read_landmarks
     from runtime.faces.landmarks import component_boxes
-    from runtime.photo import Restored
+    from runtime.photo import Restored, RestoreOptions
     from runtime.restorer import Restorer
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "DictionaryError",
     "DmdnetError",
     "DmdnetWarning",
+    "Engine",
     "ExportError",
     "Face",
     "InvalidImageError",
@@ -45,6 +47,7 @@ __all__ = [
     "NoFaceError",
     "Remote",
     "RemoteError",
+    "RestoreOptions",
     "Restored",
     "Restorer",
     "SpecificDictionary",
@@ -53,8 +56,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "Engine": "runtime.backends.base",
     "Face": "runtime.faces.finder",
     "Remote": "runtime.backends.triton.address",
+    "RestoreOptions": "runtime.photo",
     "Restored": "runtime.photo",
     "Restorer": "runtime.restorer",
     "SpecificDictionary": "runtime.dictionary",

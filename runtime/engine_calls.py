@@ -5,10 +5,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from runtime.backends.base import Backend, Boxes, Rows
+from runtime.backends.base import Boxes, Engine, Rows
 from runtime.bundle.manifest import Manifest
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import DictionaryError
+from runtime.errors import DictionaryError, EngineError
 from runtime.faces.finder import Crop
 from runtime.images.arrays import Image
 
@@ -16,7 +16,7 @@ from runtime.images.arrays import Image
 class EngineCalls:
     """Calls of one engine, of `max_batch` faces at most each; safe to share between threads."""
 
-    def __init__(self, engine: Backend, manifest: Manifest, max_batch: int) -> None:
+    def __init__(self, engine: Engine, manifest: Manifest, max_batch: int) -> None:
         self._engine, self._manifest, self._max_batch = engine, manifest, max_batch
         # the same array at each call, so that a backend can keep it on its device
         self._rows_of: WeakKeyDictionary[SpecificDictionary, Rows] = WeakKeyDictionary()
@@ -86,9 +86,13 @@ class EngineCalls:
         else:
             dictionaries, membership = [self._nobody], np.zeros((len(crops), 1))
         images, boxes = _stack(crops)
-        return list(
-            self._engine.restore(images, boxes, dictionaries, membership.astype(np.float32))
-        )
+        restored = self._engine.restore(images, boxes, dictionaries, membership.astype(np.float32))
+        if restored.shape != images.shape or restored.dtype != np.uint8:
+            raise EngineError(
+                f"the engine ({self._engine.description}) gave {restored.dtype} {restored.shape} "
+                f"in place of uint8 {images.shape}"
+            )
+        return list(restored)
 
 
 def _stack(crops: Sequence[Crop]) -> tuple[Image, Boxes]:

@@ -1,24 +1,56 @@
-"""A photograph from its faces to the result: which are meant, cut out, and put back."""
+"""The way of a photo: its faces are found and cut out, and put back when the network had them.
+
+Between the two steps, which are functions here, `Restorer` runs the network.
+"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from runtime.bundle.layout import IMAGE_SIZE
+from runtime.dictionary import SpecificDictionary
 from runtime.errors import InvalidLandmarksError, NoFaceError, UsageError
-from runtime.faces.alignment import TEMPLATE, Points, five_points
-from runtime.faces.compositing import enlarge, put_back, replace
+from runtime.faces.alignment import (
+    IDENTITY,
+    TEMPLATE,
+    Points,
+    five_points,
+    of_enlarged,
+    transform,
+)
+from runtime.faces.compositing import enlarge, extract, put_back, replace
 from runtime.faces.finder import Crop, Face, FaceFinder, cut
-from runtime.faces.landmarks import component_boxes
-from runtime.images.arrays import Color, Image, to_rgb
+from runtime.faces.landmarks import check_landmarks, component_boxes
+from runtime.images.arrays import Color, Image, fit, to_rgb
 
 Only = Literal["largest", "center"] | int
 
 _NEAR = 30.0  # pixels: mean distance of an FFHQ crop's five points from the template's
+
+
+@dataclass(frozen=True)
+class RestoreOptions:
+    """What is done with the faces of a photo.
+
+    `only`: "largest", "center" or a face's index, as `detect` orders them; None means all faces.
+    `upscale`: the photo is enlarged 1, 2 or 4 times first. `require_face`: a photo without a face
+    is an error. `color`: the channel order of the photo and of the result, "bgr" or "rgb".
+
+    Raises `UsageError` for other values.
+    """
+
+    only: Only | None = None
+    upscale: Literal[1, 2, 4] = 1
+    require_face: bool = False
+    color: Color = "bgr"
+
+    def __post_init__(self) -> None:
+        if self.upscale not in (1, 2, 4):
+            raise UsageError(f"upscale must be 1, 2 or 4, not {self.upscale!r}")
 
 
 @dataclass(frozen=True)
@@ -34,93 +66,163 @@ class Restored:
     image: NDArray[Any]
     faces: tuple[Face, ...]
     restored: tuple[int, ...]
-    timings: dict[str, float]
+    timings: Mapping[str, float]
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Plan:
-    """A photo whose faces are found and cut out, before the network.
+@dataclass(frozen=True, eq=False)
+class CutFace:
+    """A face on its way through the network: `matrix` (2, 3) is the transform photo -> crop."""
 
-    `image`: the photo, enlarged, to paste into; a copy. `crops` and the (2, 3) `matrices`
-    photo -> crop: of the faces `indices`. `aligned`: the photo is the crop.
+    index: int  # in the photo's faces
+    crop: Crop
+    matrix: Points
+    identity: SpecificDictionary | None
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A photo whose faces are found and cut out.
+
+    `image`: the photo, enlarged where that was asked for; it is only read. `aligned`: it is itself
+    the crop. `cuts`: the faces to restore. `seconds`: of the stages so far.
     """
 
     image: NDArray[Any]
     color: Color
     aligned: bool
     faces: tuple[Face, ...]
-    indices: tuple[int, ...]
-    crops: tuple[Crop, ...]
-    matrices: tuple[Points, ...]
+    cuts: tuple[CutFace, ...]
     notes: tuple[str, ...]
-    clock: "Clock"
-
-    def finish(self, restored: Sequence[Image], network_s: float, notes: list[str]) -> Restored:
-        """Put the restored crops back; `network_s`: the seconds that they took."""
-        self.clock.restart()
-        # the best face is pasted last, and so lies over its neighbours
-        for face, matrix in reversed(list(zip(restored, self.matrices, strict=True))):
-            if self.aligned:
-                replace(self.image, face, self.color)
-            else:
-                put_back(self.image, face, matrix, self.color)
-        self.clock.seconds["network"] = network_s
-        self.clock.stop("paste")
-        said = (*self.notes, *notes)
-        return Restored(self.image, self.faces, self.indices, self.clock.seconds, said)
+    seconds: Mapping[str, float]
 
 
-def plan(
+def find_and_crop(
     photo: NDArray[np.generic],
     finder: FaceFinder,
-    only: Only | None,
-    upscale: int,
-    require_face: bool,
-    color: Color,
-) -> Plan:
-    """Find the faces of a photo and cut out those that are meant; see `Restorer.restore`."""
-    clock = Clock()
+    identity: SpecificDictionary | None,
+    identities: Mapping[int, SpecificDictionary],
+    options: RestoreOptions,
+) -> Found:
+    """Find the faces of a photo, and cut out those that are meant; see `Restorer.restore`."""
+    clock = _Clock()
+    color = options.color
     rgb = to_rgb(photo, color, say_scaled=False)
     faces = finder.find(rgb)
     clock.stop("detect")
-    if not faces and require_face:
+    if not faces and options.require_face:
         raise NoFaceError("no face was found in the photo")
     notes = [] if faces else ["no face was found: the photo is as it was"]
 
-    image = enlarge(np.ascontiguousarray(photo), upscale)
-    aligned = upscale == 1 and is_aligned(faces, photo.shape)
-    large = rgb if upscale == 1 else to_rgb(image, color, say_scaled=False)
+    image = enlarge(photo, options.upscale)
+    aligned = options.upscale == 1 and is_aligned(faces, photo.shape)
+    large = rgb if options.upscale == 1 else to_rgb(image, color, say_scaled=False)
     clock.stop("align")
     clock.stop("boxes")
-    crops, matrices, indices = [], [], []
-    for index in choose(faces, only, photo.shape):
-        landmarks = (faces[index].landmarks + 0.5) * upscale - 0.5
-        crop, points, matrix = cut(large, landmarks, aligned)
+    cuts = []
+    for index in _choose(faces, options.only, photo.shape):
+        face = faces[index]
+        matrix = IDENTITY if aligned else of_enlarged(face.transform, options.upscale)
+        crop = extract(large, matrix)
         clock.stop("align")
         try:
-            boxes = component_boxes(points)
+            boxes = component_boxes(
+                transform(IDENTITY if aligned else face.transform, face.landmarks)
+            )
         except InvalidLandmarksError as error:
             notes.append(f"face {index} is as it was: {error}")
             continue
         clock.stop("boxes")
-        crops.append(Crop(crop, boxes))
-        matrices.append(matrix)
-        indices.append(index)
-    return Plan(
-        image,
-        color,
-        aligned,
-        tuple(faces),
-        tuple(indices),
-        tuple(crops),
-        tuple(matrices),
-        tuple(notes),
-        clock,
+        person = identities.get(index, identity)
+        cuts.append(CutFace(index, Crop(crop, boxes), matrix, person))
+    if wrong := [index for index in identities if index not in range(len(faces))]:
+        notes.append(f"identities for faces that were not found: {wrong}")
+    return Found(image, color, aligned, tuple(faces), tuple(cuts), tuple(notes), clock.seconds)
+
+
+def take_aligned(
+    picture: NDArray[np.generic],
+    landmarks: ArrayLike | None,
+    finder: FaceFinder,
+    identity: SpecificDictionary | None,
+    color: Color,
+) -> Found:
+    """A picture that is an aligned crop, resized to 512 x 512; see `Restorer.restore_aligned`.
+
+    The face's box is that of its landmarks, and its score is 1, as nobody had to find it.
+    """
+    clock = _Clock()
+    rgb = to_rgb(picture, color)
+    scale = np.array([IMAGE_SIZE / rgb.shape[1], IMAGE_SIZE / rgb.shape[0]])
+    image = fit(rgb)
+    clock.stop("align")
+    if landmarks is None:
+        points = finder.landmarks(image)
+        clock.stop("detect")
+    else:
+        points = check_landmarks(landmarks) * scale
+    crop = Crop(image, component_boxes(points))
+    clock.stop("boxes")
+    given = points / scale
+    box = np.concatenate([given.min(axis=0), given.max(axis=0)])
+    face = Face(box, 1.0, given, np.column_stack([np.diag(scale), np.zeros(2)]))
+    out = np.ascontiguousarray(image[:, :, ::-1]) if color == "bgr" else image
+    return Found(
+        out, color, True, (face,), (CutFace(0, crop, IDENTITY, identity),), (), clock.seconds
     )
 
 
-def choose(faces: list[Face], only: Only | None, shape: tuple[int, ...]) -> list[int]:
+def paste(found: Found, restored: Sequence[Image], network_s: float) -> Restored:
+    """Put the faces that the network `restored`, RGB (512, 512, 3), back into the photo.
+
+    `network_s`: the seconds that the network took for them.
+    """
+    clock = _Clock()
+    image = found.image.copy()
+    # the best face is pasted last, and so lies over its neighbours
+    for face, of_face in reversed(list(zip(restored, found.cuts, strict=True))):
+        if found.aligned:
+            replace(image, face, found.color)
+        else:
+            put_back(image, face, of_face.matrix, found.color)
+    clock.stop("paste")
+    indices = tuple(each.index for each in found.cuts)
+    seconds = {**found.seconds, "network": network_s, **clock.seconds}
+    return Restored(image, found.faces, indices, seconds, found.notes)
+
+
+def crop_reference(
+    picture: NDArray[np.generic], landmarks: ArrayLike | None, finder: FaceFinder, color: Color
+) -> Crop:
+    """A face to memorise: the largest of a photo, or an aligned face whose `landmarks` are given.
+
+    Raises `NoFaceError`, `InvalidImageError` or `InvalidLandmarksError`.
+    """
+    if landmarks is not None:
+        return take_aligned(picture, landmarks, finder, None, color).cuts[0].crop
+    image = to_rgb(picture, color)
+    faces = finder.find(image)
+    if not faces:
+        raise NoFaceError("no face was found")
+    face = faces[largest(faces)]
+    aligned = is_aligned(faces, image.shape)
+    return cut(image, face.landmarks, IDENTITY if aligned else face.transform)
+
+
+def largest(faces: Sequence[Face]) -> int:
+    """Index of the face with the largest box."""
+    return int(np.argmax([np.prod(face.box[2:] - face.box[:2]) for face in faces]))
+
+
+def is_aligned(faces: Sequence[Face], shape: tuple[int, ...]) -> bool:
+    """Is this 512 x 512 picture of one face an aligned crop already?"""
+    if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE) or len(faces) != 1:
+        return False
+    distances = np.linalg.norm(five_points(faces[0].landmarks) - TEMPLATE, axis=1)
+    return bool(distances.mean() < _NEAR)
+
+
+def _choose(faces: list[Face], only: Only | None, shape: tuple[int, ...]) -> list[int]:
     """Indices of the faces that `only` means: all, the largest, the most central, or the index."""
     if only is None or not faces:
         return list(range(len(faces)))
@@ -137,28 +239,12 @@ def choose(faces: list[Face], only: Only | None, shape: tuple[int, ...]) -> list
     )
 
 
-def largest(faces: list[Face]) -> int:
-    """Index of the face with the largest box."""
-    return int(np.argmax([np.prod(face.box[2:] - face.box[:2]) for face in faces]))
-
-
-def is_aligned(faces: list[Face], shape: tuple[int, ...]) -> bool:
-    """Is this 512 x 512 picture of one face an aligned crop already?"""
-    if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE) or len(faces) != 1:
-        return False
-    distances = np.linalg.norm(five_points(faces[0].landmarks) - TEMPLATE, axis=1)
-    return bool(distances.mean() < _NEAR)
-
-
 @dataclass
-class Clock:
+class _Clock:
     """Seconds of each stage, summed where it comes again."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     start: float = field(default_factory=time.perf_counter)
-
-    def restart(self) -> None:
-        self.start = time.perf_counter()
 
     def stop(self, stage: str) -> None:
         now = time.perf_counter()

@@ -1,70 +1,89 @@
-"""The Restorer: an opened bundle that memorises people and restores aligned faces."""
+"""The Restorer: an opened bundle that memorises people and restores photos and aligned faces."""
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from runtime.backends.base import Backend, DeviceSeconds
+from runtime.backends.base import DeviceSeconds, Engine, check_engine
 from runtime.backends.selection import Choice, open_backend, open_remote
 from runtime.backends.triton.address import Remote, is_url
-from runtime.bundle.layout import IMAGE_SIZE
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
 from runtime.errors import (
-    DmdnetError,
     DmdnetWarning,
     InvalidImageError,
     InvalidLandmarksError,
     NoFaceError,
     UsageError,
 )
-from runtime.faces.finder import Crop, Face, FaceFinder, LandmarkDetector, align
-from runtime.faces.landmarks import check_landmarks, component_boxes
-from runtime.images.arrays import Color, Image, fit, to_rgb
-from runtime.photo import Only, Plan, Restored, is_aligned, largest, plan
+from runtime.faces.finder import Face, FaceFinder, LandmarkDetector
+from runtime.images.arrays import Color, Image, to_rgb
+from runtime.one_by_one import ItemError, one_by_one, together
+from runtime.photo import (
+    Found,
+    Only,
+    Restored,
+    RestoreOptions,
+    crop_reference,
+    find_and_crop,
+    paste,
+    take_aligned,
+)
+
+_Done = tuple[Found, list[Image], float]  # what `paste` takes
 
 
 class Restorer:
     """Restores faces with a bundle that `dmd-export` wrote; safe to share between threads.
 
-    `bundle`: its folder. `device`: "tensorrt", "tensorrt-rtx", "cuda", "cpu", or "auto" for the
-    first of these that can be had (`backend` says which, and why not an earlier one); without
-    `allow_fallback`, "auto" is the first or an error. An int8 bundle is for one kind of device.
-    `threads`: CPU threads of an engine call and of the search for faces. `max_batch`: faces in one
-    engine call. `verify`: check the files' hashes, not only their sizes. `dictionary_cache`: MiB of
-    GPU memory for specific dictionaries that stay there between calls (TensorRT).
-    `landmark_detector`: your own, in place of the built-in network.
+    Args:
+        bundle: the bundle's folder; or a server's address, "grpc://HOST:PORT/MODEL" or
+            "grpcs://..." (docs/triton.md), which then runs the network while all else is done here.
+        device: "tensorrt", "tensorrt-rtx", "cuda" or "cpu": if that device is not available,
+            opening the bundle fails. "auto" (the default) is the first of them that is available;
+            `backend` says which, and why not an earlier one. An int8 bundle is for one kind of
+            device. A server has a device of its own.
+        allow_fallback: False makes "auto" the first of these devices or an error.
+        threads: CPU threads of one engine call and of the search for faces.
+        max_batch: faces in one engine call.
+        verify: check the hashes of the bundle's files, not only their sizes.
+        dictionary_cache: MiB of GPU memory for specific dictionaries that stay there between calls
+            (TensorRT), or of shared memory (a server).
+        landmark_detector: your own, in place of the built-in network (docs/landmarks.md).
+        remote: how to talk to the server.
+        engine: your own, in place of a backend: any object that follows `Engine`. The bundle still
+            supplies the manifest; `device`, `allow_fallback` and `remote` do not go with it. It
+            belongs to the Restorer from then on, which closes it.
 
-    `bundle` may be a server's address, "grpc://HOST:PORT/MODEL" or "grpcs://...": engine calls go
-    there (docs/triton.md), all else is done here; `remote` says how. `device` is the server's
-    matter then, `dictionary_cache` the MiB of shared memory.
-
-    Raises `BundleError` for a bundle that is missing, incomplete or altered, `DeviceError` when
-    the device cannot be had, `RemoteError` for a server; calls raise it, too.
+    Raises:
+        BundleError: the bundle is missing, incomplete or altered.
+        DeviceError: the device is not available.
+        RemoteError: the server cannot be reached or used; later calls raise it, too.
+        UsageError: arguments that do not go together.
     """
 
     def __init__(
         self,
         bundle: str | Path,
         *,
-        device: str = "auto",
-        allow_fallback: bool = True,
+        device: str | None = None,
+        allow_fallback: bool | None = None,
         threads: int | None = None,
         max_batch: int | None = None,
         verify: bool = True,
         dictionary_cache: int = 512,
         landmark_detector: LandmarkDetector | None = None,
         remote: Remote | None = None,
+        engine: Engine | None = None,
     ) -> None:
         for name, value in (("threads", threads), ("max_batch", max_batch)):
             if value is not None and value < 1:
@@ -72,13 +91,20 @@ class Restorer:
         if dictionary_cache < 0:
             raise UsageError(f"dictionary_cache must be 0 MiB or more, not {dictionary_cache}")
         self._threads, self._landmark_detector = threads, landmark_detector
-        choice = Choice(device, allow_fallback, threads, verify, dictionary_cache)
-        self.manifest: Manifest
-        self._engine: Backend
-        if is_url(bundle):
-            self.manifest, self._engine = open_remote(str(bundle), remote or Remote(), choice)
-        elif remote is not None:
+        if remote is not None and not is_url(bundle):
             raise UsageError(f"{bundle}: remote goes with a server's address, grpc://...")
+        choice = Choice(
+            device or "auto", allow_fallback is not False, threads, verify, dictionary_cache
+        )
+        self.manifest: Manifest
+        self._engine: Engine
+        if engine is not None:
+            if device is not None or allow_fallback is not None or is_url(bundle):
+                raise UsageError("an engine of your own goes with a bundle's folder alone")
+            check_engine(engine)
+            self.manifest, self._engine = open_bundle(bundle, verify).manifest, engine
+        elif is_url(bundle):
+            self.manifest, self._engine = open_remote(str(bundle), remote or Remote(), choice)
         else:
             opened = open_bundle(bundle, verify)
             self.manifest, self._engine = opened.manifest, open_backend(opened, choice)
@@ -131,18 +157,13 @@ class Restorer:
 
         Raises `InvalidImageError`, `DictionaryError`, and `NoFaceError` if `require_face`.
         """
+        options = RestoreOptions(only, upscale, require_face, color)
         (result,) = self.restore_photos(
-            [photo],
-            identity,
-            identities=[identities or {}],
-            only=only,
-            upscale=upscale,
-            require_face=require_face,
-            color=color,
+            [photo], identity, identities=[identities or {}], options=options
         )
-        if isinstance(result, DmdnetError):
-            raise result
-        return result
+        if isinstance(result, Restored):
+            return result
+        raise result
 
     def restore_photos(
         self,
@@ -150,43 +171,41 @@ class Restorer:
         identity: SpecificDictionary | None = None,
         *,
         identities: Sequence[Mapping[int, SpecificDictionary]] | None = None,
-        only: Only | None = None,
-        upscale: Literal[1, 2, 4] = 1,
-        require_face: bool = False,
-        color: Color = "bgr",
-    ) -> list[Restored | DmdnetError]:
+        options: RestoreOptions | None = None,
+    ) -> list[Restored | ItemError]:
         """`restore` of several photos, whose faces share engine calls: `max_batch` in each.
 
         Arguments as in `restore`; `identities` has a mapping for each photo. Returns a result for
         each photo, or the error that `restore` would have raised for it; the network's seconds are
         shared out by the faces. Raises what is wrong with the arguments themselves.
         """
-        if upscale not in (1, 2, 4):
-            raise UsageError(f"upscale must be 1, 2 or 4, not {upscale!r}")
+        wanted = options or RestoreOptions()
         named = [{} for _ in photos] if identities is None else identities
         if len(named) != len(photos):
             raise UsageError(f"{len(photos)} photos and {len(named)} mappings of identities")
-        for person in (identity, *(person for those in named for person in those.values())):
-            if person is not None:
-                self.check(person)
-        results: dict[int, Restored | DmdnetError] = {}
-        plans: dict[int, Plan] = {}
-        for number, photo in enumerate(photos):
-            try:
-                plans[number] = plan(photo, self._finder, only, upscale, require_face, color)
-            except DmdnetError as error:
-                results[number] = error
-        people = {n: [named[n].get(i, identity) for i in p.indices] for n, p in plans.items()}
-        for number, restored in self._restore_plans(plans, people).items():
-            if isinstance(restored, DmdnetError):
-                results[number] = restored
-                continue
-            faces, seconds = restored
-            found = range(len(plans[number].faces))
-            wrong = [index for index in named[number] if index not in found]
-            notes = [f"identities for faces that were not found: {wrong}"] if wrong else []
-            results[number] = plans[number].finish(faces, seconds, notes)
-        return [results[number] for number in range(len(photos))]
+        self._check_all([identity, *(person for those in named for person in those.values())])
+
+        def find(pair: tuple[NDArray[np.generic], Mapping[int, SpecificDictionary]]) -> Found:
+            return find_and_crop(pair[0], self._finder, identity, pair[1], wanted)
+
+        found = one_by_one(find, list(zip(photos, named, strict=True)))
+        return one_by_one(_paste, together(self._run, found))
+
+    def restore_faces(
+        self,
+        faces: Sequence[NDArray[np.generic]],
+        landmarks: Sequence[ArrayLike | None] | None = None,
+        identities: Sequence[SpecificDictionary | None] | None = None,
+        color: Color = "bgr",
+    ) -> list[Restored | ItemError]:
+        """`restore_aligned` of several faces, of several people or of nobody known.
+
+        Arguments as in `restore_aligned`, one of each a face. Returns a result for each face, whose
+        image is uint8 (512, 512, 3), or the error that `restore_aligned` would have raised for it.
+        Raises what is wrong with the arguments themselves.
+        """
+        taken = self._take(faces, landmarks, identities, color)
+        return one_by_one(_paste, together(self._run, taken))
 
     def restore_batch(
         self,
@@ -195,27 +214,13 @@ class Restorer:
         identities: Sequence[SpecificDictionary | None] | None = None,
         color: Color = "bgr",
     ) -> list[Image]:
-        """Restore many faces, of several people or of nobody known, `max_batch` an engine call.
-
-        Arguments as in `restore_aligned`, one of each a face; an error names the face's index.
-        """
-        landmarks = [None] * len(faces) if landmarks is None else landmarks
-        identities = [None] * len(faces) if identities is None else identities
-        if not len(faces) == len(landmarks) == len(identities):
-            raise UsageError(
-                f"{len(faces)} faces, {len(landmarks)} landmarks and {len(identities)} identities: "
-                "one of each a face is needed"
-            )
-        crops = []
-        for index, (face, points) in enumerate(zip(faces, landmarks, strict=True)):
-            try:
-                crops.append(self._prepare(face, points, color))
-            except DmdnetError as error:
-                raise _named(error, "face", index, len(faces)) from None
-        restored = self._calls.restore(crops, identities)
-        return [
-            np.ascontiguousarray(out[:, :, ::-1]) if color == "bgr" else out for out in restored
-        ]
+        """The images of `restore_faces`, all or none: an error is raised, and names the face."""
+        good: list[Found] = []
+        for index, taken in enumerate(self._take(faces, landmarks, identities, color)):
+            if not isinstance(taken, Found):
+                raise _named(taken, "face", index, len(faces)) from None
+            good.append(taken)
+        return [_paste(done).image for done in self._run(good)]
 
     def memorize(
         self,
@@ -242,10 +247,7 @@ class Restorer:
         crops = []
         for index, (photo, points) in enumerate(zip(references, landmarks, strict=True)):
             try:
-                if points is None:
-                    crops.append(self._largest_face(photo, color))
-                else:
-                    crops.append(self._prepare(photo, points, color))
+                crops.append(crop_reference(photo, points, self._finder, color))
             except (NoFaceError, InvalidImageError, InvalidLandmarksError) as error:
                 named = _named(error, "reference", index, len(references))
                 if not skip_bad or (not crops and index == len(references) - 1):
@@ -271,7 +273,8 @@ class Restorer:
     @property
     def device_seconds(self) -> DeviceSeconds | None:
         """Of the last engine call that restored, by the GPU's own clock; None without one."""
-        return self._engine.last_restore
+        seconds: DeviceSeconds | None = getattr(self._engine, "last_restore", None)
+        return seconds
 
     def close(self) -> None:
         """Free the engine; the Restorer cannot be used afterwards."""
@@ -280,64 +283,58 @@ class Restorer:
     def __enter__(self) -> "Restorer":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _restore_plans(
+    def _check_all(self, people: Iterable[SpecificDictionary | None]) -> None:
+        for person in people:
+            if person is not None:
+                self.check(person)
+
+    def _take(
         self,
-        plans: Mapping[int, Plan],
-        people: Mapping[int, Sequence[SpecificDictionary | None]],
-    ) -> dict[int, tuple[list[Image], float] | DmdnetError]:
-        """The crops of each photo and their seconds; where the engine fails, photo by photo."""
-        start = time.perf_counter()
-        try:
-            restored = self._calls.restore(
-                [crop for each in plans.values() for crop in each.crops],
-                [person for number in plans for person in people[number]],
+        faces: Sequence[NDArray[np.generic]],
+        landmarks: Sequence[ArrayLike | None] | None,
+        identities: Sequence[SpecificDictionary | None] | None,
+        color: Color,
+    ) -> list[Found | ItemError]:
+        """Aligned faces on their way to the network."""
+        landmarks = [None] * len(faces) if landmarks is None else landmarks
+        identities = [None] * len(faces) if identities is None else identities
+        if not len(faces) == len(landmarks) == len(identities):
+            raise UsageError(
+                f"{len(faces)} faces, {len(landmarks)} landmarks and {len(identities)} identities: "
+                "one of each a face is needed"
             )
-        except DmdnetError as error:
-            if len(plans) == 1:
-                return dict.fromkeys(plans, error)
-            alone = [self._restore_plans({n: each}, people) for n, each in plans.items()]
-            return {number: result for each in alone for number, result in each.items()}
+        self._check_all(identities)
+
+        def take(index: int) -> Found:
+            return take_aligned(
+                faces[index], landmarks[index], self._finder, identities[index], color
+            )
+
+        return one_by_one(take, range(len(faces)))
+
+    def _run(self, found: Sequence[Found]) -> list[_Done]:
+        """The network on the faces of all photos: each photo's RGB faces, and their seconds."""
+        start = time.perf_counter()
+        cuts = [cut for each in found for cut in each.cuts]
+        restored = self._calls.restore([cut.crop for cut in cuts], [cut.identity for cut in cuts])
         a_face = (time.perf_counter() - start) / max(1, len(restored))
-        crops = iter(restored)
-        return {
-            number: (list(islice(crops, len(each.crops))), a_face * len(each.crops))
-            for number, each in plans.items()
-        }
-
-    def _largest_face(self, photo: NDArray[np.generic], color: Color) -> Crop:
-        image = to_rgb(photo, color)
-        faces = self._finder.find(image)
-        if not faces:
-            raise NoFaceError("no face was found")
-        landmarks = faces[largest(faces)].landmarks
-        crop, _ = align(image, landmarks, is_aligned(faces, image.shape))
-        return crop
-
-    def _prepare(
-        self, face: NDArray[np.generic], landmarks: ArrayLike | None, color: Color
-    ) -> Crop:
-        image = to_rgb(face, color)
-        height, width = image.shape[:2]
-        fitted = fit(image)
-        if landmarks is None:
-            points = self._finder.landmarks(fitted)
-        else:
-            points = check_landmarks(landmarks) * (IMAGE_SIZE / width, IMAGE_SIZE / height)
-        return Crop(fitted, component_boxes(points))
+        faces = iter(restored)
+        return [
+            (each, list(islice(faces, len(each.cuts))), a_face * len(each.cuts)) for each in found
+        ]
 
     @cached_property
     def _finder(self) -> FaceFinder:
         return FaceFinder(self._threads, self._landmark_detector)
 
 
-def _named(error: DmdnetError, what: str, index: int, count: int) -> DmdnetError:
+def _paste(done: _Done) -> Restored:
+    return paste(*done)
+
+
+def _named(error: ItemError, what: str, index: int, count: int) -> ItemError:
     """The error, saying which of several inputs it is about."""
     return type(error)(f"{what} {index}: {error}") if count > 1 else error

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calibration import quality
-from runtime.backends.base import Backend, Rows
+from runtime.backends.base import Engine, Rows
 from runtime.bundle.engine_record import EngineParity
 from runtime.bundle.opening import Bundle
 from runtime.errors import BundleError
@@ -57,7 +57,7 @@ def write_reference(folder: Path) -> None:
     write_atomically(folder / FILE, safetensors.numpy.save(kept))
 
 
-def measure(backend: Backend, bundle: Bundle) -> tuple[tuple[EngineParity, ...], ...]:
+def measure(backend: Engine, bundle: Bundle) -> tuple[tuple[EngineParity, ...], ...]:
     """Run the cases through `backend`: (rows of the restorer, row of the memorizer).
 
     Raises `BundleError` if the bundle has no reference.

@@ -1,9 +1,9 @@
 """An archive of photographs: read, restored and written in a stream, wherever it runs."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from runtime.backends.triton.address import Remote, is_url
 from runtime.bundle.manifest import Manifest
@@ -14,7 +14,7 @@ from runtime.images.files import (
     MAX_PIXELS,
     SUFFIXES,
 )
-from runtime.photo import Only
+from runtime.photo import RestoreOptions
 from runtime.restorer import Restorer
 from runtime.storage import locations as storage
 
@@ -24,24 +24,22 @@ class Job:
     """What is done to every picture, the same on all machines; pickled to the workers.
 
     `out`: a folder or URL. `bundle`, `identity` (a file of `dmd-enroll`) and `landmarks` are read
-    where the work is done. `bundle`, and `device` to `remote`: as `Restorer` takes them; the
-    others are `dmd-restore`'s options of their names.
+    where the work is done. `options`: what is done with the faces. `bundle`, and `device` to
+    `remote`: as `Restorer` takes them; the others are `dmd-restore`'s options of their names.
     """
 
     bundle: str | Path
     out: str
     identity: Path | None = None
-    only: Only | None = None
-    upscale: Literal[1, 2, 4] = 1
+    options: RestoreOptions = field(default_factory=RestoreOptions)
     aligned: bool = False
-    require_face: bool = False
     compare: bool = False
     draw: bool = False
     resume: bool = False
     landmarks: Path | None = None
     max_pixels: int = MAX_PIXELS
-    device: str = "auto"
-    allow_fallback: bool = True
+    device: str | None = None
+    allow_fallback: bool | None = None
     threads: int | None = None
     remote: Remote | None = None
 

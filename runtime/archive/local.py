@@ -1,7 +1,7 @@
 """The archive in this process: pictures are read ahead, restored together and written behind."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from runtime.images.files import (
     read_photo,
     write_image,
 )
+from runtime.one_by_one import ItemError
 from runtime.photo import Restored
 from runtime.storage import locations as storage
 
@@ -101,34 +102,31 @@ class ArchiveRestorer:
             return read_photo(picture.name, job.max_pixels), landmarks
         return decode_photo(picture.data, picture.name, job.max_pixels), landmarks
 
-    def _restore(self, group: Sequence[_Read]) -> list[Restored | _Error]:
-        """Whole photos together, and aligned faces together."""
-        faces = [self._job.aligned or landmarks is not None for _, landmarks in group]
-        results: dict[int, Restored | _Error] = {}
-        for kind, together in ((True, self._restore_aligned), (False, self._restore_photos)):
-            indices = [index for index, is_face in enumerate(faces) if is_face == kind]
-            some = _together_or_alone(together, [group[index] for index in indices])
-            results.update(zip(indices, some, strict=True))
-        return [results[index] for index in range(len(group))]
+    def _restore(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
+        """Whole photos together, and aligned faces together; each result or error in its place."""
+        faces = iter(self._restore_faces([read for read in group if self._is_face(read)]))
+        photos = iter(self._restore_photos([read for read in group if not self._is_face(read)]))
+        return [next(faces if self._is_face(read) else photos) for read in group]
 
-    def _restore_photos(self, group: Sequence[_Read]) -> Sequence[Restored | _Error]:
+    def _is_face(self, read: _Read) -> bool:
+        """Whether it is an aligned crop: all are with `--aligned`, and what has landmarks is."""
+        return self._job.aligned or read[1] is not None
+
+    def _restore_photos(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
         return self._restorer.restore_photos(
-            [photo.image for photo, _ in group],
-            self._identity,
-            only=self._job.only,
-            upscale=self._job.upscale,
-            require_face=self._job.require_face,
+            [photo.image for photo, _ in group], self._identity, options=self._job.options
         )
 
-    def _restore_aligned(self, group: Sequence[_Read]) -> Sequence[Restored | _Error]:
-        if self._job.upscale != 1 or self._job.only is not None:
-            raise UsageError("an aligned face stays 512 x 512 and alone: no --upscale, no --only")
-        restored = self._restorer.restore_batch(
+    def _restore_faces(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
+        options = self._job.options
+        if options.upscale != 1 or options.only is not None:
+            refused = "an aligned face stays 512 x 512 and alone: no --upscale, no --only"
+            return [UsageError(refused) for _ in group]
+        return self._restorer.restore_faces(
             [photo.image for photo, _ in group],
             [landmarks for _, landmarks in group],
             [self._identity] * len(group),
         )
-        return [Restored(image, (), (), {}, ()) for image in restored]
 
     def _write(self, picture: Picture, photo: Photo, result: Restored) -> tuple[str, ...]:
         job, output = self._job, self._output(picture)
@@ -177,20 +175,6 @@ def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome,
         yield from restorer.restore(pictures)
     finally:
         restorer.close()
-
-
-def _together_or_alone(
-    restore: Callable[[Sequence[_Read]], Sequence[Restored | _Error]], group: Sequence[_Read]
-) -> Sequence[Restored | _Error]:
-    """Where a group fails as a whole, each by itself: the error is of the one that has it."""
-    if not group:
-        return []
-    try:
-        return restore(group)
-    except (DmdnetError, MemoryError) as error:
-        if len(group) == 1:
-            return [error]
-        return [result for each in group for result in _together_or_alone(restore, [each])]
 
 
 def _say(file: str, error: _Error) -> str:

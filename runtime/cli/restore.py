@@ -171,16 +171,15 @@ def _files(args: Namespace, job: "Job") -> list[str]:
 def _job(args: Namespace) -> "Job":
     from runtime.archive.job import Job
     from runtime.images.files import MAX_PIXELS
+    from runtime.photo import RestoreOptions
     from runtime.storage.locations import local
 
     return Job(
         bundle=args.bundle,
         out=local(args.out),
         identity=args.identity,
-        only=_only(args.only),
-        upscale=args.upscale,
+        options=RestoreOptions(_only(args.only), args.upscale, args.require_face),
         aligned=args.aligned,
-        require_face=args.require_face,
         compare=args.compare,
         draw=args.draw,
         resume=args.resume,

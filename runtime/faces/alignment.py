@@ -1,11 +1,15 @@
 """Where a face lies in an aligned 512 x 512 crop, and the transform that puts it there."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import InvalidLandmarksError
 
 Points = NDArray[np.float64]
+
+IDENTITY: Points = np.eye(2, 3)
+"""The transform of a picture that is an aligned crop already."""
 
 TEMPLATE = np.array(
     [(192.98, 239.95), (318.90, 240.19), (256.63, 314.02), (201.26, 371.41), (313.09, 371.15)]
@@ -38,10 +42,18 @@ def similarity(source: Points, target: Points) -> Points:
 
 def transform(matrix: Points, points: Points) -> Points:
     """Apply a (2, 3) transform to (N, 2) points."""
-    return points @ matrix[:, :2].T + matrix[:, 2]
+    return np.asarray(cv2.transform(points[None], matrix)[0])
 
 
 def inverse(matrix: Points) -> Points:
     """The (2, 3) transform that undoes `matrix`."""
-    turn = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([turn, -turn @ matrix[:, 2]])
+    return np.asarray(cv2.invertAffineTransform(matrix))
+
+
+def of_enlarged(matrix: Points, factor: int) -> Points:
+    """`matrix` (photo -> crop) as the transform from the photo enlarged `factor` times.
+
+    Pixel centres lie at whole numbers, so that x of the photo is (x + 0.5) * factor - 0.5 there.
+    """
+    turn = matrix[:, :2] / factor
+    return np.column_stack([turn, matrix[:, 2] + turn.sum(axis=1) * 0.5 * (1 - factor)])

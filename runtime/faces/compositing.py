@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle.layout import IMAGE_SIZE
-from runtime.faces.alignment import Points, inverse, transform
+from runtime.faces.alignment import IDENTITY, Points, inverse, transform
 from runtime.images.arrays import Color, Image
 
 _CORNERS = np.array([(0, 0), (IMAGE_SIZE, 0), (IMAGE_SIZE, IMAGE_SIZE), (0, IMAGE_SIZE)]) - 0.5
@@ -20,6 +20,8 @@ _MARGIN, _FADE = 8, 56  # pixels of the crop that stay the photo's, and over whi
 
 def extract(photo: Image, matrix: Points) -> Image:
     """The aligned crop (512, 512, 3) that `matrix` (photo -> crop) takes out of an RGB photo."""
+    if photo.shape[:2] == (IMAGE_SIZE, IMAGE_SIZE) and np.array_equal(matrix, IDENTITY):
+        return photo
     left, top, right, bottom = _reach(matrix, photo.shape)
     part = photo[top:bottom, left:right]
     moved = matrix @ _homogeneous(_shift(left, top))
@@ -49,10 +51,12 @@ def replace(photo: NDArray[Any], face: Image, color: Color) -> None:
 
 
 def enlarge(photo: NDArray[Any], factor: int) -> NDArray[Any]:
-    """The photo `factor` times as large, by Lanczos; alpha too."""
+    """The photo `factor` times as large, by Lanczos, alpha too; itself where the factor is 1."""
     if factor == 1:
-        return photo.copy()
-    large = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_LANCZOS4)
+        return photo
+    large = cv2.resize(
+        np.ascontiguousarray(photo), None, fx=factor, fy=factor, interpolation=cv2.INTER_LANCZOS4
+    )
     return np.asarray(large).reshape(*large.shape[:2], *photo.shape[2:])
 
 

@@ -21,11 +21,17 @@ _KEYPOINTS = np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])  # as the dete
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a photo: box `x1 y1 x2 y2` and (68, 2) landmarks in its pixels, score in 0..1."""
+    """A face in a photo.
+
+    `box` (4,): x1, y1, x2, y2 in pixels of the photo. `score`: how sure the detector is, 0 to 1.
+    `landmarks` (68, 2): x, y in pixels of the photo, iBUG order. `transform` (2, 3): takes a point
+    of the photo to its place in the aligned 512 x 512 crop of the face.
+    """
 
     box: NDArray[np.float64]
     score: float
     landmarks: NDArray[np.float64]
+    transform: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ class FaceFinder:
                 return None
             landmarks = transform(inverse(matrix), points)
             matrix = similarity(five_points(landmarks), TEMPLATE)
-        return Face(detection.box, detection.score, landmarks)
+        return Face(detection.box, detection.score, landmarks, matrix)
 
     def _run(self, face: Image) -> tuple[NDArray[np.float64], float]:
         """Landmarks on an aligned face; the network says whether there is one."""
@@ -97,19 +103,13 @@ class FaceFinder:
         return points, presence
 
 
-def align(image: Image, landmarks: Points, aligned: bool) -> tuple[Crop, Points]:
-    """A face of an RGB photo as the network takes it, and the (2, 3) transform photo -> crop.
+def cut(photo: Image, landmarks: Points, matrix: Points) -> Crop:
+    """The face of an RGB photo (H, W, 3) as the network takes it.
 
-    `aligned`: the photo is the crop already. Raises `InvalidLandmarksError`.
+    `landmarks` (68, 2) are in pixels of the photo; `matrix` (2, 3) is the transform photo -> crop.
+    Raises `InvalidLandmarksError` where they give a component that is too small.
     """
-    crop, points, matrix = cut(image, landmarks, aligned)
-    return Crop(crop, component_boxes(points)), matrix
-
-
-def cut(image: Image, landmarks: Points, aligned: bool) -> tuple[Image, Points, Points]:
-    """The crop of a face, its landmarks in the crop, and the (2, 3) transform; as `align`."""
-    matrix = np.eye(2, 3) if aligned else similarity(five_points(landmarks), TEMPLATE)
-    return image if aligned else extract(image, matrix), transform(matrix, landmarks), matrix
+    return Crop(extract(photo, matrix), component_boxes(transform(matrix, landmarks)))
 
 
 def _is_same(face: Face, other: Face) -> bool:

@@ -19,24 +19,23 @@ from runtime import (
 from runtime.errors import UsageError
 from runtime.faces.alignment import TEMPLATE, five_points, inverse, similarity, transform
 from tests.conftest import SAMPLES, Face, picture
+from tests.fakes.engines import FakeEngine
 from tests.runtime.faces.test_finder import canvas_of_faces
 
 PHOTOS = SAMPLES / "photos"
 
 
 @pytest.fixture
-def passing(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Restorer]:
+def passing(bundle: Path) -> Iterator[Restorer]:
     """A Restorer whose network gives back what it gets."""
-    with Restorer(bundle, device="cpu") as restorer:
-        monkeypatch.setattr(restorer._engine, "restore", lambda image, *_: image.copy())
+    with Restorer(bundle, engine=FakeEngine(lambda image: image.copy())) as restorer:
         yield restorer
 
 
 @pytest.fixture
-def inverting(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Restorer]:
+def inverting(bundle: Path) -> Iterator[Restorer]:
     """A Restorer whose network gives back the negative."""
-    with Restorer(bundle, device="cpu") as restorer:
-        monkeypatch.setattr(restorer._engine, "restore", lambda image, *_: 255 - image)
+    with Restorer(bundle, engine=FakeEngine(lambda image: 255 - image)) as restorer:
         yield restorer
 
 

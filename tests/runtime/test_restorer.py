@@ -12,11 +12,14 @@ from runtime import (
     DmdnetWarning,
     InvalidImageError,
     InvalidLandmarksError,
+    Remote,
+    Restored,
     Restorer,
     SpecificDictionary,
 )
-from runtime.errors import UsageError
+from runtime.errors import EngineError, UsageError
 from tests.conftest import Face
+from tests.fakes.engines import FakeEngine
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +35,47 @@ def alice(restorer: Restorer, faces: list[Face]) -> SpecificDictionary:
 def bob(restorer: Restorer, faces: list[Face]) -> SpecificDictionary:
     face, points = faces[1]
     return restorer.memorize([face], [points])
+
+
+def test_an_engine_of_the_callers_own(bundle: Path, faces: list[Face]) -> None:
+    """It runs in place of a backend, with the bundle's manifest; wrong ones are refused."""
+    face, points = faces[0]
+    engine = FakeEngine(lambda image: 255 - image, max_batch=3)
+    with Restorer(bundle, engine=engine) as restorer:
+        assert (restorer.backend, restorer.max_batch) == ("a fake engine", 3)
+        assert restorer.manifest.precision == "fp32"
+        assert restorer.device_seconds is None
+        assert (restorer.restore_aligned(face, points) == 255 - face).all()
+        assert len(restorer.restore_batch([face] * 4, [points] * 4)) == 4
+        assert engine.calls == [1, 3, 1]
+    assert engine.closed
+    for wrong in ({"device": "cpu"}, {"allow_fallback": True}, {"remote": Remote()}):
+        with pytest.raises(UsageError):
+            Restorer(bundle, engine=engine, **wrong)
+    with pytest.raises(UsageError, match="object has no description"):
+        Restorer(bundle, engine=object())  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="alone"):
+        Restorer("grpc://127.0.0.1:1/dmdnet", engine=engine)
+    small = FakeEngine(lambda image: image[:, :256])
+    with (
+        Restorer(bundle, engine=small) as restorer,
+        pytest.raises(EngineError, match=r"uint8 \(1, 256, 512, 3\) in place of uint8 \(1, 512"),
+    ):
+        restorer.restore_aligned(face, points)
+
+
+def test_errors_stay_in_the_place_of_their_face(bundle: Path, faces: list[Face]) -> None:
+    (face, points), tiny = faces[0], np.zeros((9, 9, 3), np.uint8)
+    with Restorer(bundle, engine=FakeEngine(lambda image: 255 - image)) as restorer:
+        good, bad, other = restorer.restore_faces([face, tiny, face], [points, points, points * 0])
+        assert isinstance(good, Restored)
+        assert (good.image == 255 - face).all()
+        assert (good.restored, len(good.faces)) == ((0,), 1)
+        np.testing.assert_allclose(good.faces[0].landmarks, points)
+        assert isinstance(bad, InvalidImageError)
+        assert isinstance(other, InvalidLandmarksError)
+        with pytest.raises(InvalidImageError, match="face 1: "):
+            restorer.restore_batch([face, tiny], [points, points])
 
 
 def levels(a: np.ndarray, b: np.ndarray) -> int:

@@ -12,11 +12,13 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from numpy.typing import NDArray
 
-from runtime import DeviceError, Restored, Restorer
+from runtime import DeviceError, Restored, RestoreOptions, Restorer
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
+from runtime.bundle.opening import open_bundle
 from runtime.errors import UsageError
-from tests.conftest import SAMPLES, Face, picture
+from tests.conftest import SAMPLES, picture
+from tests.fakes.engines import FakeEngine
 
 PHOTOS = SAMPLES / "photos"
 
@@ -61,8 +63,9 @@ def photos(tmp_path: Path) -> list[Picture]:
 
 def test_groups_change_nothing(photos: list[Picture], bundle: Path, tmp_path: Path) -> None:
     """Outputs byte by byte, errors and notes are those of one picture at a time."""
-    alone = Job(bundle, str(tmp_path / "alone"), device="cpu", draw=True, require_face=True)
-    grouped = Grouped(bundle, str(tmp_path / "grouped"), draw=True, require_face=True)
+    needs_faces = RestoreOptions(require_face=True)
+    alone = Job(bundle, str(tmp_path / "alone"), device="cpu", draw=True, options=needs_faces)
+    grouped = Grouped(bundle, str(tmp_path / "grouped"), draw=True, options=needs_faces)
     expected = results(restore_archive(alone, photos))
     assert results(restore_archive(grouped, photos)) == expected
     assert {name for name, error in expected.items() if error} == {"c.png", "broken.png", "g.png"}
@@ -72,28 +75,21 @@ def test_groups_change_nothing(photos: list[Picture], bundle: Path, tmp_path: Pa
     assert len(content(tmp_path / "alone")) == 2 * 5
 
 
-def test_faces_of_several_photos_share_a_call(
-    bundle: Path, faces: list[Face], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_faces_of_several_photos_share_a_call(bundle: Path) -> None:
     one, other = picture(PHOTOS / "astronaut.png"), picture(PHOTOS / "grace_hopper.jpg")
     nobody = np.full_like(one, 9)
-    with Restorer(bundle, device="cpu", max_batch=8) as restorer:
-        alice = restorer.memorize([faces[0][0]])
+    columns = int(open_bundle(bundle).manifest.memorizer.outputs[0].shape[1])
+    engine = FakeEngine(lambda image: 255 - image, columns, max_batch=8)
+    with Restorer(bundle, engine=engine) as restorer:
+        alice = restorer.memorize([one])
         single = [restorer.restore(one, alice).image, restorer.restore(other).image]
-        calls = []
-        engine = restorer._engine.restore
-
-        def counting(image: NDArray[np.uint8], *rest: Any) -> NDArray[np.uint8]:
-            calls.append(len(image))
-            return engine(image, *rest)
-
-        monkeypatch.setattr(restorer._engine, "restore", counting)
+        engine.calls.clear()
         found = restorer.restore_photos(
             [one, nobody, other[:9], other, one],
             identities=[{0: alice}, {}, {}, {5: alice}, {}],
-            require_face=True,
+            options=RestoreOptions(require_face=True),
         )
-        assert calls == [3]
+        assert engine.calls == [3]
         kinds = [type(result).__name__ for result in found]
         assert kinds == ["Restored", "NoFaceError", "InvalidImageError", "Restored", "Restored"]
         assert isinstance(found[0], Restored)
@@ -105,26 +101,23 @@ def test_faces_of_several_photos_share_a_call(
             restorer.restore_photos([one, other], identities=[{}])
 
 
-def test_an_engine_that_fails_fails_for_one_photo(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_that_fails_fails_for_one_photo(bundle: Path) -> None:
     one, other = picture(PHOTOS / "astronaut.png"), picture(PHOTOS / "grace_hopper.jpg")
-    with Restorer(bundle, device="cpu", max_batch=8) as restorer:
-        expected, engine = restorer.restore(one).image, restorer._engine.restore
-        seen: list[NDArray[np.uint8]] = []
+    seen: list[NDArray[np.uint8]] = []
 
-        def failing(image: NDArray[np.uint8], *rest: Any) -> NDArray[np.uint8]:
-            seen.append(image)
-            if len(image) > 1 or (image[0] == seen[0][1]).all():  # the second photo's face
-                raise DeviceError("too much")
-            return engine(image, *rest)
+    def failing(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        seen.append(image)
+        if len(image) > 1 or (image[0] == seen[0][1]).all():  # the second photo's face
+            raise DeviceError("too much")
+        return 255 - image
 
-        monkeypatch.setattr(restorer._engine, "restore", failing)
+    with Restorer(bundle, engine=FakeEngine(failing, max_batch=8)) as restorer:
         good, bad = restorer.restore_photos([one, other])
         assert isinstance(good, Restored)
-        assert (good.image == expected).all()
         assert isinstance(bad, DeviceError)
         assert [len(image) for image in seen] == [2, 1, 1]
+    with Restorer(bundle, engine=FakeEngine(lambda image: 255 - image)) as restorer:
+        assert (good.image == restorer.restore(one).image).all()
 
 
 class Store(MemoryFileSystem):  # type: ignore[misc]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
-from runtime.errors import ClusterError, DmdnetError
+from runtime.errors import ClusterError
+from runtime.one_by_one import ItemError
 from runtime.photo import Restored
 from runtime.restorer import Restorer
 from tests.conftest import SAMPLES, Command, one_line, picture
@@ -243,7 +244,7 @@ class Wordy(Restorer):
 
     def restore_photos(
         self, photos: Sequence[NDArray[np.generic]], *words: Any, **more: Any
-    ) -> list[Restored | DmdnetError]:
+    ) -> list[Restored | ItemError]:
         return [Restored(photo, (), (), {}, (300_000 * "x",)) for photo in photos]
 
 

@@ -105,28 +105,33 @@ def test_photographs(command: Command, bundle: Path, tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "photos", inputs)
     (inputs / "broken.png").write_bytes((inputs / "astronaut.png").read_bytes()[:5000])
     cv2.imwrite(str(inputs / "empty.png"), np.full((100, 100, 3), 7, np.uint8))
+    shutil.copy(SAMPLES / "grace_hopper.png", inputs / "crop.png")
+    shutil.copy(SAMPLES / "grace_hopper.png.txt", inputs / "crop.png.txt")
     words = ["dmd-restore", inputs, "--bundle", bundle, "--out", out, "--report", report, "--draw"]
     done = command(*words)
     assert done.returncode == 1
-    assert "restored 3 of 4" in done.stdout
+    assert "restored 4 of 5" in done.stdout
     assert done.stderr.splitlines()[-1].startswith(f"dmd-restore: {inputs}/broken.png: damaged")
-    drawings = {f"{n}.draw.png" for n in ("astronaut.png", "empty.png", "grace_hopper.jpg")}
-    expected = {"astronaut.png", "empty.png", "grace_hopper.jpg"} | drawings
-    assert {file.name for file in out.iterdir()} == expected
+    restored = {"astronaut.png", "crop.png", "empty.png", "grace_hopper.jpg"}
+    assert {file.name for file in out.iterdir()} == restored | {f"{n}.draw.png" for n in restored}
     lines = {Path(line["input"]).name: line for line in map(json.loads, report.open())}
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert "damaged" in lines["broken.png"]["error"]
     assert lines["broken.png"]["output"] is None
     assert lines["empty.png"]["faces"] == []
     assert lines["astronaut.png"]["faces"][0]["restored"] is True
     stages = {"detect", "align", "boxes", "network", "paste"}
     assert set(lines["astronaut.png"]["seconds"]) == stages
+    (crop,) = lines["crop.png"]["faces"]  # an aligned face, by the landmarks that came with it
+    points = np.loadtxt(inputs / "crop.png.txt")
+    np.testing.assert_allclose(crop["box"], [*points.min(axis=0), *points.max(axis=0)], atol=0.1)
+    assert (crop["score"], crop["restored"]) == (1.0, True)
 
     (out / "astronaut.png").unlink()
     before = (out / "grace_hopper.jpg").stat().st_mtime_ns
     done = command(*words, "--resume")
     assert "restored 1 of 2" in done.stdout
-    assert "2 were there already" in done.stdout
+    assert "3 were there already" in done.stdout
     assert (out / "grace_hopper.jpg").stat().st_mtime_ns == before
     assert (out / "astronaut.png").exists()
 

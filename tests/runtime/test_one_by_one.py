@@ -1,0 +1,47 @@
+from collections.abc import Sequence
+
+import pytest
+
+from runtime.errors import InvalidImageError
+from runtime.one_by_one import ItemError, one_by_one, together
+
+BAD = InvalidImageError("bad")
+
+
+def halves(numbers: Sequence[int]) -> list[int]:
+    """Refuses all of them where one is odd."""
+    if any(number % 2 for number in numbers):
+        raise BAD
+    return [number // 2 for number in numbers]
+
+
+def test_an_error_stands_in_its_items_place() -> None:
+    assert one_by_one(lambda number: halves([number])[0], [2, 3, 4]) == [1, BAD, 2]
+    assert together(halves, [2, 3, 4]) == [1, BAD, 2]
+    assert together(halves, []) == []
+
+
+def test_an_error_stays_and_is_not_worked_on() -> None:
+    early: ItemError = MemoryError()
+    items: list[int | ItemError] = [early, 2, 3]
+    assert one_by_one(lambda number: halves([number])[0], items) == [early, 1, BAD]
+    assert together(halves, items) == [early, 1, BAD]
+    assert together(halves, items[:1]) == [early]
+
+
+def test_one_item_is_not_tried_twice() -> None:
+    calls = []
+
+    def fail(numbers: Sequence[int]) -> list[int]:
+        calls.append(list(numbers))
+        raise BAD
+
+    assert together(fail, [1]) == [BAD]
+    assert calls == [[1]]
+    assert together(fail, [1, 2]) == [BAD, BAD]
+    assert calls == [[1], [1, 2], [1], [2]]
+
+
+def test_a_bug_is_no_items_error() -> None:
+    with pytest.raises(ZeroDivisionError):
+        one_by_one(lambda number: 1 // number, [0])
