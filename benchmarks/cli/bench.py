@@ -4,7 +4,7 @@ import sys
 import time
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from benchmarks.suites.catalog import SUITES, load
 from runtime.cli import console
@@ -114,7 +114,15 @@ def _measure(setting: "Setting", suites: list[str], args: Namespace) -> "Result"
             now["machine"] |= before
             result = Result(
                 **now,
-                options=_options(setting, args),
+                options={
+                    "suite": args.suite,
+                    "device": setting.device,
+                    "threads": [*setting.fewer_threads, setting.threads],
+                    "batches": list(setting.batches),
+                    "references": list(setting.references),
+                    "duration_s": setting.duration,
+                    "quick": setting.quick,
+                },
                 peaks=dict(setting.peaks),
                 subjects=tuple(runner.subject for runner in setting.runners),
                 measurements=tuple(measurements),
@@ -140,18 +148,6 @@ def _write(result: "Result", args: Namespace) -> None:
         from benchmarks.report.html import report
 
         write_atomically(args.html, report(result).encode())
-
-
-def _options(setting: "Setting", args: Namespace) -> dict[str, Any]:
-    return {
-        "suite": args.suite,
-        "device": setting.device,
-        "threads": [*setting.fewer_threads, setting.threads],
-        "batches": list(setting.batches),
-        "references": list(setting.references),
-        "duration_s": setting.duration,
-        "quick": setting.quick,
-    }
 
 
 def _compare(words: list[str]) -> NoReturn:

@@ -24,29 +24,28 @@ _CLOCKS = "clocks.sm,clocks.mem,pstate,power.draw,temperature.gpu"
 
 
 def circumstances() -> dict[str, Any]:
-    """`date` (UTC, ISO 8601), `machine`, `versions` and git `revision`, as each result has them."""
-    here = str(Path(__file__).parent)
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": describe(),
-        "versions": _versions(),
-        "revision": _output_of("git", "-C", here, "describe", "--always", "--dirty"),
-    }
+    """What each result records beside its figures.
 
-
-def describe() -> dict[str, Any]:
-    """Processor, cores, governor, and the GPU with its clocks and its heat now."""
+    `date` (UTC, ISO 8601), `machine` (processor, cores, governor, and the GPU with its clocks and
+    its heat now), `versions`, and git `revision`.
+    """
     try:
         gpu = asdict(gpus()[0])
     except (DeviceError, IndexError):
         gpu = None
+    here = str(Path(__file__).parent)
     return {
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "governor": _GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
-        "system": platform.platform(),
-        "gpu": gpu,
-        "gpu_clocks": _output_of("nvidia-smi", f"--query-gpu={_CLOCKS}", "--format=csv"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "governor": _GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
+            "system": platform.platform(),
+            "gpu": gpu,
+            "gpu_clocks": _output_of("nvidia-smi", f"--query-gpu={_CLOCKS}", "--format=csv"),
+        },
+        "versions": _versions(),
+        "revision": _output_of("git", "-C", here, "describe", "--always", "--dirty"),
     }
 
 

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,20 +44,14 @@ def peak_gpu_bytes(words: Sequence[str]) -> int | None:
     """
     if shutil.which("nvidia-smi") is None:
         return None
-    before, used, over = _gpu_bytes(), [0], threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.2):
-            used.append(_gpu_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        subprocess.run(words, check=True, capture_output=True)
-    finally:
-        over.set()
-        watcher.join()
-    return max(0, max(used) - before)
+    before, most = _gpu_bytes(), 0
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            most = max(most, _gpu_bytes())
+            time.sleep(0.2)
+    if process.returncode:
+        raise BenchmarkError(f"{words[0]}: exit code {process.returncode}")
+    return max(0, most - before)
 
 
 def _gpu_bytes() -> int:

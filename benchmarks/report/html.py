@@ -12,7 +12,6 @@ from benchmarks.report.tables import cells
 
 def report(result: Result) -> str:
     """The page. matplotlib must be installed."""
-    suites = dict.fromkeys(each.suite for each in result.measurements)
     return _PAGE.substitute(
         date=_text(result.date.replace("T", " ").replace("+00:00", " UTC")),
         facts=_facts(result),
@@ -26,7 +25,7 @@ def report(result: Result) -> str:
         errors=_errors(result.errors),
         plots="".join(plots(result)),
         pictures="".join(map(_comparison, result.pictures)) or "<p>This run has no pictures.</p>",
-        measurements="".join(_suite(suite, result.of(suite)) for suite in suites),
+        measurements="".join(_suite(suite, result.of(suite)) for suite in result.suites),
         unstable=f"{UNSTABLE:g}",
     )
 

@@ -74,6 +74,11 @@ class Result:
     errors: dict[str, str]
     seconds: float
 
+    @property
+    def suites(self) -> list[str]:
+        """Those that gave measurements, in order."""
+        return list(dict.fromkeys(each.suite for each in self.measurements))
+
     def of(self, suite: str) -> list[Measurement]:
         """The measurements of one suite, in order."""
         return [each for each in self.measurements if each.suite == suite]

@@ -19,19 +19,21 @@ _WIDTH = 160  # in a file or a log; rich would take 80
 def show(result: Result) -> None:
     """Print the tables of all suites; what failed, the command says on stderr."""
     print(_circumstances(result))
-    for suite in _suites(result):
+    for suite in result.suites:
         draw(suite, _HEADER, _rows(result.of(suite)))
 
 
 def markdown(result: Result) -> str:
     """The same as `show`, and what failed; the first line says machine, date and versions."""
     parts = [_circumstances(result)]
-    for suite in _suites(result):
+    for suite in result.suites:
         header, *rows = _filled(_HEADER, _rows(result.of(suite)))
         rule = ["---:" if name in _NUMBERS else "---" for name in header]
         parts += [f"### {suite}", "\n".join(map(_line, (header, rule, *rows)))]
-    errors = [f"- {line}" for line in _errors(result)]
-    return "\n\n".join([*parts, "\n".join(errors)] if errors else parts) + "\n"
+    if result.errors:
+        failed = ((suite, " ".join(why.split())) for suite, why in result.errors.items())
+        parts.append("\n".join(f"- {suite} failed: {why}" for suite, why in failed))
+    return "\n\n".join(parts) + "\n"
 
 
 def amount(value: float, unit: str) -> str:
@@ -116,14 +118,6 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _suites(result: Result) -> list[str]:
-    return list(dict.fromkeys(each.suite for each in result.measurements))
-
-
 def _circumstances(result: Result) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     return f"{machine_line(result.machine)}; {result.date}; {versions}"
-
-
-def _errors(result: Result) -> list[str]:
-    return [f"{suite} failed: {' '.join(why.split())}" for suite, why in result.errors.items()]

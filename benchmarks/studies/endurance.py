@@ -12,19 +12,17 @@ import itertools
 import json
 import resource
 import sys
-import time
 import traceback
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+from benchmarks.measure.load import difference, line_of, under_load
 from benchmarks.measure.memory import output_of
 from benchmarks.measure.peaks import peaks
 from benchmarks.measure.timing import seconds_of
@@ -78,10 +76,10 @@ def measure(args: Namespace) -> dict[str, Any]:
         try:
             result[name] = work()
         except Exception as error:  # of a library too: the next section may be all right
-            result["failures"].append(f"{name}: {_line_of(error)}")
+            result["failures"].append(f"{name}: {line_of(error)}")
             if not isinstance(error, DmdnetError):
                 traceback.print_exc()
-        result["targets"] = targets(result.get("races", {}), result.get("endurance"))
+        result["targets"] = targets(result.get("races", {}), result.get("endurance", {}))
         record.write(args.json, result)
     return result
 
@@ -118,27 +116,7 @@ def races(args: Namespace) -> dict[int, dict[str, Measurement]]:
         }
 
 
-@dataclass
-class Endured:
-    """What came of calls in threads; sizes in bytes, differences in levels of 255."""
-
-    faces: int = 0
-    mismatches: int = 0  # faces that differ from those of a single thread
-    largest_difference: int = 0
-    errors: Counter[str] = field(default_factory=Counter)
-    gpu_growth: int = 0  # at most
-    host_growth: int = 0
-
-    def compare(self, got: Sequence[Image], wanted: Sequence[Image]) -> None:
-        """Count a call's faces."""
-        for one, other in zip(got, wanted, strict=True):
-            self.faces += 1
-            difference = int(np.abs(one.astype(int) - other).max())
-            self.mismatches += difference > 0
-            self.largest_difference = max(self.largest_difference, difference)
-
-
-def endurance(bundle: Path, device: str, seconds: float) -> Endured:
+def endurance(bundle: Path, device: str, seconds: float) -> dict[str, Any]:
     """Calls of one face and of eight, of a person and of nobody known, in eight threads."""
     someone = samples()[0]
     size = (JOBS + BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
@@ -154,38 +132,24 @@ def endurance(bundle: Path, device: str, seconds: float) -> Endured:
         return endure(jobs, seconds)
 
 
-def endure(jobs: Sequence[Job], seconds: float) -> Endured:
+def endure(jobs: Sequence[Job], seconds: float) -> dict[str, Any]:
     """The jobs in eight threads, over and over, against what each gave to one thread alone."""
-    seen = [Endured() for _ in range(THREADS)]
-
-    def work(first: int) -> None:
-        for number in itertools.count(first):
-            if time.monotonic() >= deadline:
-                return
-            try:
-                seen[first].compare(jobs[number % len(jobs)](), wanted[number % len(jobs)])
-            except Exception as error:  # whatever it is, it is what we look for
-                seen[first].errors[_line_of(error)] += 1
-
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda job: job(), jobs))  # what is made once, is made now
-        wanted = [job() for job in jobs]
-        used, resident = [memory_used()], _peak_of_host()
-        deadline = time.monotonic() + seconds
-        running = [pool.submit(work, number) for number in range(THREADS)]
-        while wait(running, timeout=0.5).not_done:
-            used.append(memory_used())
-    total = Endured(gpu_growth=max(used) - used[0], host_growth=_peak_of_host() - resident)
-    for each in seen:
-        total.faces += each.faces
-        total.mismatches += each.mismatches
-        total.largest_difference = max(total.largest_difference, each.largest_difference)
-        total.errors += each.errors
-    return total
+    wanted = [job() for job in jobs]
+    used, resident = [memory_used()], _peak_of_host()
+
+    def work(number: int) -> int:
+        pairs = zip(jobs[number % len(jobs)](), wanted[number % len(jobs)], strict=True)
+        return max(itertools.starmap(difference, pairs))
+
+    seen = under_load([work] * THREADS, seconds, lambda: used.append(memory_used()))
+    growth = {"gpu": max(used) - used[0], "host": _peak_of_host() - resident}
+    return {**seen.summary(), "growth_bytes": growth}
 
 
 def targets(
-    races: Mapping[int, Mapping[str, Measurement]], endured: Endured | None
+    races: Mapping[int, Mapping[str, Measurement]], endured: Mapping[str, Any]
 ) -> dict[str, dict[str, object]]:
     """What was promised of float16, and what came of it; measured None: there is no such number."""
     one, eight = (races[faces]["engine"] if faces in races else None for faces in (1, BATCH))
@@ -196,8 +160,8 @@ def targets(
         "batch8_faces_per_s": (1000, BATCH / eight.value if eight else None, True),
         "floor_ratio": (2.2, 1 / share if share else None, False),  # to the arithmetic at the peak
         "speedup_over_torch_half": (5, 1 / max(ratios) if ratios else None, True),  # the worse
-        "endurance_errors": (0, endured.errors.total() if endured else None, False),
-        "endurance_mismatches": (0, endured.mismatches if endured else None, False),
+        "endurance_errors": (0, endured.get("errors of ours"), False),
+        "endurance_mismatches": (0, endured.get("mismatches"), False),
     }
     return {
         name: {
@@ -220,12 +184,6 @@ def memory_used() -> int:
 def _peak_of_host() -> int:
     """The most memory that this process has had, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _line_of(error: Exception) -> str:
-    """An error as one line."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, DmdnetError) else f"{type(error).__name__}: {text}"
 
 
 if __name__ == "__main__":

@@ -16,12 +16,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from itertools import combinations, count
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
+from benchmarks.measure.load import Load, difference, under_load
 from benchmarks.measure.timing import race
 from benchmarks.studies import record
 from export.triton.local_server import Server, missing, stand_in
@@ -75,12 +76,11 @@ def measure(args: Namespace) -> dict[str, object]:
         server = stack.enter_context(Server(repositories["batching"]))
         alone = _run(server, tasks, 1, min(30.0, args.duration / 4))
         many = _run(server, tasks, args.clients, args.duration)
-        failures = [*alone.pop("errors"), *many.pop("errors")]
         return {
             **result,
-            "one client": alone,
-            f"{args.clients} clients": many,
-            "failures": failures,
+            "one client": alone.summary(),
+            f"{args.clients} clients": many.summary(),
+            "failures": [*alone.errors, *many.errors],
         }
 
 
@@ -99,9 +99,8 @@ class Task:
 
         Raises `BenchmarkError` where that is more than allowed.
         """
-        worst = _difference(
-            restorer.restore_aligned(self.face, self.landmarks, self.person), self.expected
-        )
+        restored = restorer.restore_aligned(self.face, self.landmarks, self.person)
+        worst = difference(restored, self.expected)
         if worst > self.allowed:
             raise BenchmarkError(f"a result differs by {worst} levels from the local one")
         return worst
@@ -125,14 +124,10 @@ def _tasks(local: Restorer) -> list[Task]:
 def _apart(tasks: Sequence[Task]) -> int:
     """How far results of one face with other identities are apart: a mixture would be seen."""
     return min(
-        _difference(one.expected, other.expected)
+        difference(one.expected, other.expected)
         for one, other in combinations(tasks, 2)
         if one.face is other.face
     )
-
-
-def _difference(one: Image, other: Image) -> int:
-    return int(np.abs(one.astype(int) - other).max())
 
 
 def _throughput(
@@ -179,38 +174,20 @@ def _seconds_a_face(clients: Sequence[Restorer], tasks: Sequence[Task], faces: i
         return (time.perf_counter() - start) / faces
 
 
-def _run(server: Server, tasks: Sequence[Task], clients: int, duration: float) -> dict[str, Any]:
-    """Clients that ask again and again for so many seconds; `errors` is empty if all went well."""
-    answers: list[tuple[float, int]] = []  # seconds, and levels of 255 off the local result
-    end = time.monotonic() + duration
+def _run(server: Server, tasks: Sequence[Task], clients: int, duration: float) -> Load:
+    """Clients that ask again and again for so many seconds."""
 
-    def client(number: int) -> None:
-        with Restorer(server.url, remote=_PATIENT) as restorer:
-            for turn in count(number):
-                start = time.monotonic()
-                if start >= end:
-                    return
-                levels = tasks[turn % len(tasks)].levels(restorer)
-                answers.append((time.monotonic() - start, levels))
+    def worker(restorer: Restorer, number: int) -> int:
+        return tasks[number % len(tasks)].levels(restorer)
 
-    with ThreadPoolExecutor(clients) as pool:
-        running = [pool.submit(client, number) for number in range(clients)]
-    # whatever a client meets is what we look for; one that meets an error stops
-    errors = [repr(done.exception()) for done in running if done.exception()]
-    return {"errors": errors, **summary(answers), "errors of ours": len(errors)}
-
-
-def summary(answers: Sequence[tuple[float, int]]) -> dict[str, object]:
-    """Of answers with their seconds and their levels; None where there are none."""
-    seconds, levels = zip(*answers, strict=True) if answers else ((), ())
-    p50, p99 = np.percentile(seconds, (50, 99)).tolist() if seconds else (None, None)
-    return {
-        "answers": len(levels),
-        "exactly the local result": levels.count(0),
-        "largest difference (levels of 255)": max(levels, default=None),
-        "p50_s": p50,
-        "p99_s": p99,
-    }
+    with ExitStack() as stack:
+        return under_load(
+            [
+                partial(worker, stack.enter_context(Restorer(server.url, remote=_PATIENT)))
+                for _ in range(clients)
+            ],
+            duration,
+        )
 
 
 if __name__ == "__main__":

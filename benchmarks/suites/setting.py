@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,6 @@ class Setting:
     baseline: str | None = None
     """Name of the runner that the others are compared with."""
     raced: dict[tuple[int, int], dict[str, Times]] = field(default_factory=dict)
-    costs: dict[tuple[Path, int, int], Cost] = field(default_factory=dict)
 
     @property
     def bundles(self) -> list[BundleRunner]:
@@ -151,10 +151,7 @@ def _roofline(
     if graph is None:
         return None, None
     batch, references = size
-    key = (graph, batch, max(references, 1))
-    if key not in setting.costs:
-        setting.costs[key] = cost(graph, {"faces": batch, "references": key[2]})
-    found = setting.costs[key]
+    found = _cost(graph, batch, max(references, 1))
     peaks = setting.peaks
     if runner.on_cpu and set(found.gflop) <= set(peaks):
         least = sum(gflop / peaks[kind] for kind, gflop in found.gflop.items())
@@ -164,3 +161,8 @@ def _roofline(
     else:
         return found.total_gflop, None
     return found.total_gflop, least / seconds
+
+
+@cache
+def _cost(graph: Path, faces: int, references: int) -> Cost:
+    return cost(graph, {"faces": faces, "references": references})

@@ -17,7 +17,7 @@ import pytest
 from benchmarks.measure.timing import Ratio, Times, Work, race
 from benchmarks.report.results import Measurement
 from benchmarks.studies import endurance
-from benchmarks.studies.endurance import BATCH, Endured, endure, measure, targets
+from benchmarks.studies.endurance import BATCH, endure, measure, targets
 from runtime.backends.tensorrt import backend as backend_module
 from runtime.bundle.opening import open_bundle
 from runtime.errors import DeviceError
@@ -83,8 +83,8 @@ def test_a_whole_run(
     assert measured["batch8_faces_per_s"] == pytest.approx(2 / two["engine"].value)
     assert measured["floor_ratio"] == pytest.approx(1 / two["engine"].share_of_peak)
     assert (measured["endurance_errors"], measured["endurance_mismatches"]) == (0, 0)
-    assert written["endurance"]["faces"] >= 3
-    assert written["endurance"]["gpu_growth"] == 0
+    assert written["endurance"]["answers"] >= 3
+    assert written["endurance"]["growth_bytes"]["gpu"] == 0
     assert not trt.driver.live  # everything was closed
 
 
@@ -95,7 +95,7 @@ def test_a_failing_section_loses_nothing(
         raise RuntimeError("CUDA error:\n out of memory")
 
     monkeypatch.setattr(endurance, "races", fail)
-    monkeypatch.setattr(endurance, "endurance", lambda *_: Endured(faces=9))
+    monkeypatch.setattr(endurance, "endurance", lambda *_: {"answers": 9})
     file = tmp_path / "result.json"
     result = measure(Namespace(bundle=engine_bundle, device="tensorrt-rtx", seconds=1, json=file))
     assert result["failures"] == ["races: RuntimeError: CUDA error: out of memory"]
@@ -103,7 +103,7 @@ def test_a_failing_section_loses_nothing(
     assert written["failures"] == result["failures"]
     assert written["machine"]["gpu"]["name"] == "Fake H200"
     assert written["build_s"] > 0
-    assert written["endurance"]["faces"] == 9
+    assert written["endurance"]["answers"] == 9
 
 
 def test_threads_are_compared_with_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,10 +135,12 @@ def test_threads_are_compared_with_one_thread(monkeypatch: pytest.MonkeyPatch) -
 
     seen = endure([steady, changing], 1.2)
     assert min(calls[1], calls[2]) > 10
-    assert (seen.mismatches, seen.largest_difference) == (calls[1], 3)
-    assert seen.errors == {"the engine failed": calls[2]}
-    assert seen.gpu_growth == 60
-    assert seen.faces > 2 * (calls[0] + calls[1])
+    assert (seen["mismatches"], seen["largest difference (levels of 255)"]) == (calls[1], 3)
+    assert seen["messages"] == {"the engine failed": calls[2]}
+    assert seen["errors of ours"] == calls[2]
+    assert seen["growth_bytes"]["gpu"] == 60
+    assert seen["answers"] > calls[0] + calls[1]
+    assert 0 < seen["p50_s"] <= seen["p99_s"]
 
 
 def test_targets() -> None:
@@ -148,9 +150,8 @@ def test_targets() -> None:
     eight = replace(
         one, value=BATCH / 990, share_of_peak=1 / 2.2, ratio=replace(ratio, median=1 / 4.5)
     )
-    rows = targets(
-        {1: {"engine": one}, BATCH: {"engine": eight}}, Endured(errors=Counter(), mismatches=2)
-    )
+    endured = {"errors of ours": 0, "mismatches": 2}
+    rows = targets({1: {"engine": one}, BATCH: {"engine": eight}}, endured)
     assert {name: (row["measured"], row["met"]) for name, row in rows.items()} == {
         "p50_ms": (pytest.approx(1.4), True),
         "batch8_faces_per_s": (pytest.approx(990), False),
@@ -159,5 +160,5 @@ def test_targets() -> None:
         "endurance_errors": (0, True),
         "endurance_mismatches": (2, False),
     }
-    nothing = targets({}, None)
+    nothing = targets({}, {})
     assert all(row["measured"] is None and not row["met"] for row in nothing.values())

@@ -28,11 +28,3 @@ def test_failures_are_written_and_said(tmp_path: Path, capsys: pytest.CaptureFix
     assert line.startswith(f"prog: {file} is written, but: ")
     assert "a client got nothing" in line
     assert json.loads(file.read_text())["failures"] == ["a client got nothing"]
-
-
-def test_parser(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = record.parser("benchmarks.studies.int8", "What it does.\n\nMore.")
-    assert parser.parse_args(["--json", "x.json"]).json == Path("x.json")
-    with pytest.raises(SystemExit):
-        parser.parse_args([])
-    assert "python -m benchmarks.studies.int8: " in capsys.readouterr().err

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.studies.service import Task, measure, summary
+from benchmarks.studies.service import Task, measure
 from export.triton.local_server import missing
 from runtime.errors import BenchmarkError
 from runtime.images.arrays import Image
@@ -49,14 +49,3 @@ def test_answers_must_be_near() -> None:
     assert task.levels(Other(1)) == 1  # type: ignore[arg-type]
     with pytest.raises(BenchmarkError, match="2 levels"):
         task.levels(Other(2))  # type: ignore[arg-type]
-
-
-def test_summary() -> None:
-    assert summary([(1.0, 0), (2.0, 0), (3.0, 1)]) == {
-        "answers": 3,
-        "exactly the local result": 2,
-        "largest difference (levels of 255)": 1,
-        "p50_s": 2.0,
-        "p99_s": pytest.approx(2.98),
-    }
-    assert summary([])["p50_s"] is None
