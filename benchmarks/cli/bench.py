@@ -87,7 +87,7 @@ def bench(args: Namespace) -> int:
 
 
 def _measure(setting: "Setting", suites: list[str], args: Namespace) -> "Result":
-    """The suites in turn; files are written after each, so that nothing measured is lost."""
+    """Run the suites, and write the files after each, so that nothing measured is lost."""
     from tqdm import tqdm
 
     from benchmarks.measure.machine import circumstances

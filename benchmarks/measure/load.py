@@ -25,7 +25,7 @@ class Load:
     errors: Counter[str]  # as one line each
 
     def summary(self) -> dict[str, Any]:
-        """For a result; times are None without an answer."""
+        """Fields of a result; times are None without an answer."""
         seconds, levels = zip(*self.answers, strict=True) if self.answers else ((), ())
         p50, p99 = np.percentile(seconds, (50, 99)).tolist() if seconds else (None, None)
         return {
@@ -42,7 +42,7 @@ class Load:
 def under_load(
     workers: Sequence[Worker], seconds: float, watch: Callable[[], object] = lambda: None
 ) -> Load:
-    """Each worker again and again in a thread of its own; `watch` is called twice a second."""
+    """Call each worker again and again in a thread of its own, and `watch` twice a second."""
     answers: list[tuple[float, int]] = []
     errors: list[str] = []
     end = time.monotonic() + seconds
@@ -66,7 +66,7 @@ def under_load(
 
 
 def difference(one: Image, other: Image) -> int:
-    """The largest between two pictures, in levels of 255."""
+    """The largest difference between two pictures, in levels of 255."""
     return int(np.abs(one.astype(int) - other).max())
 
 

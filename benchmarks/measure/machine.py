@@ -50,7 +50,7 @@ def circumstances() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    """Of Python and of what is installed of the packages that matter."""
+    """Versions of Python and of those packages that are installed and matter."""
     found = {"python": platform.python_version()}
     for name in _PACKAGES:
         with suppress(PackageNotFoundError):
@@ -68,7 +68,7 @@ def _processor() -> str:
 
 
 def _output_of(*words: str) -> str | None:
-    """What a program prints; None where it is missing or fails."""
+    """What a program prints; None if it is missing or fails."""
     if shutil.which(words[0]) is None:
         return None
     done = subprocess.run(words, capture_output=True, text=True)

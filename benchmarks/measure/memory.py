@@ -29,7 +29,7 @@ def output_of(words: Sequence[str], what: object) -> str:
 
 
 def peak_bytes(words: Sequence[str]) -> int:
-    """Of all processes that the command starts, the largest one's. Linux only.
+    """Peak memory of the largest process that the command starts, in bytes. Linux only.
 
     Raises `BenchmarkError` with the last line that it said, if it fails.
     """
@@ -60,7 +60,7 @@ def _gpu_bytes() -> int:
 
 
 def restore_command(bundle: Path, out: Path, threads: int | None) -> list[str]:
-    """`dmd-restore` of one aligned sample."""
+    """The words of a `dmd-restore` of one aligned sample."""
     program = Path(sys.executable).with_name("dmd-restore")
     words = [str(program), str(SAMPLES / "astronaut.png"), "--bundle", str(bundle)]
     words += ["--out", str(out)]

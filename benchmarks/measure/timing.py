@@ -18,7 +18,7 @@ _RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Ratio:
-    """Against the baseline's, of the same round: the median, and its 95 % confidence interval."""
+    """Median of the ratios to the baseline in the same rounds, and its 95 % interval."""
 
     baseline: str
     median: float
@@ -28,14 +28,14 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds of each counted run, turn by turn, and of the very first run, which is not."""
+    """Seconds of each counted run, turn by turn, and of the first run, which is not counted."""
 
     turns: tuple[tuple[float, ...], ...]
     warm_up_s: float = 0.0
 
     @classmethod
     def of(cls, seconds: Iterable[float], warm_up_s: float = 0.0) -> "Times":
-        """One run a turn."""
+        """Times with one run a turn."""
         return cls(tuple((each,) for each in seconds), warm_up_s)
 
     @property
@@ -99,7 +99,7 @@ def race(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float], baseline: str) -> Ratio:
-    """Of runs of the same rounds; the interval is the bootstrap's (SciPy), 95 %."""
+    """The ratio of two works by round; the interval is the bootstrap's (SciPy), 95 %."""
     from scipy.stats import bootstrap
 
     ratios = np.asarray(ours) / np.asarray(theirs)

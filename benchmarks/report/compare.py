@@ -28,12 +28,12 @@ class Change:
 
     @property
     def unstable(self) -> bool:
-        """In either result."""
+        """Whether it was unstable in either result."""
         return self.old.unstable or self.new.unstable
 
 
 def main_compare(old: Path, new: Path, fail_above: float) -> int:
-    """Print the changes; 1 if one of them, or a suite of `new`, failed."""
+    """Print the changes. Returns exit code 1 if one of them, or a suite of `new`, failed."""
     before, after = read_result(old), read_result(new)
     machines = [machine_line(each.machine) for each in (before, after)]
     if machines[0] != machines[1]:

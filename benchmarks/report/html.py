@@ -11,7 +11,7 @@ from benchmarks.report.tables import cells
 
 
 def report(result: Result) -> str:
-    """The page. matplotlib must be installed."""
+    """The page as HTML. Needs matplotlib."""
     return _PAGE.substitute(
         date=_text(result.date.replace("T", " ").replace("+00:00", " UTC")),
         facts=_facts(result),
@@ -52,7 +52,7 @@ def _errors(errors: Mapping[str, str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Escaped."""
+    """A value as escaped text."""
     match value:
         case Mapping():
             return " · ".join(f"{_text(key)}: {_text(each)}" for key, each in value.items())

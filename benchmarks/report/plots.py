@@ -34,7 +34,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def plots(result: Result) -> Iterator[str]:
-    """Each as an HTML figure; in words where there is nothing to draw. Needs matplotlib."""
+    """Each plot as an HTML figure, or a sentence if it has nothing to draw. Needs matplotlib."""
     import matplotlib
 
     for title, (needs, _) in _PLOTS.items():
@@ -53,7 +53,7 @@ def plots(result: Result) -> Iterator[str]:
 
 
 def figure_of(result: Result, title: str) -> "Figure | None":
-    """The plot of this title as matplotlib has it; None where there is nothing to draw."""
+    """The plot of this title for matplotlib; None where there is nothing to draw."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
@@ -66,12 +66,12 @@ def _of(result: Result, suite: str, unit: str) -> list[Measurement]:
 
 
 def _scale(longest: float) -> tuple[float, str]:
-    """What an axis counts in, in seconds."""
+    """The unit of an axis, in seconds and by name."""
     return (1, "s") if longest >= 1 else (1e-3, "ms")
 
 
 def _colors(result: Result) -> dict[str, str]:
-    """A subject has the same one in all plots."""
+    """The colour of each subject, the same in all plots."""
     names = [each.name for each in result.subjects] + [each.subject for each in result.measurements]
     return {name: f"C{place % 10}" for place, name in enumerate(dict.fromkeys(names))}
 
@@ -141,7 +141,7 @@ def _scaling(figure: "Figure", result: Result) -> bool:
 
 
 def _points(measurements: Iterable[Measurement], case: str) -> list[tuple[int, Measurement]]:
-    """Those of such a case, by the number in it."""
+    """The measurements whose case matches the pattern, with the number in it, in order."""
     found = ((re.fullmatch(case, each.case), each) for each in measurements)
     return sorted(((int(x[1]), each) for x, each in found if x), key=lambda point: point[0])
 

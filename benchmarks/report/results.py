@@ -60,7 +60,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Result:
-    """A run; `errors`: suites that failed, and why."""
+    """A run of `dmd-bench`. `errors` says which suites failed, and why."""
 
     date: str  # UTC, ISO 8601
     machine: dict[str, Any]
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def suites(self) -> list[str]:
-        """Those that gave measurements, in order."""
+        """The names of the suites that gave measurements, in order."""
         return list(dict.fromkeys(each.suite for each in self.measurements))
 
     def of(self, suite: str) -> list[Measurement]:
@@ -84,7 +84,7 @@ class Result:
         return [each for each in self.measurements if each.suite == suite]
 
     def write(self, path: Path) -> None:
-        """As JSON, whole or not at all. Raises OSError."""
+        """Write it as JSON, whole or not at all. Raises OSError."""
         content = {"schema_version": SCHEMA_VERSION} | asdict(self)
         for row, each in zip(content["measurements"], self.measurements, strict=True):
             row["unstable"] = each.unstable
@@ -92,7 +92,7 @@ class Result:
 
 
 def read_result(path: Path) -> Result:
-    """Raises `BenchmarkError` for a file that is no result, or one of another schema version."""
+    """Read what `Result.write` wrote. Raises `BenchmarkError` for any other file or version."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("schema_version", None)

@@ -37,7 +37,7 @@ def markdown(result: Result) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """For people: "1.50 s", "734 ms", "219 MB", "40.3 dB", "0.9843 SSIM", "2.74 faces/s"."""
+    """A value for people: "1.50 s", "734 ms", "219 MB", "40.3 dB", "0.9843 SSIM"."""
     if unit == "dB":
         return f"{value:.1f} dB"
     if unit == "SSIM":

@@ -43,7 +43,7 @@ def main() -> NoReturn:
 
 
 def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
-    """Both runs in turns after one uncounted of each."""
+    """Race both runs, after one of each that is not counted."""
     with tempfile.TemporaryDirectory() as folder:
         files = make_photos(Path(folder) / "in", photos)
         jobs = {name: Job(bundle, f"{folder}/{name}", device="cpu") for name in ("local", "ray")}

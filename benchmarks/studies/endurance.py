@@ -62,7 +62,7 @@ def main() -> NoReturn:
 
 
 def measure(args: Namespace) -> dict[str, Any]:
-    """Every section in turn. Raises `DeviceError` where there is no GPU."""
+    """Run every section in turn. Raises `DeviceError` where there is no GPU."""
     first_gpu()
     sections: dict[str, Callable[[], Any]] = {
         "build_s": partial(build, args.bundle, args.device),
@@ -96,7 +96,7 @@ def receipts(bundle: Path) -> list[dict[str, Any]]:
 
 
 def races(args: Namespace) -> dict[int, dict[str, Measurement]]:
-    """The engine and PyTorch in half precision, in turns; by faces in a call and by subject."""
+    """Race the engine and PyTorch in half precision; by faces in a call, and by subject."""
     with open_runners([args.bundle], args.device, None, args.checkpoint, ("eager",)) as runners:
         setting = Setting(
             runners,
@@ -117,7 +117,7 @@ def races(args: Namespace) -> dict[int, dict[str, Measurement]]:
 
 
 def endurance(bundle: Path, device: str, seconds: float) -> dict[str, Any]:
-    """Calls of one face and of eight, of a person and of nobody known, in eight threads."""
+    """Call with one face and with eight, of a person and of nobody known, in eight threads."""
     someone = samples()[0]
     size = (JOBS + BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
     pictures = np.random.default_rng(0).integers(0, 256, size, np.uint8)
@@ -133,7 +133,7 @@ def endurance(bundle: Path, device: str, seconds: float) -> dict[str, Any]:
 
 
 def endure(jobs: Sequence[Job], seconds: float) -> dict[str, Any]:
-    """The jobs in eight threads, over and over, against what each gave to one thread alone."""
+    """Run the jobs in eight threads, and compare with what each gave to one thread alone."""
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda job: job(), jobs))  # what is made once, is made now
     wanted = [job() for job in jobs]
@@ -151,7 +151,7 @@ def endure(jobs: Sequence[Job], seconds: float) -> dict[str, Any]:
 def targets(
     races: Mapping[int, Mapping[str, Measurement]], endured: Mapping[str, Any]
 ) -> dict[str, dict[str, object]]:
-    """What was promised of float16, and what came of it; measured None: there is no such number."""
+    """What was promised of float16, and what came of it: None where that was not measured."""
     one, eight = (races[faces]["engine"] if faces in races else None for faces in (1, BATCH))
     share = eight.share_of_peak if eight else None
     ratios = [row.ratio.median for row in (one, eight) if row and row.ratio]
@@ -174,7 +174,7 @@ def targets(
 
 
 def memory_used() -> int:
-    """Bytes of the card that are taken, by whomever."""
+    """Bytes of the GPU that are in use, by whichever process."""
     import torch
 
     free, total = torch.cuda.mem_get_info()

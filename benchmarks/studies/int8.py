@@ -128,12 +128,12 @@ def _curve(
 
 
 def _worth(row: QuantizedBlock) -> float:
-    """Lowest for most error saved for least arithmetic."""
+    """A sort key: lowest where most error is saved for least arithmetic."""
     return -(10 ** (-row.psnr_db["whole"] / 10)) / max(row.share, 1e-9)
 
 
 def _plain(floats: Floats, default: Quantizer, cache: Path) -> Quantizer:
-    """The same faces, ranges between extremes, channels as they are."""
+    """The quantizer for the same faces with min-max ranges, and channels as they are."""
     graph = Graph(floats.restorer)
     (folder,) = cache.iterdir()
     names = graph.activations(graph.blocks)
@@ -146,7 +146,7 @@ def _plain(floats: Floats, default: Quantizer, cache: Path) -> Quantizer:
 def _race(
     reference: Path, path: Path, work: Quantizer, threads: int, rounds: int
 ) -> dict[str, object]:
-    """Both graphs on one held-out face, in turns."""
+    """Race both graphs on one held-out face."""
     case = work.trials[-1].case
     works: dict[str, Work] = {
         name: partial(open_run(file, threads=threads), case)

@@ -35,7 +35,7 @@ def main() -> NoReturn:
 
 
 def update(readme: Path, results: Path, check: bool) -> int:
-    """Write the figures, or raise `BenchmarkError` where they are others."""
+    """Write the figures; with `check`, raise `BenchmarkError` if the README has others."""
     old = readme.read_text(encoding="utf-8")
     new = replace(old, table(results))
     if new != old and check:
@@ -57,7 +57,7 @@ def replace(readme: str, table: str) -> str:
 
 
 def table(results: Path) -> str:
-    """Machines and dates, an empty line, and the rows."""
+    """The block as text: machines and dates, an empty line, and the rows."""
     days: dict[str, list[str]] = {}
     lines = ["| what | figure | command |", "| --- | --- | --- |"]
     for kind, (command, rows) in _KINDS.items():

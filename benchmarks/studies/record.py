@@ -13,7 +13,7 @@ from runtime.storage.local import write_atomically
 
 
 def parser(script: str, doc: str) -> console.Parser:
-    """Of a script that measures one thing, with `--json` for its result."""
+    """The command line of a script that measures one thing, with `--json` for its result."""
     made = console.Parser(f"python -m {script}", doc.splitlines()[0])
     made.add_argument("--json", required=True, type=Path, help="result to write")
     return made

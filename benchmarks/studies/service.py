@@ -95,7 +95,7 @@ class Task:
     allowed: int  # levels of 255 that others in the same call may change
 
     def levels(self, restorer: Restorer) -> int:
-        """Restore it; the largest difference to what is expected, of 255.
+        """Restore it, and return the largest difference to what is expected, of 255.
 
         Raises `BenchmarkError` where that is more than allowed.
         """
@@ -122,7 +122,7 @@ def _tasks(local: Restorer) -> list[Task]:
 
 
 def _apart(tasks: Sequence[Task]) -> int:
-    """How far results of one face with other identities are apart: a mixture would be seen."""
+    """The least levels of 255 that another identity changes: a mixture would be seen."""
     return min(
         difference(one.expected, other.expected)
         for one, other in combinations(tasks, 2)
@@ -162,7 +162,7 @@ def _throughput(
 
 
 def _seconds_a_face(clients: Sequence[Restorer], tasks: Sequence[Task], faces: int) -> float:
-    """After a warm-up of each client."""
+    """Seconds a face with all clients at once, after a warm-up of each."""
 
     def work(number: int) -> int:
         return tasks[number % len(tasks)].levels(clients[number % len(clients)])
@@ -175,7 +175,7 @@ def _seconds_a_face(clients: Sequence[Restorer], tasks: Sequence[Task], faces: i
 
 
 def _run(server: Server, tasks: Sequence[Task], clients: int, duration: float) -> Load:
-    """Clients that ask again and again for so many seconds."""
+    """Let clients ask again and again for so many seconds."""
 
     def worker(restorer: Restorer, number: int) -> int:
         return tasks[number % len(tasks)].levels(restorer)

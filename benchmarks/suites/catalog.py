@@ -1,4 +1,4 @@
-"""The suites of `dmd-bench`, once, and light to import: `--help` lists them."""
+"""The list of the suites of `dmd-bench`, light to import, so that `--help` is quick."""
 
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from benchmarks.suites.setting import Setting
 
 Suite = Callable[["Setting"], "Iterator[Measurement]"]
-"""Gives measurements of every runner, taken in turns."""
+"""A suite gives measurements of every runner, taken in turns."""
 
 SUITES = {
     "latency": "engine",
@@ -21,7 +21,7 @@ SUITES = {
     "quality": "engine",
     "scaling": "engine",
 }
-"""The module beside this one that holds the function of that name."""
+"""For each suite the module beside this one that has a function of its name."""
 
 
 def load(name: str) -> Suite:

@@ -28,7 +28,7 @@ def latency(setting: Setting) -> Iterator[Measurement]:
 
 
 def throughput(setting: Setting) -> Iterator[Measurement]:
-    """Faces a second: in batches; unless quick, for two callers, and with fewer CPU threads."""
+    """Faces a second in batches; unless quick, also for two callers and with fewer CPU threads."""
     for batch in setting.batches:
         times = setting.restore(setting.bundles, batch, setting.usual)
         yield from rates(setting, times, f"batch {batch}", batch)
@@ -76,7 +76,7 @@ def restorations(
 
 
 def memorize(setting: Setting) -> Iterator[Measurement]:
-    """Making a dictionary of so many references: the sum of its calls, which race one by one."""
+    """Seconds to make a dictionary: the sum of its engine calls, which race one by one."""
     counts = [count for count in setting.references if count] or [1]
     if setting.quick:
         counts = [1]
@@ -147,7 +147,7 @@ def _sizes(count: int, most: int) -> list[int]:
 
 
 def _sums(times: Mapping[int, Times], sizes: Sequence[int]) -> Times:
-    """Of calls of these sizes, one after the other; no call is in two sums."""
+    """Seconds of calls of these sizes made one after the other; no call is in two sums."""
     needs = Counter(sizes)
     runs = min(len(times[size].seconds) // calls for size, calls in needs.items())
     return Times.of(

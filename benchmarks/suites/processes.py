@@ -52,7 +52,7 @@ def pipeline(setting: Setting) -> Iterator[Measurement]:
 
 
 def cold(setting: Setting) -> Iterator[Measurement]:
-    """From the start of a process to its first face; files are in the system's cache."""
+    """Seconds from the start of a process to its first face; files are in the system's cache."""
     paths = {runner.subject.name: runner.path for runner in setting.bundles}
     runs: dict[str, list[Stages]] = {name: [] for name in paths}
     works = {
@@ -64,7 +64,7 @@ def cold(setting: Setting) -> Iterator[Measurement]:
 
 
 def memory(setting: Setting) -> Iterator[Measurement]:
-    """Peak of a whole `dmd-restore` of one face, on the host, and on the GPU if that runs it."""
+    """Peak memory of a whole `dmd-restore` of one face, on the host and on a GPU that runs it."""
     for runner in setting.bundles:
         with tempfile.TemporaryDirectory() as folder:
             words = restore_command(runner.path, Path(folder), setting.threads)

@@ -38,7 +38,7 @@ class Case:
 
 
 class Runner(Protocol):
-    """Restores and memorises; from host arrays to host arrays, copies included."""
+    """Restores and memorises. Calls go from host arrays to host arrays, so copies are included."""
 
     subject: Subject
     graph: Path | None
@@ -48,17 +48,17 @@ class Runner(Protocol):
     on_cpu: bool
 
     def restore(self, case: Case) -> Image:
-        """(B, 512, 512, 3) RGB."""
+        """Restore uint8 (B, 512, 512, 3) RGB; the result has the same shape and dtype."""
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
-        """(K, 512, 512, 3) RGB and int32 (K, 4, 4) -> (K, D)."""
+        """Turn uint8 (K, 512, 512, 3) RGB and int32 (K, 4, 4) boxes into rows (K, D)."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free the engine and its memory."""
 
 
 class Cases:
-    """Fresh inputs: other pictures at each call, noisy copies of the samples, made beforehand."""
+    """Inputs with other pictures at each call: noisy copies of the samples, made beforehand."""
 
     def __init__(self, memorize: Callable[[Image, Boxes], Rows], references: int) -> None:
         rng = np.random.default_rng(0)
@@ -83,21 +83,21 @@ class Cases:
         return Case(self._images[which], self._boxes[which], rows, membership)
 
     def pictures(self, count: int) -> tuple[Image, Boxes]:
-        """To memorise."""
+        """Pictures uint8 (count, 512, 512, 3) RGB and their boxes, to memorise."""
         self._turn += 1
         which = np.arange(self._turn, self._turn + count) % _PICTURES
         return self._images[which], self._boxes[which]
 
 
 class _Prepared(Generic[_T]):
-    """What an engine makes of a person's rows: made once, as a Restorer does, and kept."""
+    """Keeps what an engine makes of a person's rows, which is made once, as a Restorer does."""
 
     def __init__(self, make: Callable[[Rows], _T]) -> None:
         self._make = make
         self._made: dict[int, tuple[Rows, _T]] = {}
 
     def of(self, rows: Rows) -> _T:
-        """The same for the same array, which is kept too, so that no other takes its address."""
+        """What was made of this very array, which is kept too: no other takes its address."""
         if id(rows) not in self._made:
             self._made[id(rows)] = rows, self._make(rows)
         return self._made[id(rows)][1]
@@ -132,7 +132,7 @@ class BundleRunner:
 
     @property
     def device_seconds(self) -> DeviceSeconds | None:
-        """Of the last `restore`, by the GPU's own clock; None where the backend has none."""
+        """Times of the last `restore` by the GPU's own clock; None where the backend has none."""
         return self._backend.last_restore
 
     def close(self) -> None:

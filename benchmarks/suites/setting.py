@@ -22,7 +22,7 @@ _VARIANTS = ("torch compile", "torch both")
 
 @dataclass(frozen=True)
 class Setting:
-    """What every suite gets; `duration`: seconds of each runner in each case."""
+    """What every suite gets. `duration` is the seconds of each runner in each case."""
 
     runners: Sequence[Runner]
     cases: Cases
@@ -58,13 +58,13 @@ class Setting:
     def race(
         self, works: Mapping[str, Work], fewest: int = FEWEST, turn_s: float = _TURN_S
     ) -> dict[str, Times]:
-        """In turns, for the duration; in quick runs 3 rounds at least, and a run a turn."""
+        """Race for `duration`; a quick run has 3 rounds at least, and one run a turn."""
         if self.quick:
             fewest, turn_s = _FEWEST_QUICK, 0
         return race(works, self.duration, fewest, turn_s, self.warm_up)
 
     def restore(self, runners: Sequence[Runner], batch: int, references: int) -> dict[str, Times]:
-        """Raced once in a run: suites that ask for the same case share its times."""
+        """Times of restoring, by runner; suites that ask for the same case share them."""
         names = [runner.subject.name for runner in runners]
         known = self.raced.get((batch, references), {})
         if not set(names) <= set(known):
@@ -135,7 +135,7 @@ def measurement(
 
 
 def _against(setting: Setting, name: str, times: Mapping[str, Times]) -> Ratio | None:
-    """To the baseline; where that does not take part, to the first that does."""
+    """The ratio to the baseline; where that does not take part, to the first that does."""
     baseline = setting.baseline if setting.baseline in times else next(iter(times))
     assert baseline is not None
     return None if name == baseline else times[name].against(times[baseline], baseline)
@@ -144,7 +144,7 @@ def _against(setting: Setting, name: str, times: Mapping[str, Times]) -> Ratio |
 def _roofline(
     setting: Setting, name: str, seconds: float, size: tuple[int, int]
 ) -> tuple[float | None, float | None]:
-    """GFLOP of the call, and the share of its time that the machine's best rates would take."""
+    """GFLOP of a call, and the share of its time that they take at the machine's best rates."""
     runner = next(each for each in setting.runners if each.subject.name == name)
     # PyTorch computes what the first bundle's graph does
     graph = runner.graph or next((each.graph for each in setting.bundles), None)
