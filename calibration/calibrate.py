@@ -3,51 +3,29 @@
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calibration import mixed_precision as repair
-from calibration import quality
+from calibration import mixed_precision, quality
 from calibration.bias_correction import Shifts, shifts_of
 from calibration.equalization import apply, equalize
-from calibration.faces import Face, FaceSet, face_set
+from calibration.faces import FacePair, FaceSet, face_set
 from calibration.graph import Graph
-from calibration.quantization import TARGETS, shrink_dictionary, write_int8
-from calibration.ranges import METHODS, Ranges, ranges_of
-from calibration.sessions import Cases, open_run, restore
+from calibration.options import Options
+from calibration.quantization import shrink_dictionary, write_int8
+from calibration.ranges import Ranges, ranges_of
+from calibration.sessions import RestorerInputs, open_run, restore
 from calibration.statistics import forget_old, observe
-from runtime.bundle.manifest import Quality, Quantization, QuantizedBlock
-from runtime.errors import CalibrationError, UsageError
+from runtime.bundle.manifest import Quality, Quantization
+from runtime.errors import CalibrationError
 from runtime.images.arrays import Image
 
 Report = Callable[[str], None]
 T = TypeVar("T")
-
-MIN_PSNR_DB = 35.0
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `dmd-export --int8` asks for; `faces` as in `calibration.faces.face_set`."""
-
-    faces: Path | None = None
-    size: int = 32
-    method: str = "percentile"
-    target: str = "cpu"
-    min_psnr_db: float = MIN_PSNR_DB
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UsageError(f"method must be one of {', '.join(METHODS)}, not {self.method!r}")
-        if self.target not in TARGETS:
-            raise UsageError(f"target must be one of {', '.join(TARGETS)}, not {self.target!r}")
-        if self.size < 1:
-            raise UsageError(f"calibration size must be 1 or more, not {self.size}")
 
 
 @dataclass(frozen=True)
@@ -64,7 +42,7 @@ class Floats:
 class Trial:
     """A held-out face, the restorer's inputs for it, and what the float32 graph makes of them."""
 
-    face: Face
+    face: FacePair
     case: Mapping[str, NDArray[Any]]
     wanted: Image
 
@@ -157,7 +135,7 @@ def calibrate(
         ((trial, got),) = work.restored(out, work.trials[:1])
         return quality.psnr(got, trial.wanted, trial.face.boxes)
 
-    alone = repair.each_alone(work.graph, psnr)
+    alone = mixed_precision.each_alone(work.graph, psnr)
     blocks = list(work.graph.blocks)
     while True:
         work.write(blocks, out)
@@ -171,10 +149,12 @@ def calibrate(
                 f"the quality gate is missed with every layer in float: {'; '.join(missed)}; "
                 "lower --min-psnr"
             )
-        back = repair.to_put_back(alone, blocks, rows, options.min_psnr_db)
+        back = mixed_precision.to_put_back(alone, blocks, rows, options.min_psnr_db)
         report(f"gate missed ({'; '.join(missed)}); back to float: {', '.join(back)}")
         blocks = [block for block in blocks if block not in back]
-    report(repair.table(alone, blocks))
+    kept = (*blocks, mixed_precision.DICTIONARY)
+    final = tuple(replace(row, integer=row.name in kept) for row in alone)
+    report(mixed_precision.table(final))
     report(quality.table(rows))
     return Quantization(
         target=options.target,
@@ -186,22 +166,17 @@ def calibrate(
         held_out_faces=len(faces.held_out),
         min_psnr_db=options.min_psnr_db,
         quality=rows,
-        blocks=tuple(
-            QuantizedBlock(
-                row.name, row.psnr_db, row.share, row.name in (*blocks, repair.DICTIONARY)
-            )
-            for row in alone
-        ),
+        blocks=final,
         warnings=faces.warnings,
     )
 
 
 def _trials(faces: FaceSet, floats: Floats) -> tuple[Trial, ...]:
-    cases, run = Cases(floats.memorizer), open_run(floats.restorer)
+    inputs, run = RestorerInputs(floats.memorizer), open_run(floats.restorer)
     trials = []
     for load in faces.held_out:
         face = load()
-        case = cases.next(face)
+        case = inputs.next(face)
         trials.append(Trial(face, case, restore(run, case, np.dtype(np.float32))))
     return tuple(trials)
 

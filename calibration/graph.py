@@ -28,8 +28,11 @@ _ELEMENTWISE = ("LeakyRelu", "Add", "Mul", "Concat", "Resize")
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A convolution; `block` is the pair, or the single layer, that is quantised as one."""
+class Convolution:
+    """A layer that may be quantised: its node, its tensors, and its arithmetic for one face.
+
+    `block`: the name that it shares with the layers that are quantised together with it.
+    """
 
     name: str
     block: str
@@ -126,11 +129,11 @@ class Graph:
             del tensor.external_data[:]
 
 
-def _layer(node: NodeProto, graph: Graph) -> Layer:
+def _layer(node: NodeProto, graph: Graph) -> Convolution:
     weight = node.input[1]
     name = weight.removeprefix(_PREFIX).removesuffix(".weight")
     block = next(match.group() for pattern in _BLOCKS if (match := pattern.match(name)))
     height, width = graph.shapes[node.output[0]][2:]
     multiplications = int(np.prod(graph.initializers[weight].dims)) * height * width
     source, output, bias = node.input[0], node.output[0], node.input[2]
-    return Layer(name, block, node.name, source, output, weight, bias, multiplications)
+    return Convolution(name, block, node.name, source, output, weight, bias, multiplications)

@@ -1,46 +1,40 @@
 """What each block costs in quality, and which ones to put back to float first."""
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 
 from tqdm import tqdm
 
 from calibration.graph import Graph
-from calibration.quality import COMPONENT_ALLOWANCE_DB
-from runtime.bundle.manifest import Quality
+from calibration.quality import least_psnr
+from runtime.bundle.manifest import Quality, QuantizedBlock
 
 DICTIONARY = "generic dictionary"
 
 
-@dataclass(frozen=True)
-class Alone:
-    """A block quantised while all else is float: PSNR in dB by region; its share of the work."""
-
-    name: str
-    psnr_db: Mapping[str, float]
-    share: float
-
-
 def each_alone(
     graph: Graph, psnr: Callable[[Collection[str]], Mapping[str, float]]
-) -> tuple[Alone, ...]:
-    """Try every block, and the generic dictionary, by `psnr` of the blocks that are quantised."""
-    work = dict.fromkeys(graph.blocks, 0)
+) -> tuple[QuantizedBlock, ...]:
+    """Each block, and first the generic dictionary, quantised while all else is float.
+
+    `psnr`: from the blocks that are quantised to the PSNR in dB of each region.
+    """
+    work: Counter[str] = Counter()
     for layer in graph.layers:
-        work[layer.block] = work.get(layer.block, 0) + layer.multiplications
-    total = sum(work.values())
-    trials: list[tuple[str, list[str]]] = [(DICTIONARY, [])]
-    trials += [(block, [block]) for block in graph.blocks]
+        work[layer.block] += layer.multiplications
+    trials = {DICTIONARY: [], **{block: [block] for block in graph.blocks}}
+    bar = tqdm(trials.items(), desc="sensitivity", unit="block", leave=False, disable=None)
     return tuple(
-        Alone(name, psnr(blocks), work.get(name, 0) / total)
-        for name, blocks in tqdm(
-            trials, desc="sensitivity", unit="block", leave=False, disable=None
-        )
+        QuantizedBlock(name, psnr(blocks), work[name] / work.total(), integer=True)
+        for name, blocks in bar
     )
 
 
 def to_put_back(
-    alone: Sequence[Alone], blocks: Sequence[str], quality: Sequence[Quality], min_psnr_db: float
+    alone: Sequence[QuantizedBlock],
+    blocks: Sequence[str],
+    quality: Sequence[Quality],
+    min_psnr_db: float,
 ) -> list[str]:
     """Blocks of `blocks` whose errors, taken away, should bring `quality` past the gate.
 
@@ -48,10 +42,7 @@ def to_put_back(
     result must be measured. At least one block, unless none is left.
     """
     error = {row.region: _square(row.mean_psnr_db) for row in quality}
-    least = {
-        region: _square(min_psnr_db - (COMPONENT_ALLOWANCE_DB if region != "whole" else 0))
-        for region in error
-    }
+    least = {region: _square(least_psnr(region, min_psnr_db)) for region in error}
     left = {row.name: row for row in alone if row.name in blocks}
     chosen: list[str] = []
     while left:
@@ -64,20 +55,19 @@ def to_put_back(
     return chosen
 
 
-def table(alone: Sequence[Alone], blocks: Collection[str]) -> str:
+def table(alone: Sequence[QuantizedBlock]) -> str:
     """Every block's error alone, in the order of the network."""
     lines = ["block                 alone: whole  worst component   share of work  runs in"]
     for row in alone:
         worst = min(psnr for region, psnr in row.psnr_db.items() if region != "whole")
-        kind = "int8" if row.name in (*blocks, DICTIONARY) else "float"
         lines.append(
             f"{row.name:20} {row.psnr_db['whole']:10.1f} dB {worst:13.1f} dB "
-            f"{row.share:14.1%}  {kind}"
+            f"{row.share:14.1%}  {'int8' if row.integer else 'float'}"
         )
     return "\n".join(lines)
 
 
-def _gain(row: Alone, error: Mapping[str, float], missed: Sequence[str]) -> float:
+def _gain(row: QuantizedBlock, error: Mapping[str, float], missed: Sequence[str]) -> float:
     saved = max(
         (_square(row.psnr_db[region]) / error[region] for region in missed),
         default=_square(row.psnr_db["whole"]),

@@ -24,8 +24,6 @@ from calibration.bias_correction import Shifts
 from calibration.graph import Graph, is_dictionary
 from calibration.ranges import Ranges
 
-TARGETS = ("cpu", "tensorrt")
-
 # ONNX Runtime's integer convolution takes ten times as long with fewer output channels
 _LEAST_CHANNELS = 16
 
@@ -129,13 +127,17 @@ def _widen_last(model: ModelProto, graph: Graph, nodes: Collection[str], ranges:
     last = next(node for node in model.graph.node if tanh.input[0] in node.output)
     if last.name not in nodes:
         return
-    channels, *rest = graph.initializers[last.input[1]].dims
+    channels = graph.initializers[last.input[1]].dims[0]
     side = graph.shapes[last.output[0]][2]
     for name in last.input[1:]:
-        zeros = np.zeros((_LEAST_CHANNELS - channels, *rest[: len(rest) * (name == last.input[1])]))
         (tensor,) = (t for t in model.graph.initializer if t.name == name)
-        wide = np.concatenate([numpy_helper.to_array(tensor), zeros.astype(np.float32)])
+        array = numpy_helper.to_array(tensor)
+        wide = np.pad(array, [(0, _LEAST_CHANNELS - channels)] + [(0, 0)] * (array.ndim - 1))
         tensor.CopyFrom(numpy_helper.from_array(wide, name))
+    # their shapes from before would be stale, and a session would warn of them
+    shapes = [value for value in model.graph.value_info if value.name not in last.input[1:]]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(shapes)
     old, new = last.output[0], f"{last.output[0]}/wide"
     last.output[0] = new
     ranges[new] = ranges[old]

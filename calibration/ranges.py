@@ -5,7 +5,6 @@ import io
 
 from calibration.statistics import Activation, Statistics
 
-METHODS = ("entropy", "percentile", "minmax")
 _PERCENTILE = 99.99
 _BINS = 512
 

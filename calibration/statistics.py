@@ -7,12 +7,12 @@ adds 16 positions. Each face's share is a file of the cache: an interrupted cali
 where it was.
 """
 
+import io
 import shutil
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from calibration.faces import Load
 from calibration.graph import Graph
-from calibration.sessions import Cases, open_run
+from calibration.sessions import RestorerInputs, open_run
 from runtime.bundle.layout import BOX_ROW, IMAGE_SIZE, PARTS
 from runtime.errors import CalibrationError
 from runtime.storage.local import write_atomically
@@ -49,6 +49,7 @@ class Activation:
 
 
 Statistics = dict[str, Activation]
+Observe = Callable[[Mapping[str, NDArray[Any]], Array], dict[str, Array]]
 
 _KEPT_S = 7 * 24 * 3600
 
@@ -68,27 +69,27 @@ def observe(
     cache.mkdir(parents=True, exist_ok=True)
     missing = [i for i in range(len(faces)) if not _readable(cache / f"{i}.npz", tensors)]
     if missing:
-        cases = Cases(memorizer)
-        with _observer(graph, tensors) as run:
-            bar = tqdm(faces, desc="calibration", unit="face", leave=False, disable=None)
-            for index, load in enumerate(bar):
-                case = cases.next(load())  # of every face, so that a resumed run sees the same rows
-                if index in missing:
-                    positions = _positions(case["boxes"][0], len(faces), [seed, index])
-                    _save(cache / f"{index}.npz", run(case, positions))
+        inputs, run = RestorerInputs(memorizer), _observer(graph, tensors)
+        bar = tqdm(faces, desc="calibration", unit="face", leave=False, disable=None)
+        for index, load in enumerate(bar):
+            case = inputs.next(load())  # of every face, so that a resumed run sees the same rows
+            if index in missing:
+                positions = _positions(case["boxes"][0], len(faces), [seed, index])
+                buffer = io.BytesIO()
+                np.savez(buffer, **run(case, positions))  # type: ignore[arg-type]
+                write_atomically(cache / f"{index}.npz", buffer.getvalue())
     return _merge([cache / f"{index}.npz" for index in range(len(faces))], tensors)
 
 
 def forget_old(cache: Path) -> None:
-    """Delete the statistics below `cache` that a week has passed over: some 150 MB each."""
+    """Delete the statistics below `cache` that are older than a week: some 150 MB each."""
     for folder in cache.iterdir() if cache.is_dir() else ():
         if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_S:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-@contextmanager
-def _observer(graph: Graph, tensors: Sequence[str]) -> Iterator[Any]:
-    """The graph with samples and extremes of `tensors` as its outputs."""
+def _observer(graph: Graph, tensors: Sequence[str]) -> Observe:
+    """A function from inputs and positions to samples and extremes of `tensors`."""
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)
     sides = sorted({graph.shapes[name][2] for name in tensors})
@@ -116,7 +117,7 @@ def _observer(graph: Graph, tensors: Sequence[str]) -> Iterator[Any]:
         onnx.save(model, file.name)
         session = open_run(Path(file.name), outputs)
 
-    def run(case: dict[str, NDArray[Any]], positions: Array) -> dict[str, Array]:
+    def run(case: Mapping[str, NDArray[Any]], positions: Array) -> dict[str, Array]:
         at = {
             f"positions_{side}": (
                 np.floor(positions[:, 1] * side) * side + np.floor(positions[:, 0] * side)
@@ -131,7 +132,7 @@ def _observer(graph: Graph, tensors: Sequence[str]) -> Iterator[Any]:
                 raise CalibrationError(f"{name}: activations that are not finite")
         return {name: array[0] for name, array in found.items()}
 
-    yield run
+    return run
 
 
 def _positions(boxes: NDArray[np.int32], faces: int, seed: list[int]) -> Array:
@@ -142,13 +143,6 @@ def _positions(boxes: NDArray[np.int32], faces: int, seed: list[int]) -> Array:
     box = boxes[[BOX_ROW[part] for part in PARTS]][rng.integers(0, len(PARTS), inside)] / IMAGE_SIZE
     points[:inside] = box[:, :2] + points[:inside] * (box[:, 2:] - box[:, :2])
     return points.clip(0, 1 - 1e-6).astype(np.float32)
-
-
-def _save(path: Path, arrays: dict[str, Array]) -> None:
-    with tempfile.TemporaryFile() as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-        file.seek(0)
-        write_atomically(path, file.read())
 
 
 def _readable(path: Path, tensors: Sequence[str]) -> bool:

@@ -14,7 +14,8 @@ import onnx
 import platformdirs
 import torch
 
-from calibration.calibrate import Floats, Options, calibrate, choose_faces
+from calibration.calibrate import Floats, calibrate, choose_faces
+from calibration.options import Options
 from export.checks import parity
 from export.checks.reference import write_reference
 from export.model.checkpoint import load_weights

@@ -14,18 +14,18 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from calibration.calibrate import Options
+from calibration.options import Options
 from export import bundle as export_module
 from export.bundle import export_bundle
 from export.model.graphs import MemorizerGraph, RestorerGraph
 from export.model.synthetic import synthetic_state
 from export.tensorrt.build import BuildOptions
-from runtime.faces.landmark_files import read_landmarks
 from runtime.images.files import read_image
 from runtime.restorer import Restorer
+from runtime.samples.faces import SAMPLES as SAMPLES  # tests import it from here
+from runtime.samples.faces import samples
 
 ROOT = Path(__file__).parent.parent
-SAMPLES = ROOT / "runtime" / "samples"
 
 Face = tuple[NDArray[np.uint8], NDArray[np.float64]]
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -195,10 +195,7 @@ def restorer(bundle: Path) -> Restorer:
 @pytest.fixture(scope="session")
 def faces() -> list[Face]:
     """Two people: (BGR picture, landmarks)."""
-    return [
-        (picture(SAMPLES / name), read_landmarks(SAMPLES / f"{name}.txt"))
-        for name in ("astronaut.png", "grace_hopper.png")
-    ]
+    return [(sample.image, sample.landmarks) for sample in samples()]
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,9 @@ import numpy as np
 
 from benchmarks.measure.timing import Work, race
 from benchmarks.studies import record
-from calibration.calibrate import Floats, Options, Quantizer, calibrate, choose_faces, prepare
+from calibration.calibrate import Floats, Quantizer, calibrate, choose_faces, prepare
 from calibration.graph import Graph
+from calibration.options import Options
 from calibration.quantization import shrink_dictionary
 from calibration.ranges import ranges_of
 from calibration.sessions import open_run

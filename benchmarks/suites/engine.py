@@ -102,7 +102,8 @@ def memorize(setting: Setting) -> Iterator[Measurement]:
 def quality(setting: Setting) -> Iterator[Measurement]:
     """Mean PSNR and SSIM on degraded faces against the float32 bundle, by component."""
     from calibration import quality as measure
-    from calibration.calibrate import Options, choose_faces
+    from calibration.calibrate import choose_faces
+    from calibration.options import Options
 
     reference = next((r for r in setting.bundles if r.subject.precision == "fp32"), None)
     others = [runner for runner in setting.without_variants if runner is not reference]

@@ -6,14 +6,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+from calibration.options import METHODS, TARGETS, Options
 from export.cli.build_engine import add_engine_arguments, engine_options
 from runtime.cli import console
 from runtime.cli.inputs import number
 from runtime.errors import ExportError, UsageError
 
 _NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "skimage")
-_METHODS = ("entropy", "percentile", "minmax")
-_TARGETS = ("cpu", "tensorrt")
 
 
 def main() -> NoReturn:
@@ -38,12 +37,12 @@ def main() -> NoReturn:
     int8.add_argument(
         "--calibration",
         type=Path,
-        metavar="DIR|NPZ",
+        metavar="DIR",
         help="photographs of faces; clean ones are degraded (default: two built-in people)",
     )
     int8.add_argument("--calibration-size", type=int, metavar="N", help="faces (default: 32)")
-    int8.add_argument("--method", choices=_METHODS, help="of choosing ranges (default: percentile)")
-    int8.add_argument("--target", choices=_TARGETS, help="who runs it (default: cpu)")
+    int8.add_argument("--method", choices=METHODS, help="of choosing ranges (default: percentile)")
+    int8.add_argument("--target", choices=TARGETS, help="who runs it (default: cpu)")
     int8.add_argument(
         "--min-psnr",
         type=partial(number, below=100, what="dB"),
@@ -76,7 +75,6 @@ def export(args: Namespace) -> int:
     precision = "int8" if args.int8 else "fp16" if args.fp16 else "fp32"
     out = args.out or Path(f"dmdnet-{precision}")
 
-    from calibration.calibrate import Options
     from export.bundle import export_bundle
 
     bundle = export_bundle(

@@ -27,7 +27,7 @@ def photos(tmp_path: Path) -> Path:
         (("--int8", "--min-psnr", "loud"), "not a number of dB"),
         (("--int8", "--method", "best"), "invalid choice"),
         (("--int8", "--calibration-size", "0"), "must be 1 or more"),
-        (("--int8", "--calibration", "missing"), "missing: neither a folder nor an .npz"),
+        (("--int8", "--calibration", "missing"), "missing: no such folder"),
     ],
 )
 def test_wrong_options(command: Command, tmp_path: Path, words: tuple[str, ...], says: str) -> None:
@@ -47,6 +47,8 @@ def test_compare(
     first, second = done.stdout.splitlines()[5:]
     assert first.startswith(f"{bundle}: ONNX Runtime")
     assert second.startswith(f"{int8_bundle}: ONNX Runtime")
+    assert "int8" in second
+    assert "CPU" in second
     assert header.startswith("region")
     assert [row.split("  ")[0] for row in rows] == ["whole", "left eye", "right eye", "mouth"]
     for row in rows:

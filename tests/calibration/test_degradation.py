@@ -2,12 +2,11 @@ import cv2
 import numpy as np
 
 from calibration.degradation import degrade, is_clean
-from runtime.images.arrays import to_rgb
-from tests.conftest import SAMPLES, picture
+from runtime.samples.faces import samples
 
 
 def test_the_same_for_the_same_seed() -> None:
-    face = to_rgb(picture(SAMPLES / "astronaut.png"), "bgr")
+    face = samples()[0].rgb
     one, again, other = (degrade(face, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)
     assert one.shape == (512, 512, 3)
@@ -17,8 +16,7 @@ def test_the_same_for_the_same_seed() -> None:
 
 def test_degraded_but_the_same_face_in_its_place() -> None:
     still_clean = 0
-    for name in ("astronaut.png", "grace_hopper.png"):
-        face = to_rgb(picture(SAMPLES / name), "bgr")
+    for face in (sample.rgb for sample in samples()):
         assert is_clean(face)
         for seed in range(8):
             bad = degrade(face, np.random.default_rng(seed))

@@ -9,7 +9,7 @@ import pytest
 from calibration.equalization import apply, equalize
 from calibration.faces import face_set
 from calibration.graph import Graph
-from calibration.sessions import Cases, open_run, restore
+from calibration.sessions import RestorerInputs, open_run, restore
 from calibration.statistics import Statistics, forget_old, observe
 
 FLOAT = np.dtype(np.float32)
@@ -47,9 +47,12 @@ def test_equal_ranges_and_the_same_output(
     equalized = bundle / "equalized.onnx"  # beside the dictionary
     onnx.save(graph.model, equalized)
     try:
-        cases, face = Cases(bundle / "memorizer.onnx"), face_set(None, 1, 5).calibration[0]()
+        inputs, face = (
+            RestorerInputs(bundle / "memorizer.onnx"),
+            face_set(None, 1, 5).calibration[0](),
+        )
         for _ in range(2):  # generic, then specific
-            case = cases.next(face)
+            case = inputs.next(face)
             wanted = restore(open_run(bundle / "restorer.onnx"), case, FLOAT)
             got = restore(open_run(equalized), case, FLOAT)
             difference = np.abs(wanted.astype(int) - got)

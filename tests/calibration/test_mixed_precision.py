@@ -1,14 +1,16 @@
 import numpy as np
 
-from calibration.mixed_precision import DICTIONARY, Alone, table, to_put_back
-from runtime.bundle.manifest import Quality
+from calibration.mixed_precision import DICTIONARY, table, to_put_back
+from runtime.bundle.manifest import Quality, QuantizedBlock
 
 REGIONS = ("whole", "le", "re", "mo")
 
 
-def alone(name: str, psnr: float, share: float, mouth: float | None = None) -> Alone:
+def alone(
+    name: str, psnr: float, share: float, mouth: float | None = None, integer: bool = True
+) -> QuantizedBlock:
     row = dict.fromkeys(REGIONS, psnr)
-    return Alone(name, row | ({} if mouth is None else {"mo": mouth}), share)
+    return QuantizedBlock(name, row | ({} if mouth is None else {"mo": mouth}), share, integer)
 
 
 def quality(psnr: float, mouth: float | None = None) -> list[Quality]:
@@ -37,8 +39,8 @@ def test_the_missed_region_decides() -> None:
 
 
 def test_table() -> None:
-    blocks = [alone(DICTIONARY, 70, 0), alone("a", 50, 0.25), alone("b", 40, 0.75, mouth=37)]
-    lines = table(blocks, ["a"]).splitlines()
+    blocks = [alone(DICTIONARY, 70, 0), alone("a", 50, 0.25), alone("b", 40, 0.75, 37, False)]
+    lines = table(blocks).splitlines()
     assert [line.split()[-1] for line in lines[1:]] == ["int8", "int8", "float"]
     assert "37.0 dB" in lines[3]
     assert "75.0%" in lines[3]

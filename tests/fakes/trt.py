@@ -13,6 +13,7 @@ import numpy as np
 from runtime.bundle.engine_record import FOLDER, EngineRecord
 from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
+from runtime.machine.onnx_session import open_session
 from tests.fakes.driver import FakeDriver
 
 
@@ -82,14 +83,8 @@ class Engine:
     def __init__(
         self, trt: FakeTensorRt, log: Any, record: EngineRecord, spec: GraphSpec, graph: Path
     ) -> None:
-        import onnxruntime
-
         self.trt, self.log, self.record, self.spec = trt, log, record, spec
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(
-            graph, options, providers=["CPUExecutionProvider"]
-        )
+        self.session = open_session(graph, threads=1)
 
     def create_runtime_config(self) -> Any:
         return type("RuntimeConfig", (), {})()

@@ -15,7 +15,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from calibration.calibrate import Floats, Options, choose_faces, prepare
+from calibration.calibrate import Floats, choose_faces, prepare
+from calibration.options import Options
 from export.tensorrt import build as engines
 from export.tensorrt.build import BuildOptions, build_engines, choose_edition, compile_engine
 from export.tensorrt.progress import Progress
