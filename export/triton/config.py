@@ -69,7 +69,9 @@ max_batch_size: {plan.max_batch}
 
 def app_config(manifest: Manifest, plan: Plan) -> str:
     parameters = {
-        remote.MANIFEST: json.dumps(json.loads(manifest.to_json()), separators=(",", ":")),
+        remote.MANIFEST_PARAMETER: json.dumps(
+            json.loads(manifest.to_json()), separators=(",", ":")
+        ),
         remote.RESTORER: RESTORER,
         remote.MEMORIZER: MEMORIZER,
         remote.MAX_BATCH: str(plan.max_batch),

@@ -297,9 +297,9 @@ class TestJudged:
             return record.receipt
 
         monkeypatch.setattr(engines, "compile_engine", take)
-        cuda._device.cache_clear()
+        cuda._context.cache_clear()
         yield trt
-        cuda._device.cache_clear()
+        cuda._context.cache_clear()
 
     def build(self, bundle: Bundle) -> tuple[tuple[EngineRecord, ...], str]:
         lines: list[str] = []
