@@ -3,10 +3,10 @@
 import sys
 import time
 from argparse import ArgumentTypeError, Namespace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from benchmarks.suites.catalog import SUITES, load
 from runtime.cli import console
 from runtime.cli.inputs import positive
 from runtime.errors import BenchmarkError, DmdnetError
@@ -15,10 +15,6 @@ from runtime.machine.tensorrt_editions import DEVICES
 if TYPE_CHECKING:
     from benchmarks.report.results import Result
     from benchmarks.suites.setting import Setting
-
-SUITES = (
-    "latency", "throughput", "pipeline", "memorize", "cold", "memory", "quality", "scaling",
-)  # fmt: skip
 
 
 def main() -> NoReturn:
@@ -29,66 +25,45 @@ def main() -> NoReturn:
         "Measure bundles on this machine (docs/benchmarks.md). "
         "`dmd-bench compare OLD.json NEW.json` finds what got slower.",
     )
-    parser.add_argument("suite", nargs="?", choices=("all", *SUITES), default="all")
-    parser.add_argument(
-        "--bundle", action="append", required=True, type=Path, help="may be given again"
-    )
-    parser.add_argument("--device", choices=("auto", *DEVICES), default="auto")
-    parser.add_argument(
-        "--batch", type=_numbers, default=(1, 4), metavar="1,2,4,8", help="default: 1,4"
-    )
-    parser.add_argument(
-        "--references",
-        type=_counts,
-        default=(0, 1, 5, 10, 20),
-        metavar="0,1,5",
-        help="default: 0,1,5,10,20",
-    )
-    parser.add_argument(
-        "--threads",
-        type=_numbers,
-        metavar="1,2",
-        help="CPU threads of an engine: the most; throughput with fewer too",
-    )
-    parser.add_argument(
-        "--duration",
-        type=positive,
-        default=6,
-        metavar="S",
-        help="seconds of each bundle in each case (default: 6)",
-    )
-    parser.add_argument("--quick", action="store_true", help="under 3 minutes on two cores")
-    parser.add_argument(
-        "--baseline", choices=("torch",), help="race our PyTorch module too, and compare with it"
-    )
-    parser.add_argument("--checkpoint", help="weights of the PyTorch module, as for dmd-export")
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--markdown", type=Path, metavar="FILE")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="one page with plots")
+    add = parser.add_argument
+    add("suite", nargs="?", choices=("all", *SUITES), default="all")
+    add("--bundle", action="append", required=True, type=Path, help="may be given again")
+    add("--device", choices=("auto", *DEVICES), default="auto")
+    default = "default: %(default)s"
+    add("--batch", type=_numbers, default="1,4", metavar="1,2,4,8", help=default)
+    add("--references", type=_counts, default="0,1,5,10,20", metavar="0,1,5", help=default)
+    threads = "CPU threads of an engine: the most; throughput with fewer too"
+    add("--threads", type=_numbers, metavar="1,2", help=threads)
+    duration = "seconds of each bundle in each case (default: 6)"
+    add("--duration", type=positive, default=6, metavar="S", help=duration)
+    add("--quick", action="store_true", help="under 3 minutes on two cores")
+    baseline = "race our PyTorch module too, and compare with it"
+    add("--baseline", choices=("torch",), help=baseline)
+    add("--checkpoint", help="weights of the PyTorch module, as for dmd-export")
+    add("--json", type=Path, metavar="FILE")
+    add("--markdown", type=Path, metavar="FILE")
+    add("--html", type=Path, metavar="FILE", help="one page with plots")
     args = parser.parse_args()
     console.run(parser.prog, lambda: bench(args))
 
 
 def bench(args: Namespace) -> int:
     """Run the suites; write what was measured even if one of them fails, and say so."""
-    from benchmarks.measure.machine import peaks
+    from benchmarks.measure.peaks import peaks
     from benchmarks.report import tables
     from benchmarks.suites.runners import Cases, open_runners
-    from benchmarks.suites.setting import Setting
+    from benchmarks.suites.setting import Setting, nearest_to_usual
 
     for file in (args.json, args.markdown, args.html):
         if file is not None and not file.absolute().parent.is_dir():
             raise BenchmarkError(f"{file}: no such folder")
     modes = ["eager"] if args.quick else ["eager", "compile", "both"]
     *fewer, threads = args.threads or (None,)
-    runners = open_runners(
-        args.bundle,
-        args.device,
-        threads,
-        args.checkpoint,
-        modes if args.baseline else (),
-    )
-    try:
+    references = args.references
+    if args.quick:
+        references = tuple(sorted({references[0], nearest_to_usual(references)}))
+    modes = modes if args.baseline else []
+    with open_runners(args.bundle, args.device, threads, args.checkpoint, modes) as runners:
         console.say("dmd-bench: the machine's own peak ...")
         baseline = "torch eager" if args.baseline else runners[0].subject.name
         setting = Setting(
@@ -99,36 +74,31 @@ def bench(args: Namespace) -> int:
             threads=threads,
             fewer_threads=tuple(fewer),
             batches=args.batch[:1] if args.quick else args.batch,
-            references=_few(args.references) if args.quick else args.references,
+            references=references,
             duration=1 if args.quick else args.duration,
             quick=args.quick,
             baseline=baseline if len(runners) > 1 else None,
         )
-        result = _measure(setting, SUITES if args.suite == "all" else (args.suite,), args)
-    finally:
-        for runner in runners:
-            runner.close()
+        result = _measure(setting, list(SUITES) if args.suite == "all" else [args.suite], args)
     tables.show(result)
     for name, error in result.errors.items():
         console.say(f"dmd-bench: {name}: {error}")
     return console.FAILED if result.errors else 0
 
 
-def _measure(setting: "Setting", suites: tuple[str, ...], args: Namespace) -> "Result":
-    """The suites in turn; files are written after each, so that nothing measured is lost."""
+def _measure(setting: "Setting", suites: list[str], args: Namespace) -> "Result":
+    """Run the suites, and write the files after each, so that nothing measured is lost."""
     from tqdm import tqdm
 
-    from benchmarks.measure import machine
+    from benchmarks.measure.machine import circumstances
     from benchmarks.report.results import Measurement, Result
-    from benchmarks.suites.engine import SUITES as WORK
     from benchmarks.suites.example_faces import before_and_after
 
     start = time.monotonic()
     measurements: list[Measurement] = []
     errors: dict[str, str] = {}
     pictures = before_and_after(setting) if args.html else ()
-    before = machine.describe()["gpu_clocks"]
-    versions, revision = machine.versions(), machine.revision()
+    before = {"gpu_clocks_before": circumstances()["machine"]["gpu_clocks"]}
     result = None
     with tqdm(suites, unit="suite", disable=None, leave=False) as bar:
         for name in bar:
@@ -136,16 +106,23 @@ def _measure(setting: "Setting", suites: tuple[str, ...], args: Namespace) -> "R
             if bar.disable:  # no terminal for a bar
                 console.say(f"dmd-bench: {name} ...")
             try:
-                for measurement in WORK[name](setting):
+                for measurement in load(name)(setting):
                     measurements.append(measurement)
             except (DmdnetError, OSError, RuntimeError) as error:  # libraries raise the last
                 errors[name] = " ".join(str(error).split())
+            now = circumstances()
+            now["machine"] |= before
             result = Result(
-                date=datetime.now(UTC).isoformat(timespec="seconds"),
-                machine=machine.describe() | {"gpu_clocks_before": before},
-                versions=versions,
-                revision=revision,
-                options=_options(setting, args),
+                **now,
+                options={
+                    "suite": args.suite,
+                    "device": setting.device,
+                    "threads": [*setting.fewer_threads, setting.threads],
+                    "batches": list(setting.batches),
+                    "references": list(setting.references),
+                    "duration_s": setting.duration,
+                    "quick": setting.quick,
+                },
                 peaks=dict(setting.peaks),
                 subjects=tuple(runner.subject for runner in setting.runners),
                 measurements=tuple(measurements),
@@ -173,18 +150,6 @@ def _write(result: "Result", args: Namespace) -> None:
         write_atomically(args.html, report(result).encode())
 
 
-def _options(setting: "Setting", args: Namespace) -> dict[str, Any]:
-    return {
-        "suite": args.suite,
-        "device": setting.device,
-        "threads": [*setting.fewer_threads, setting.threads],
-        "batches": list(setting.batches),
-        "references": list(setting.references),
-        "duration_s": setting.duration,
-        "quick": setting.quick,
-    }
-
-
 def _compare(words: list[str]) -> NoReturn:
     from benchmarks.report.compare import fraction, main_compare
 
@@ -194,12 +159,6 @@ def _compare(words: list[str]) -> NoReturn:
     parser.add_argument("--fail-above", type=fraction, default=0.05, metavar="5%")
     args = parser.parse_args(words)
     console.run(parser.prog, lambda: main_compare(args.old, args.new, args.fail_above))
-
-
-def _few(references: tuple[int, ...]) -> tuple[int, ...]:
-    """The least, and one near the usual 5."""
-    near = min(references, key=lambda count: abs(count - 5))
-    return tuple(sorted({references[0], near}))
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -1,9 +1,9 @@
-"""Peak memory of a command, on the host and on the GPU."""
+"""Commands that are measured as whole processes, and their peak memory on the host and the GPU."""
 
 import shutil
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,15 +19,22 @@ sys.exit(done.returncode)
 """
 
 
+def output_of(words: Sequence[str], what: object) -> str:
+    """What a command prints. Raises `BenchmarkError` with `what` and its last line if it fails."""
+    done = subprocess.run(words, capture_output=True, text=True, errors="replace")
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise BenchmarkError(f"{what}: {said[-1]}")
+    return done.stdout
+
+
 def peak_bytes(words: Sequence[str]) -> int:
-    """Of all processes that the command starts, the largest one's. Linux only.
+    """Peak memory of the largest process that the command starts, in bytes. Linux only.
 
     Raises `BenchmarkError` with the last line that it said, if it fails.
     """
-    done = subprocess.run([sys.executable, "-c", _MEASURE, *words], capture_output=True, text=True)
-    if done.returncode:
-        raise BenchmarkError(f"{words[0]}: {done.stderr.strip().splitlines()[-1]}")
-    return int(done.stdout) * 1024  # ru_maxrss is in KiB
+    said = output_of([sys.executable, "-c", _MEASURE, *words], words[0])
+    return int(said) * 1024  # ru_maxrss is in KiB
 
 
 def peak_gpu_bytes(words: Sequence[str]) -> int | None:
@@ -37,30 +44,23 @@ def peak_gpu_bytes(words: Sequence[str]) -> int | None:
     """
     if shutil.which("nvidia-smi") is None:
         return None
-    before, used, over = _gpu_bytes(), [0], threading.Event()
-
-    def watch() -> None:
-        while not over.wait(0.2):
-            used.append(_gpu_bytes())
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        subprocess.run(words, check=True, capture_output=True)
-    finally:
-        over.set()
-        watcher.join()
-    return max(0, max(used) - before)
+    before, most = _gpu_bytes(), 0
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None:
+            most = max(most, _gpu_bytes())
+            time.sleep(0.2)
+    if process.returncode:
+        raise BenchmarkError(f"{words[0]}: exit code {process.returncode}")
+    return max(0, most - before)
 
 
 def _gpu_bytes() -> int:
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
-    done = subprocess.run(query, capture_output=True, text=True, check=True)
-    return int(done.stdout.split()[0]) << 20
+    return int(output_of(query, "nvidia-smi").split()[0]) << 20
 
 
 def restore_command(bundle: Path, out: Path, threads: int | None) -> list[str]:
-    """`dmd-restore` of one aligned sample."""
+    """The words of a `dmd-restore` of one aligned sample."""
     program = Path(sys.executable).with_name("dmd-restore")
     words = [str(program), str(SAMPLES / "astronaut.png"), "--bundle", str(bundle)]
     words += ["--out", str(out)]

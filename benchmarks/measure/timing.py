@@ -4,12 +4,12 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from benchmarks.report.results import Ratio
-
 Work = Callable[[], object]
+_T = TypeVar("_T")
 
 _MOST = 200  # rounds
 _REST_S = 0.2  # before a turn: threads of the other engine go on spinning for a while
@@ -17,15 +17,25 @@ _RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
+class Ratio:
+    """Median of the ratios to the baseline in the same rounds, and its 95 % interval."""
+
+    baseline: str
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Times:
-    """Seconds of each counted run, turn by turn, and of the run before them."""
+    """Seconds of each counted run, turn by turn, and of the first run, which is not counted."""
 
     turns: tuple[tuple[float, ...], ...]
     warm_up_s: float = 0.0
 
     @classmethod
     def of(cls, seconds: Iterable[float], warm_up_s: float = 0.0) -> "Times":
-        """One run a turn."""
+        """Times with one run a turn."""
         return cls(tuple((each,) for each in seconds), warm_up_s)
 
     @property
@@ -41,36 +51,55 @@ class Times:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    def percentile(self, percent: float) -> float:
-        """Such as 90 or 99."""
-        return float(np.percentile(self.seconds, percent))
+    def against(self, other: "Times", baseline: str) -> Ratio:
+        """The ratio to the times of `other`, which ran in the same rounds."""
+        return ratio(self.rounds, other.rounds, baseline)
+
+
+def seconds_of(work: Work) -> float:
+    """Seconds of one run by the wall clock."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
 
 
 def race(
-    works: Mapping[str, Work], duration: float, fewest: int = 5, turn_s: float = 0.0
+    works: Mapping[str, Callable[[], _T]],
+    duration: float = 0.0,
+    fewest: int = 5,
+    turn_s: float = 0.0,
+    warm_up: int = 1,
+    measured: Callable[[Callable[[], _T]], float] = seconds_of,
 ) -> dict[str, Times]:
-    """Run each work once uncounted, then all in turns, `duration` seconds for each of them.
+    """Run each work `warm_up` times uncounted, then all of them in turns.
 
-    At least `fewest` rounds and at most 200. In a turn a work runs once, and again until `turn_s`
-    seconds are over, so that a fast one is not judged by fewer seconds of the machine's time.
+    Args:
+        works: what takes turns, by name.
+        duration: seconds of turns for each work, in at most 200 rounds.
+        fewest: the rounds that there are at least.
+        turn_s: in a turn a work runs once, and again until so many seconds are over, so that a
+            fast one is not judged by fewer seconds of the machine's time.
+        warm_up: runs of each work before the first round.
+        measured: runs a work and returns the seconds that count, which are those of the whole run
+            unless the work itself knows better.
     """
-    warm_up = {name: seconds_of(work) for name, work in works.items()}
+    first = {name: [measured(work) for _ in range(warm_up)] for name, work in works.items()}
     turns: dict[str, list[tuple[float, ...]]] = {name: [] for name in works}
     end = time.perf_counter() + duration * len(works)
     rounds = 0
     while rounds < fewest or (rounds < _MOST and time.perf_counter() < end):
         for name, work in works.items():
             time.sleep(_REST_S if len(works) > 1 else 0)
-            turn = [seconds_of(work)]
+            turn = [measured(work)]
             while sum(turn) < turn_s:
-                turn.append(seconds_of(work))
+                turn.append(measured(work))
             turns[name].append(tuple(turn))
         rounds += 1
-    return {name: Times(tuple(turns[name]), warm_up[name]) for name in works}
+    return {name: Times(tuple(turns[name]), next(iter(first[name]), 0.0)) for name in works}
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float], baseline: str) -> Ratio:
-    """Of runs of the same rounds; the interval is the bootstrap's (SciPy), 95 %."""
+    """The ratio of two works by round; the interval is the bootstrap's (SciPy), 95 %."""
     from scipy.stats import bootstrap
 
     ratios = np.asarray(ours) / np.asarray(theirs)
@@ -81,10 +110,3 @@ def ratio(ours: Sequence[float], theirs: Sequence[float], baseline: str) -> Rati
         (ratios,), np.median, n_resamples=_RESAMPLES, method="percentile", rng=0
     ).confidence_interval
     return Ratio(baseline, median, float(found.low), float(found.high))
-
-
-def seconds_of(work: Work) -> float:
-    """By the wall clock."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

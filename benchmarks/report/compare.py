@@ -21,19 +21,19 @@ _Key = tuple[str, str, str, str]
 class Change:
     """What became of a measurement; `change` is a share of `old`, positive where it is worse."""
 
-    suite: str
-    subject: str
-    case: str
-    unit: str
-    old: float
-    new: float
+    old: Measurement
+    new: Measurement
     change: float
     failed: bool
-    unstable: bool  # in either result
+
+    @property
+    def unstable(self) -> bool:
+        """Whether it was unstable in either result."""
+        return self.old.unstable or self.new.unstable
 
 
 def main_compare(old: Path, new: Path, fail_above: float) -> int:
-    """Print the changes; 1 if one of them, or a suite of `new`, failed."""
+    """Print the changes. Returns exit code 1 if one of them, or a suite of `new`, failed."""
     before, after = read_result(old), read_result(new)
     machines = [machine_line(each.machine) for each in (before, after)]
     if machines[0] != machines[1]:
@@ -99,23 +99,16 @@ def _change(old: Measurement, new: Measurement, fail_above: float) -> Change:
         raise BenchmarkError(f"{new.suite}, {new.case}: is more {new.unit} better or worse?")
     loss = _WORSE[new.unit] * (new.value - old.value)
     change = loss / abs(old.value) if old.value else loss * math.inf if loss else 0.0
-    return Change(
-        *(new.suite, new.subject, new.case, new.unit),
-        old=old.value,
-        new=new.value,
-        change=change,
-        failed=not change <= fail_above + _ROUNDING,  # nor does NaN pass
-        unstable=old.unstable or new.unstable,
-    )
+    return Change(old, new, change, failed=not change <= fail_above + _ROUNDING)  # NaN fails too
 
 
 def _cells(one: Change) -> list[str]:
+    old, new = one.old, one.new
     direction = "better" if one.change < 0 else "worse"
     notes = ["FAILED"] * one.failed + [MARK] * one.unstable
     return [
-        *(one.suite, one.subject, one.case),
-        amount(one.old, one.unit),
-        amount(one.new, one.unit),
+        *(new.suite, new.subject, new.case),
+        *(amount(each.value, each.unit) for each in (old, new)),
         f"{abs(100 * one.change):.1f} % {direction}" if one.change else "same",
         ", ".join(notes),
     ]

@@ -7,12 +7,11 @@ from typing import Any
 
 from benchmarks.report.plots import plots
 from benchmarks.report.results import UNSTABLE, Measurement, Picture, Result
-from benchmarks.report.tables import amount
+from benchmarks.report.tables import cells
 
 
 def report(result: Result) -> str:
-    """The page. matplotlib must be installed."""
-    suites = dict.fromkeys(each.suite for each in result.measurements)
+    """The page as HTML. Needs matplotlib."""
     return _PAGE.substitute(
         date=_text(result.date.replace("T", " ").replace("+00:00", " UTC")),
         facts=_facts(result),
@@ -26,7 +25,7 @@ def report(result: Result) -> str:
         errors=_errors(result.errors),
         plots="".join(plots(result)),
         pictures="".join(map(_comparison, result.pictures)) or "<p>This run has no pictures.</p>",
-        measurements="".join(_suite(suite, result.of(suite)) for suite in suites),
+        measurements="".join(_suite(suite, result.of(suite)) for suite in result.suites),
         unstable=f"{UNSTABLE:g}",
     )
 
@@ -53,7 +52,7 @@ def _errors(errors: Mapping[str, str]) -> str:
 
 
 def _text(value: Any) -> str:
-    """Escaped."""
+    """A value as escaped text."""
     match value:
         case Mapping():
             return " · ".join(f"{_text(key)}: {_text(each)}" for key, each in value.items())
@@ -69,35 +68,13 @@ def _hash(sha256: str) -> str:
 
 
 def _suite(name: str, measurements: Sequence[Measurement]) -> str:
-    rows = [_cells(each) for each in measurements]
+    rows = [cells(each) for each in measurements]
     columns = [column for column in rows[0] if any(row[column] for row in rows)]
-    return f"<h3>{_text(name)}</h3>" + _table(
-        columns, [[row[column] for column in columns] for row in rows]
-    )
-
-
-def _cells(each: Measurement) -> dict[str, str]:
-    """By column, "" for what was not measured."""
-
-    def written(value: float | None, unit: str = each.unit) -> str:
-        return "" if value is None else _text(amount(value, unit))
-
-    ratio = ""
-    if each.ratio:
-        ratio = f"{each.ratio.median:.2f} ({each.ratio.low:.2f} to {each.ratio.high:.2f})"
-        ratio += f" of {_text(each.ratio.baseline)}"
-    return {
-        "Case": _text(each.case),
-        "Subject": _text(each.subject),
-        "Value": written(each.value) + (" <mark>unstable</mark>" if each.unstable else ""),
-        "p90": written(each.p90),
-        "p99": written(each.p99),
-        "Runs": str(each.runs) if each.runs > 1 else "",
-        "First run": written(each.warm_up_s, "s"),
-        "Ratio (95 % interval)": ratio,
-        "GFLOP": "" if each.gflop is None else f"{each.gflop:.0f}",
-        "Share of peak": "" if each.share_of_peak is None else f"{100 * each.share_of_peak:.0f} %",
-    }
+    lines = [[_text(row[column]) for column in columns] for row in rows]
+    for line, row in zip(lines, rows, strict=True):
+        if row["note"]:
+            line[-1] = f"<mark>{row['note']}</mark>"
+    return f"<h3>{_text(name)}</h3>" + _table(columns, lines)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -184,7 +161,8 @@ $errors
 <div class="comparisons">$pictures</div>
 <h2>Measurements</h2>
 <p>Values are medians. <mark>unstable</mark>: the 90th percentile is over $unstable times as
-slow as the median. A ratio is the value against the baseline's of the same round.</p>
+slow as the median. A ratio is the value against the baseline's of the same round, with its
+95 % interval. Of peak: the share of the time that the arithmetic takes at the machine's peak.</p>
 $measurements
 <script>
 for (const box of document.querySelectorAll(".comparison")) {

@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,40 +21,44 @@ _STAGES = (
 )  # fmt: skip
 _LONGEST_NAME = 32  # in plots, characters
 _MANY_SAMPLES = 500  # as vectors they would make the page heavy
+_STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "font.size": 9,
+    "grid.alpha": 0.3,
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a name may hold a $
+}
 
 
 def plots(result: Result) -> Iterator[str]:
-    """Each as an HTML figure; in words where there is nothing to draw. Needs matplotlib."""
-    for title, needs, draw in _PLOTS:
-        yield _plot(result, title, needs, draw)
-
-
-def _plot(result: Result, title: str, needs: str, draw: "Callable[[Figure, Result], bool]") -> str:
+    """Each plot as an HTML figure, or a sentence if it has nothing to draw. Needs matplotlib."""
     import matplotlib
+
+    for title, (needs, _) in _PLOTS.items():
+        with matplotlib.rc_context(_STYLE | {"svg.hashsalt": title}):  # names differ on one page
+            figure = figure_of(result, title)
+            if figure is None:
+                yield f"<p>{title}: no plot, for this run has no figures of {needs}.</p>"
+                continue
+            svg = io.StringIO()
+            absent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+            figure.savefig(svg, format="svg", transparent=True, metadata=absent)
+        code = svg.getvalue()
+        code = code[code.index("<svg") :]
+        code = re.sub(r' id="[a-zA-Z.]+(2d)?_\d+"', "", code)  # nothing uses them
+        yield f"<figure><figcaption>{title}</figcaption>{code}</figure>"
+
+
+def figure_of(result: Result, title: str) -> "Figure | None":
+    """The plot of this title for matplotlib; None where there is nothing to draw."""
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(
-        {
-            "axes.axisbelow": True,
-            "axes.grid": True,
-            "axes.spines.right": False,
-            "axes.spines.top": False,
-            "font.size": 9,
-            "grid.alpha": 0.3,
-            "svg.fonttype": "none",
-            "svg.hashsalt": title,  # plots of one page must not share names
-            "text.parse_math": False,  # a name may hold a $
-        }
-    ):
-        figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-        if not draw(figure, result):
-            return f"<p>{title}: no plot, for this run has no figures of {needs}.</p>"
-        svg = io.StringIO()
-        absent = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(svg, format="svg", transparent=True, metadata=absent)
-    code = svg.getvalue()
-    code = re.sub(r' id="[a-zA-Z.]+(2d)?_\d+"', "", code[code.index("<svg") :])  # nothing uses them
-    return f"<figure><figcaption>{title}</figcaption>{code}</figure>"
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    _, draw = _PLOTS[title]
+    return figure if draw(figure, result) else None
 
 
 def _of(result: Result, suite: str, unit: str) -> list[Measurement]:
@@ -62,12 +66,12 @@ def _of(result: Result, suite: str, unit: str) -> list[Measurement]:
 
 
 def _scale(longest: float) -> tuple[float, str]:
-    """What an axis counts in, in seconds."""
+    """The unit of an axis, in seconds and by name."""
     return (1, "s") if longest >= 1 else (1e-3, "ms")
 
 
 def _colors(result: Result) -> dict[str, str]:
-    """A subject has the same one in all plots."""
+    """The colour of each subject, the same in all plots."""
     names = [each.name for each in result.subjects] + [each.subject for each in result.measurements]
     return {name: f"C{place % 10}" for place, name in enumerate(dict.fromkeys(names))}
 
@@ -137,7 +141,7 @@ def _scaling(figure: "Figure", result: Result) -> bool:
 
 
 def _points(measurements: Iterable[Measurement], case: str) -> list[tuple[int, Measurement]]:
-    """Those of such a case, by the number in it."""
+    """The measurements whose case matches the pattern, with the number in it, in order."""
     found = ((re.fullmatch(case, each.case), each) for each in measurements)
     return sorted(((int(x[1]), each) for x, each in found if x), key=lambda point: point[0])
 
@@ -202,10 +206,10 @@ def _quality(figure: "Figure", result: Result) -> bool:
     return True
 
 
-_PLOTS: "tuple[tuple[str, str, Callable[[Figure, Result], bool]], ...]" = (
-    ("Latency", "the suite latency", _latency),
-    ("Throughput against batch size", "the suite throughput", _throughput),
-    ("Cost of references", "the suite scaling", _scaling),
-    ("Where the time of a photograph goes", "the suite pipeline", _pipeline),
-    ("Quality against speed", "both the suites latency and quality", _quality),
-)
+_PLOTS: "dict[str, tuple[str, Callable[[Figure, Result], bool]]]" = {
+    "Latency": ("the suite latency", _latency),
+    "Throughput against batch size": ("the suite throughput", _throughput),
+    "Cost of references": ("the suite scaling", _scaling),
+    "Where the time of a photograph goes": ("the suite pipeline", _pipeline),
+    "Quality against speed": ("both the suites latency and quality", _quality),
+}

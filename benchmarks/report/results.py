@@ -5,22 +5,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure.timing import Ratio
 from runtime.errors import BenchmarkError
 from runtime.storage.local import write_atomically
 
 SCHEMA_VERSION = 1
 UNSTABLE = 1.3
 """A run whose 90th percentile is more than so many times its median is marked."""
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """Against the baseline's, of the same round: the median, and its 95 % confidence interval."""
-
-    baseline: str
-    median: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -69,7 +60,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Result:
-    """A run; `errors`: suites that failed, and why."""
+    """A run of `dmd-bench`. `errors` says which suites failed, and why."""
 
     date: str  # UTC, ISO 8601
     machine: dict[str, Any]
@@ -83,12 +74,17 @@ class Result:
     errors: dict[str, str]
     seconds: float
 
+    @property
+    def suites(self) -> list[str]:
+        """The names of the suites that gave measurements, in order."""
+        return list(dict.fromkeys(each.suite for each in self.measurements))
+
     def of(self, suite: str) -> list[Measurement]:
         """The measurements of one suite, in order."""
         return [each for each in self.measurements if each.suite == suite]
 
     def write(self, path: Path) -> None:
-        """As JSON, whole or not at all. Raises OSError."""
+        """Write it as JSON, whole or not at all. Raises OSError."""
         content = {"schema_version": SCHEMA_VERSION} | asdict(self)
         for row, each in zip(content["measurements"], self.measurements, strict=True):
             row["unstable"] = each.unstable
@@ -96,7 +92,7 @@ class Result:
 
 
 def read_result(path: Path) -> Result:
-    """Raises `BenchmarkError` for a file that is no result, or one of another schema version."""
+    """Read what `Result.write` wrote. Raises `BenchmarkError` for any other file or version."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         version = content.pop("schema_version", None)

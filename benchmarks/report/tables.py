@@ -19,23 +19,25 @@ _WIDTH = 160  # in a file or a log; rich would take 80
 def show(result: Result) -> None:
     """Print the tables of all suites; what failed, the command says on stderr."""
     print(_circumstances(result))
-    for suite in _suites(result):
+    for suite in result.suites:
         draw(suite, _HEADER, _rows(result.of(suite)))
 
 
 def markdown(result: Result) -> str:
     """The same as `show`, and what failed; the first line says machine, date and versions."""
     parts = [_circumstances(result)]
-    for suite in _suites(result):
+    for suite in result.suites:
         header, *rows = _filled(_HEADER, _rows(result.of(suite)))
         rule = ["---:" if name in _NUMBERS else "---" for name in header]
         parts += [f"### {suite}", "\n".join(map(_line, (header, rule, *rows)))]
-    errors = [f"- {line}" for line in _errors(result)]
-    return "\n\n".join([*parts, "\n".join(errors)] if errors else parts) + "\n"
+    if result.errors:
+        failed = ((suite, " ".join(why.split())) for suite, why in result.errors.items())
+        parts.append("\n".join(f"- {suite} failed: {why}" for suite, why in failed))
+    return "\n\n".join(parts) + "\n"
 
 
 def amount(value: float, unit: str) -> str:
-    """For people: "1.50 s", "734 ms", "219 MB", "40.3 dB", "0.9843 SSIM", "2.74 faces/s"."""
+    """A value for people: "1.50 s", "734 ms", "219 MB", "40.3 dB", "0.9843 SSIM"."""
     if unit == "dB":
         return f"{value:.1f} dB"
     if unit == "SSIM":
@@ -46,6 +48,30 @@ def amount(value: float, unit: str) -> str:
     if unit == "bytes":
         return f"{_digits(rounded / 1e9)} GB" if rounded >= 1e9 else f"{_digits(rounded / 1e6)} MB"
     return f"{_digits(rounded)} {unit}"
+
+
+def cells(one: Measurement) -> dict[str, str]:
+    """What a table says of a measurement, by column; "" for what was not measured."""
+
+    def written(value: float | None, unit: str = one.unit) -> str:
+        return "" if value is None else amount(value, unit)
+
+    ratio, share = one.ratio, one.share_of_peak
+    return {
+        "subject": one.subject,
+        "case": one.case,
+        "value": written(one.value),
+        "p90": written(one.p90),
+        "p99": written(one.p99),
+        "runs": str(one.runs),
+        "first run": written(one.warm_up_s, "s"),
+        "ratio": f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}) of {ratio.baseline}"
+        if ratio
+        else "",
+        "GFLOP": "" if one.gflop is None else f"{one.gflop:.0f}",
+        "of peak": "" if share is None else f"{100 * share:.0f} %",
+        "note": MARK if one.unstable else "",
+    }
 
 
 def machine_line(machine: dict[str, Any]) -> str:
@@ -79,24 +105,7 @@ def _digits(value: float) -> str:
 
 
 def _rows(measurements: Iterable[Measurement]) -> list[list[str]]:
-    return [_cells(each) for each in measurements]
-
-
-def _cells(one: Measurement) -> list[str]:
-    ratio, share = one.ratio, one.share_of_peak
-    return [
-        one.subject,
-        one.case,
-        amount(one.value, one.unit),
-        "" if one.p90 is None else amount(one.p90, one.unit),
-        "" if one.p99 is None else amount(one.p99, one.unit),
-        str(one.runs),
-        f"{ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}) of {ratio.baseline}"
-        if ratio
-        else "",
-        "" if share is None else f"{100 * share:.0f} %",
-        MARK if one.unstable else "",
-    ]
+    return [[cells(each)[name] for name in _HEADER] for each in measurements]
 
 
 def _filled(header: Sequence[str], rows: Rows) -> list[list[str]]:
@@ -109,14 +118,6 @@ def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _suites(result: Result) -> list[str]:
-    return list(dict.fromkeys(each.suite for each in result.measurements))
-
-
 def _circumstances(result: Result) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
     return f"{machine_line(result.machine)}; {result.date}; {versions}"
-
-
-def _errors(result: Result) -> list[str]:
-    return [f"{suite} failed: {' '.join(why.split())}" for suite, why in result.errors.items()]

@@ -21,7 +21,8 @@ README, RESULTS = ROOT / "README.md", ROOT / "benchmarks" / "results"
 PROG = "python -m benchmarks.studies.readme_figures"
 
 _Row = tuple[str, str, str]  # what, figure, and what to add to the command
-_SAME = "the same command"
+_OLD = "photographs-cpu"  # of 2026-11-23; dmd-bench measures it since
+_TWELVE = "12 faces on 4000 x 3000"
 
 
 def main() -> NoReturn:
@@ -34,7 +35,7 @@ def main() -> NoReturn:
 
 
 def update(readme: Path, results: Path, check: bool) -> int:
-    """Write the figures, or raise `BenchmarkError` where they are others."""
+    """Write the figures; with `check`, raise `BenchmarkError` if the README has others."""
     old = readme.read_text(encoding="utf-8")
     new = replace(old, table(results))
     if new != old and check:
@@ -56,19 +57,23 @@ def replace(readme: str, table: str) -> str:
 
 
 def table(results: Path) -> str:
-    """Machines and dates, an empty line, and the rows."""
+    """The block as text: machines and dates, an empty line, and the rows."""
     days: dict[str, list[str]] = {}
     lines = ["| what | figure | command |", "| --- | --- | --- |"]
     for kind, (command, rows) in _KINDS.items():
         path = _newest(results, kind)
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
+            found = rows(run)
+            if kind == _OLD and any(_TWELVE in line for line in lines):
+                continue  # a newer run of dmd-bench has them
             days.setdefault(machine_line(run["machine"]), []).append(run["date"][:10])
-            first, *others = rows(run)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, IndexError) as error:
             raise BenchmarkError(f"{path}: not a result of {command}: {error}") from None
-        link = f"`{command} --json FILE` ([run](benchmarks/results/{path.name}))"
-        lines += [_line(first, link), *(_line(row, _SAME) for row in others)]
+        link = f"{command} ([run](benchmarks/results/{path.name}))"
+        for what, figure, more in found:
+            lines.append(f"| {what} | {figure} | {link}{more} |")
+            link = "the same command"
     ran = "; ".join(f"{name}: {', '.join(sorted(set(dates)))}" for name, dates in days.items())
     return "\n".join([f"{ran}.", "", *lines])
 
@@ -80,38 +85,13 @@ def _newest(results: Path, kind: str) -> Path:
     return found[-1]
 
 
-def _line(row: _Row, command: str) -> str:
-    what, figure, more = row
-    return f"| {what} | {figure} | {command}{more} |"
-
-
-def _core(run: dict[str, Any]) -> list[_Row]:
-    seconds, ratio = run["median_s"], run["onnxruntime_over_pytorch"]["median"]
-    ours, theirs = seconds["onnxruntime"], seconds["pytorch"]
-    return [
-        (
-            "one specific face, 5 references: float32 bundle against our PyTorch module",
-            f"{ours:.1f} s against {theirs:.1f} s, ratio {ratio:.2f}",
-            "",
-        ),
-        ("the same in a batch of 4, a face", f"{seconds['onnxruntime, batch of 4']:.1f} s", ""),
-    ]
-
-
 def _int8(run: dict[str, Any]) -> list[_Row]:
-    race = run["side_by_side"]["int8_over_fp32"]
-    size, peak = run["bytes"], run["peak_bytes_of_dmd_restore"]
+    size = run["bytes"]
     curve = {row["variant"]: row["quality"] for row in run["curve"]}
     psnr = {one["region"]: one["mean_psnr_db"] for one in curve["percentile, the default"]}
     decibels = ", ".join(f"{psnr[region]:.1f}" for region in ("whole", "le", "re", "mo"))
     corrected = any("bias correction" in variant for variant in curve)
     return [
-        (
-            "one specific face: INT8 bundle against the float32 one",
-            f"{race['median_s']:.2f} s against {race['median_s_of_fp32']:.2f} s, "
-            f"ratio {race['median']:.2f}",
-            "",
-        ),
         (
             "INT8 against float32, 8 held-out faces: mean PSNR whole, left eye, right eye, mouth",
             f"{decibels} dB" + ("" if corrected else " (before bias correction)"),
@@ -123,38 +103,24 @@ def _int8(run: dict[str, Any]) -> list[_Row]:
             f"{size['int8'] / size['fp32']:.2f}",
             "",
         ),
-        (
-            "peak memory of one `dmd-restore`",
-            f"float32 {peak['fp32'] / 1e9:.2f} GB, INT8 {peak['int8'] / 1e9:.2f} GB",
-            "; `pytest tests/test_footprint.py` holds a limit",
-        ),
-    ]
-
-
-def _photographs(run: dict[str, Any]) -> list[_Row]:
-    share, network = run["beyond_network_share"]["median"], run["median_s"]["network"]
-    what = "all that is not the network (find, align, paste)"
-    return [
-        (
-            f"{run['faces_restored']} faces on 4000 x 3000: {what}",
-            f"{100 * share:.0f} % of the network's {network:.0f} s",
-            "",
-        )
     ]
 
 
 def _bench(run: dict[str, Any]) -> list[_Row]:
-    """One face with the usual references: each bundle against PyTorch, and the authors' way."""
-    rows = [row for row in run["measurements"] if row["suite"] == "latency"]
-    case = rows[0]["case"]
-    face = {row["subject"]: row for row in rows if row["case"] == case}
+    """One face with the usual references, what memory it takes, and a photo of twelve faces."""
+    rows = {(one["suite"], one["case"], one["subject"]): one for one in run["measurements"]}
+    case = next(case for suite, case, _ in rows if suite == "latency")
+    face = {name: one for (*where, name), one in rows.items() if where == ["latency", case]}
     both = face["torch both"]["value"]
-    bundles = [name for name in face if not name.startswith("torch ")]
+    fp32, int8 = (rows["scaling", case, name] for name in ("fp32", "int8"))
 
     def each(number: Callable[[str], str]) -> str:
-        return ", ".join(f"{name} {number(name)}" for name in bundles)
+        return ", ".join(f"{name} {number(name)}" for name in ("fp32", "int8"))
 
-    return [
+    def peak(name: str) -> str:
+        return f"{rows['memory', 'dmd-restore, host', name]['value'] / 1e9:.2f} GB"
+
+    found = [
         (
             f"{case}, in turns: ratio to our PyTorch module",
             each(lambda name: f"{face[name]['ratio']['median']:.2f}"),
@@ -165,7 +131,36 @@ def _bench(run: dict[str, Any]) -> list[_Row]:
             each(lambda name: f"{face[name]['value'] / both:.2f}"),
             "",
         ),
+        (
+            "the same: INT8 bundle against the float32 one",
+            f"{int8['value']:.2f} s against {fp32['value']:.2f} s, "
+            f"ratio {int8['ratio']['median']:.2f}",
+            "",
+        ),
+        (
+            "peak memory of one `dmd-restore`",
+            each(peak),
+            "; `pytest tests/test_footprint.py` holds a limit",
+        ),
     ]
+    stages = {
+        case.removeprefix("12 faces: "): one["value"]
+        for (_, case, name), one in rows.items()
+        if case.startswith("12 faces: ") and name == "fp32"
+    }
+    if stages:
+        others = sum(stages[stage] for stage in ("detect", "align", "boxes", "paste"))
+        found.append(_twelve(others / stages["network"], stages["network"]))
+    return found
+
+
+def _photographs(run: dict[str, Any]) -> list[_Row]:
+    return [_twelve(run["beyond_network_share"]["median"], run["median_s"]["network"])]
+
+
+def _twelve(share: float, network: float) -> _Row:
+    what = f"{_TWELVE}: all that is not the network (find, align, paste)"
+    return what, f"{100 * share:.0f} % of the network's {network:.0f} s", ""
 
 
 def _archive(run: dict[str, Any]) -> list[_Row]:
@@ -184,7 +179,6 @@ def _service(run: dict[str, Any]) -> list[_Row]:
     ratio, faces = race["ratio to local"], race["faces_per_s"]
     ways = ", ".join(f"{name} {ratio[name]:.2f}" for name in ratio if name != "batching")
     many, alone = (run[name] for name in ("64 clients", "one client"))
-    killed = run["64 clients, server killed and started again"]
     return [
         (
             f"{race['clients']} clients of Triton against as many threads of a local Restorer, "
@@ -199,22 +193,21 @@ def _service(run: dict[str, Any]) -> list[_Row]:
             f"{many['p99_s']:.0f} s ({alone['p50_s']:.1f} s and {alone['p99_s']:.1f} s)",
             "",
         ),
-        (
-            "the same, the server killed and started again in the middle",
-            f"{killed['answers']}, {killed['errors of ours']}; back after "
-            f"{killed['back_after_s']:.1f} s, all clients go on",
-            "",
-        ),
     ]
 
 
 _KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[_Row]]]] = {
-    "core-cpu": ("python -m benchmarks.studies.core --checkpoint synthetic --bundle BUNDLE", _core),
-    "int8-cpu": ("python -m benchmarks.studies.int8 --fp32 BUNDLE --int8 BUNDLE", _int8),
-    "photographs-cpu": ("python -m benchmarks.studies.photographs --bundle BUNDLE", _photographs),
-    "bench-cpu": ("dmd-bench all --bundle fp32 --bundle int8 --baseline torch", _bench),
-    "archive-cpu": ("python -m benchmarks.studies.archive --bundle BUNDLE", _archive),
-    "service-cpu": ("python -m benchmarks.studies.service --bundle BUNDLE", _service),
+    "bench-cpu": (
+        "`dmd-bench all --bundle fp32 --bundle int8 --baseline torch --json FILE`",
+        _bench,
+    ),
+    _OLD: ("a script whose place `dmd-bench pipeline` has taken", _photographs),
+    "int8-cpu": (
+        "`python -m benchmarks.studies.int8 --fp32 BUNDLE --int8 BUNDLE --json FILE`",
+        _int8,
+    ),
+    "archive-cpu": ("`python -m benchmarks.studies.archive --bundle BUNDLE --json FILE`", _archive),
+    "service-cpu": ("`python -m benchmarks.studies.service --bundle BUNDLE --json FILE`", _service),
 }
 
 

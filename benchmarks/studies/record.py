@@ -1,35 +1,30 @@
 """A run of record: one JSON file of what was measured, when, where and with which versions."""
 
 import json
-import os
-import platform
-from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
-from benchmarks.measure.machine import processor
+from benchmarks.measure.machine import circumstances
 from runtime.cli import console
 from runtime.errors import BenchmarkError
 from runtime.storage.local import write_atomically
 
 
 def parser(script: str, doc: str) -> console.Parser:
-    """Of a script that measures one thing, with `--json` for its result."""
+    """The command line of a script that measures one thing, with `--json` for its result."""
     made = console.Parser(f"python -m {script}", doc.splitlines()[0])
     made.add_argument("--json", required=True, type=Path, help="result to write")
     return made
 
 
-def record(prog: str, path: Path, measure: Callable[[], dict[str, object]]) -> NoReturn:
+def record(prog: str, path: Path, measure: Callable[[], Mapping[str, object]]) -> NoReturn:
     """Measure, write the result and print it; what is under `failures` makes it an error."""
 
     def work() -> int:
         result = measure()
-        text = json.dumps(result, indent=2)
-        write_atomically(path, f"{text}\n".encode())
-        print(text)
+        print(write(path, result))
         if failures := result.get("failures"):
             raise BenchmarkError(f"{path} is written, but: {failures}")
         return 0
@@ -37,13 +32,11 @@ def record(prog: str, path: Path, measure: Callable[[], dict[str, object]]) -> N
     console.run(prog, work)
 
 
-def circumstances(*tools: str) -> dict[str, object]:
-    """Date, machine and versions, as every result records them."""
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"processor": processor(), "cores": os.cpu_count(), "gpu": None},
-        "versions": {
-            "python": platform.python_version(),
-            **{tool: version(tool) for tool in tools},
-        },
-    }
+def write(path: Path, result: Mapping[str, object]) -> str:
+    """Write date, machine, versions and `result` as JSON, whole or not at all; returns the text.
+
+    Dataclasses in `result` become objects with their fields.
+    """
+    text = json.dumps({**circumstances(), **result}, indent=2, default=asdict)
+    write_atomically(path, f"{text}\n".encode())
+    return text

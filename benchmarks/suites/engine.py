@@ -1,7 +1,7 @@
-"""The suites of `dmd-bench`: each gives measurements of every runner, taken in turns."""
+"""The suites of `dmd-bench` that call the engines alone, with aligned faces."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
@@ -9,29 +9,26 @@ from functools import partial
 
 from benchmarks.measure.timing import Times, Work
 from benchmarks.report.results import Measurement
-from benchmarks.suites.processes import cold, memory, pipeline
 from benchmarks.suites.runners import BundleRunner, Runner
-from benchmarks.suites.setting import Setting, rates, seconds, timed
+from benchmarks.suites.setting import Setting, measurement, rates, seconds
 from runtime.errors import BenchmarkError
 
 _CALLERS = 2
 _DEVICE_RUNS = 20
 _MEMORIZED = 3  # times the longest list of references, or more
 
-Suite = Callable[[Setting], Iterator[Measurement]]
-
 
 def latency(setting: Setting) -> Iterator[Measurement]:
     """One face at a time, with the usual number of references; unless quick, without any too."""
-    yield from _restorations(setting, "latency", setting.runners, 1, setting.usual)
+    yield from restorations(setting, "latency", setting.runners, 1, setting.usual)
     if not setting.quick and setting.usual:
         # another size would make `torch.compile` compile again, for a minute
-        yield from _restorations(setting, "latency", setting.without_variants, 1, 0)
+        yield from restorations(setting, "latency", setting.without_variants, 1, 0)
     yield from _on_the_device(setting)
 
 
 def throughput(setting: Setting) -> Iterator[Measurement]:
-    """Faces a second: in batches; unless quick, for two callers, and with fewer CPU threads."""
+    """Faces a second in batches; unless quick, also for two callers and with fewer CPU threads."""
     for batch in setting.batches:
         times = setting.restore(setting.bundles, batch, setting.usual)
         yield from rates(setting, times, f"batch {batch}", batch)
@@ -63,14 +60,23 @@ def throughput(setting: Setting) -> Iterator[Measurement]:
 def scaling(setting: Setting) -> Iterator[Measurement]:
     """What more faces in a call cost, and more references."""
     for batch in setting.batches:
-        yield from _restorations(setting, "scaling", setting.bundles, batch, setting.usual)
+        yield from restorations(setting, "scaling", setting.bundles, batch, setting.usual)
     for references in setting.references:
         if references != setting.usual or 1 not in setting.batches:
-            yield from _restorations(setting, "scaling", setting.bundles, 1, references)
+            yield from restorations(setting, "scaling", setting.bundles, 1, references)
+
+
+def restorations(
+    setting: Setting, suite: str, runners: Sequence[Runner], batch: int, references: int
+) -> Iterator[Measurement]:
+    """Seconds of calls with so many faces, of one person with so many references."""
+    times = setting.restore(runners, batch, references)
+    case = f"{_count(batch, 'face')}, {references} references"
+    yield from seconds(setting, suite, times, case, (batch, references))
 
 
 def memorize(setting: Setting) -> Iterator[Measurement]:
-    """Making a dictionary of so many references: the sum of its calls, which race one by one."""
+    """Seconds to make a dictionary: the sum of its engine calls, which race one by one."""
     counts = [count for count in setting.references if count] or [1]
     if setting.quick:
         counts = [1]
@@ -119,26 +125,6 @@ def quality(setting: Setting) -> Iterator[Measurement]:
                 yield Measurement("quality", name, row.region, unit, value, len(faces))
 
 
-SUITES: dict[str, Suite] = {
-    "latency": latency,
-    "throughput": throughput,
-    "pipeline": pipeline,
-    "memorize": memorize,
-    "cold": cold,
-    "memory": memory,
-    "quality": quality,
-    "scaling": scaling,
-}
-
-
-def _restorations(
-    setting: Setting, suite: str, runners: Sequence[Runner], batch: int, references: int
-) -> Iterator[Measurement]:
-    times = setting.restore(runners, batch, references)
-    case = f"{_count(batch, 'face')}, {references} references"
-    yield from seconds(setting, suite, times, case, (batch, references))
-
-
 def _on_the_device(setting: Setting) -> Iterator[Measurement]:
     """One face by the GPU's own clock, where the backend has it."""
     for runner in setting.bundles:
@@ -149,7 +135,7 @@ def _on_the_device(setting: Setting) -> Iterator[Measurement]:
             for step, value in asdict(runner.device_seconds).items():
                 found.setdefault(f"device: {step.replace('_', ' ')}", []).append(value)
         for step, samples in found.items():
-            yield timed("latency", runner.subject.name, step, Times.of(samples))
+            yield measurement("latency", runner.subject.name, step, Times.of(samples))
 
 
 def _memorizing(setting: Setting, runner: Runner, references: int) -> None:
@@ -162,7 +148,7 @@ def _sizes(count: int, most: int) -> list[int]:
 
 
 def _sums(times: Mapping[int, Times], sizes: Sequence[int]) -> Times:
-    """Of calls of these sizes, one after the other; no call is in two sums."""
+    """Seconds of calls of these sizes made one after the other; no call is in two sums."""
     needs = Counter(sizes)
     runs = min(len(times[size].seconds) // calls for size, calls in needs.items())
     return Times.of(

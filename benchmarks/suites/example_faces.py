@@ -1,4 +1,4 @@
-"""A face for people to look at: degraded, and as each runner restores it."""
+"""Pictures for the suites: a degraded face for people to look at, and a photo with many faces."""
 
 import base64
 
@@ -9,11 +9,13 @@ from benchmarks.report.results import Picture
 from benchmarks.suites.setting import Setting
 from calibration.degradation import degrade
 from runtime.images.arrays import Image
-from runtime.samples.faces import sample_faces
+from runtime.samples.faces import sample_faces, samples
+
+_FACE = 300  # width of the face in a sample crop, in pixels
 
 
 def before_and_after(setting: Setting) -> tuple[Picture, ...]:
-    """A sample face with the usual number of references."""
+    """A sample face with the usual number of references, as each runner restores it."""
     faces, boxes = sample_faces()
     before = degrade(faces[0], np.random.default_rng(0))
     usual = setting.cases.next(1, setting.usual)
@@ -22,6 +24,24 @@ def before_and_after(setting: Setting) -> tuple[Picture, ...]:
         runner.subject.name: _png(runner.restore(case)[0]) for runner in setting.without_variants
     }
     return (Picture("astronaut", _png(before), after),)
+
+
+def twelve_faces() -> Image:
+    """uint8 (3000, 4000, 3) BGR: faces 48 to 400 px wide in a grid, on a smooth background."""
+    canvas = background(np.random.default_rng(1), (40, 30), (4000, 3000))
+    crops = [sample.image for sample in samples()]
+    for index, side in enumerate(np.linspace(48, 400, 12)):
+        scale = side / _FACE
+        small = cv2.resize(crops[index % 2], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        x, y = index % 4 * 1000 + 20, index // 4 * 1000 + 20
+        canvas[y : y + len(small), x : x + len(small)] = small
+    return canvas
+
+
+def background(rng: np.random.Generator, spots: tuple[int, int], size: tuple[int, int]) -> Image:
+    """uint8 (height, width, 3), smooth between so many random spots; both are (width, height)."""
+    coarse = rng.integers(60, 200, (*spots[::-1], 3)).astype(np.uint8)
+    return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def _png(image: Image) -> str:

@@ -1,7 +1,6 @@
 """The suites of `dmd-bench` that run more than the engine: whole photographs, whole processes."""
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -11,42 +10,53 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from benchmarks.measure.memory import peak_bytes, peak_gpu_bytes, restore_command
+from benchmarks.measure.memory import output_of, peak_bytes, peak_gpu_bytes, restore_command
 from benchmarks.measure.timing import Times
 from benchmarks.report.results import Measurement
-from benchmarks.suites.setting import Setting, seconds, timed
-from runtime.errors import BenchmarkError
+from benchmarks.suites.example_faces import twelve_faces
+from benchmarks.suites.setting import FEWEST, Setting, measurement, seconds
+from runtime.images.files import read_photo, write_image
 from runtime.restorer import Restorer
-from runtime.samples.faces import SAMPLES
+from runtime.samples.faces import PHOTOS, SAMPLES
 
 Stages = dict[str, float]
 
 
 def pipeline(setting: Setting) -> Iterator[Measurement]:
-    """A whole photograph, from file to file, and its stages."""
-    file = min((SAMPLES / "photos").iterdir())
-    runs: dict[str, list[Stages]] = {runner.subject.name: [] for runner in setting.bundles}
+    """Whole photographs, from file to file, and their stages.
+
+    One of a single face and, unless quick, one of twelve faces on 4000 x 3000 pixels.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        works = {}
-        for runner in setting.bundles:
-            opened = Restorer(runner.path, device=setting.device, threads=setting.threads)
-            restorer = stack.enter_context(opened)
-            name = runner.subject.name
-            works[name] = partial(photograph, restorer, file, folder / "out.png", runs[name])
-        times = setting.race(works)
-    yield from seconds(setting, "pipeline", times, "photograph")
-    yield from by_stage(setting, "pipeline", runs, times, ("network",))
+        restorers = {
+            runner.subject.name: stack.enter_context(
+                Restorer(runner.path, device=setting.device, threads=setting.threads)
+            )
+            for runner in setting.bundles
+        }
+        photos = [("", min(PHOTOS.iterdir()), FEWEST)]
+        if not setting.quick:
+            write_image(folder / "photo.jpg", twelve_faces())
+            photos.append(("12 faces: ", folder / "photo.jpg", 3))
+        for prefix, file, fewest in photos:
+            runs: dict[str, list[Stages]] = {name: [] for name in restorers}
+            out = folder / f"out{file.suffix}"
+            works = {
+                name: partial(photograph, restorer, file, out, runs[name])
+                for name, restorer in restorers.items()
+            }
+            times = setting.race(works, fewest)
+            yield from seconds(setting, "pipeline", times, f"{prefix}photograph")
+            yield from by_stage(setting, "pipeline", runs, times, ("network",), prefix)
 
 
 def cold(setting: Setting) -> Iterator[Measurement]:
-    """From the start of a process to its first face; files are in the system's cache."""
-    runs: dict[str, list[Stages]] = {runner.subject.name: [] for runner in setting.bundles}
+    """Seconds from the start of a process to its first face; files are in the system's cache."""
+    paths = {runner.subject.name: runner.path for runner in setting.bundles}
+    runs: dict[str, list[Stages]] = {name: [] for name in paths}
     works = {
-        runner.subject.name: partial(
-            _process, runner.path, setting.device, runs[runner.subject.name]
-        )
-        for runner in setting.bundles
+        name: partial(_process, path, setting.device, runs[name]) for name, path in paths.items()
     }
     times = setting.race(works)
     yield from seconds(setting, "cold", times, "process")
@@ -54,7 +64,7 @@ def cold(setting: Setting) -> Iterator[Measurement]:
 
 
 def memory(setting: Setting) -> Iterator[Measurement]:
-    """Peak of a whole `dmd-restore` of one face, on the host, and on the GPU if that runs it."""
+    """Peak memory of a whole `dmd-restore` of one face, on the host and on a GPU that runs it."""
     for runner in setting.bundles:
         with tempfile.TemporaryDirectory() as folder:
             words = restore_command(runner.path, Path(folder), setting.threads)
@@ -68,8 +78,6 @@ def memory(setting: Setting) -> Iterator[Measurement]:
 
 def photograph(restorer: Restorer, file: Path, out: Path, runs: list[Stages]) -> None:
     """Restore `file` into `out`, and add its stages to `runs`."""
-    from runtime.images.files import read_photo, write_image
-
     start = time.perf_counter()
     photo = read_photo(file)
     decoded = time.perf_counter()
@@ -79,7 +87,7 @@ def photograph(restorer: Restorer, file: Path, out: Path, runs: list[Stages]) ->
     encoded = time.perf_counter()
     stages = {"decode": decoded - start, **restored.timings, "encode": encoded - done}
     device = restorer.device_seconds
-    if device is not None:  # of one call: the photograph has one face
+    if device is not None and len(restored.faces) < 2:  # it is of the last call
         stages |= {"copy in": device.copy_in, "copy out": device.copy_out}
         stages["network"] -= device.copy_in + device.copy_out
     runs.append(stages)
@@ -110,10 +118,7 @@ print(json.dumps(dict(zip(("import", "open", "verify", "load", "first face"), se
 def _process(bundle: Path, device: str, runs: list[Stages]) -> None:
     words = [sys.executable, "-W", "ignore", "-c", _COLD, str(bundle), device]
     words.append(str(SAMPLES / "astronaut.png"))
-    done = subprocess.run(words, capture_output=True, text=True)
-    if done.returncode:
-        raise BenchmarkError(f"{bundle}: {done.stderr.strip().splitlines()[-1]}")
-    runs.append(json.loads(done.stdout))
+    runs.append(json.loads(output_of(words, bundle)))
 
 
 def by_stage(
@@ -122,10 +127,12 @@ def by_stage(
     runs: Mapping[str, Sequence[Stages]],
     whole: Mapping[str, Times],
     compared: Sequence[str] = (),
+    prefix: str = "",
 ) -> Iterator[Measurement]:
-    """The stages of `compared` with their ratio; of the others, milliseconds of noise.
+    """The times of each stage; of those in `compared`, with the ratio to the baseline.
 
-    `runs`: of each subject the warm-up's stages, and those of the runs of `whole`.
+    Ratios of the others would be those of milliseconds of noise. `runs`: of each subject the
+    warm-up's stages, and those of the runs of `whole`. `prefix` goes before the names of the cases.
     """
     for stage in dict.fromkeys(stage for every in runs.values() for one in every for stage in one):
         times = {}
@@ -135,6 +142,7 @@ def by_stage(
                 turns = (tuple(islice(seconds_left, len(t))) for t in whole[name].turns)
                 times[name] = Times(tuple(turns))
         if stage in compared:
-            yield from seconds(setting, suite, times, stage)
+            yield from seconds(setting, suite, times, prefix + stage)
         else:
-            yield from (timed(suite, name, stage, each) for name, each in times.items())
+            for name, each in times.items():
+                yield measurement(suite, name, prefix + stage, each)

@@ -1,9 +1,10 @@
 """What races: a bundle on a device, and our PyTorch module, behind one interface."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
 
     from export.model.network import DMDNet
 
-TORCH_MODES = ("eager", "compile", "both")
 _PICTURES = 16
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Case:
 
 
 class Runner(Protocol):
-    """Restores and memorises; from host arrays to host arrays, copies included."""
+    """Restores and memorises. Calls go from host arrays to host arrays, so copies are included."""
 
     subject: Subject
     graph: Path | None
@@ -47,17 +48,17 @@ class Runner(Protocol):
     on_cpu: bool
 
     def restore(self, case: Case) -> Image:
-        """(B, 512, 512, 3) RGB."""
+        """Restore uint8 (B, 512, 512, 3) RGB; the result has the same shape and dtype."""
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
-        """(K, 512, 512, 3) RGB and int32 (K, 4, 4) -> (K, D)."""
+        """Turn uint8 (K, 512, 512, 3) RGB and int32 (K, 4, 4) boxes into rows (K, D)."""
 
     def close(self) -> None:
-        """Free what it holds."""
+        """Free the engine and its memory."""
 
 
 class Cases:
-    """Fresh inputs: other pictures at each call, noisy copies of the samples, made beforehand."""
+    """Inputs with other pictures at each call: noisy copies of the samples, made beforehand."""
 
     def __init__(self, memorize: Callable[[Image, Boxes], Rows], references: int) -> None:
         rng = np.random.default_rng(0)
@@ -82,10 +83,24 @@ class Cases:
         return Case(self._images[which], self._boxes[which], rows, membership)
 
     def pictures(self, count: int) -> tuple[Image, Boxes]:
-        """To memorise."""
+        """Pictures uint8 (count, 512, 512, 3) RGB and their boxes, to memorise."""
         self._turn += 1
         which = np.arange(self._turn, self._turn + count) % _PICTURES
         return self._images[which], self._boxes[which]
+
+
+class _Prepared(Generic[_T]):
+    """Keeps what an engine makes of a person's rows, which is made once, as a Restorer does."""
+
+    def __init__(self, make: Callable[[Rows], _T]) -> None:
+        self._make = make
+        self._made: dict[int, tuple[Rows, _T]] = {}
+
+    def of(self, rows: Rows) -> _T:
+        """What was made of this very array, which is kept too: no other takes its address."""
+        if id(rows) not in self._made:
+            self._made[id(rows)] = rows, self._make(rows)
+        return self._made[id(rows)][1]
 
 
 class BundleRunner:
@@ -99,9 +114,7 @@ class BundleRunner:
         self._backend = open_backend(bundle, Choice(device, threads=threads))
         self.max_batch = self._backend.max_batch
         self.on_cpu = PROVIDERS["cpu"] in self._backend.description
-        self._dtype = manifest.dictionary_dtype
-        self._cast: dict[int, Rows] = {}
-        self._kept: list[Rows] = []
+        self._prepared = _Prepared[Rows](lambda rows: rows.astype(manifest.dictionary_dtype))
         self.subject = Subject(
             path.name or str(path.resolve().name),
             manifest.precision,
@@ -111,10 +124,7 @@ class BundleRunner:
         self.weights_sha256 = manifest.weights.sha256
 
     def restore(self, case: Case) -> Image:
-        if id(case.rows) not in self._cast:  # once for a person, as a Restorer does
-            self._cast[id(case.rows)] = case.rows.astype(self._dtype)
-            self._kept.append(case.rows)
-        rows = self._cast[id(case.rows)]
+        rows = self._prepared.of(case.rows)
         return self._backend.restore(case.image, case.boxes, [rows], case.membership)
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
@@ -122,7 +132,7 @@ class BundleRunner:
 
     @property
     def device_seconds(self) -> DeviceSeconds | None:
-        """Of the last `restore`, by the GPU's own clock; None where the backend has none."""
+        """Times of the last `restore` by the GPU's own clock; None where the backend has none."""
         return self._backend.last_restore
 
     def close(self) -> None:
@@ -130,10 +140,11 @@ class BundleRunner:
 
 
 class TorchRunner:
-    """Our PyTorch module in float32 on the CPU, or half on a GPU.
+    """Our PyTorch module in float32 on the CPU; on a GPU in half, with cuDNN's fastest algorithms.
 
-    `mode`: "eager"; "compile" for `torch.compile`; "both": eager, decoded for the generic and the
-    specific result from one encoding, as the authors' code does for every specific one.
+    A person's rows stay on the device, as they do for an engine. `mode`: "eager"; "compile" for
+    `torch.compile`; "both": eager, decoded for the generic and the specific result from one
+    encoding, as the authors' code does for every specific one.
     """
 
     graph: Path | None = None
@@ -147,13 +158,15 @@ class TorchRunner:
         if threads is not None:
             torch.set_num_threads(threads)
         gpu = torch.cuda.is_available()
+        torch.backends.cudnn.benchmark = gpu
         self.on_cpu = not gpu
-        self._device = "cuda" if gpu else "cpu"
-        self._network = (network.half() if gpu else network).to(self._device).eval()
+        self._device, dtype = ("cuda", torch.half) if gpu else ("cpu", torch.float)
+        self._network = network.to(self._device, dtype).eval()
         self._memorizer = MemorizerGraph(self._network)
         graph = RestorerGraph(self._network)
         self._forward: Any = torch.compile(graph) if mode == "compile" else graph
         self._mode = mode
+        self._prepared = _Prepared["torch.Tensor"](lambda rows: self._tensors(rows)[0].to(dtype))
         precision = "fp16" if gpu else "fp32"
         backend = f"PyTorch {torch.__version__}, {self._device}, {mode}"
         self.subject = Subject(f"torch {mode}", precision, backend, sha256)
@@ -161,7 +174,8 @@ class TorchRunner:
     def restore(self, case: Case) -> Image:
         import torch
 
-        tensors = self._tensors(case.image, case.boxes, case.rows, case.membership)
+        image, boxes, members = self._tensors(case.image, case.boxes, case.membership)
+        tensors = (image, boxes, self._prepared.of(case.rows), members)
         with torch.inference_mode():
             if self._mode == "both":
                 return self._both(*tensors)
@@ -174,15 +188,10 @@ class TorchRunner:
             return cast(Rows, self._memorizer(*self._tensors(image, boxes)).cpu().numpy())
 
     def close(self) -> None:
-        del self._network, self._memorizer, self._forward
+        del self._network, self._memorizer, self._forward, self._prepared
 
-    def _both(
-        self,
-        image: "torch.Tensor",
-        boxes: "torch.Tensor",
-        rows: "torch.Tensor",
-        membership: "torch.Tensor",
-    ) -> Image:
+    def _both(self, *tensors: "torch.Tensor") -> Image:
+        image, boxes, rows, membership = tensors
         face = (image.float().permute(0, 3, 1, 2) / 127.5 - 1).to(rows.dtype)
         encoded = self._network.E_lq(face)
         for members in (membership * 0, membership):
@@ -194,47 +203,43 @@ class TorchRunner:
     def _tensors(self, *arrays: NDArray[Any]) -> "list[torch.Tensor]":
         import torch
 
-        dtype = next(self._network.parameters()).dtype
-        tensors = [torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for a in arrays]
-        if len(tensors) > 2:
-            tensors[2] = tensors[2].to(dtype)
-        return tensors
+        return [torch.from_numpy(np.ascontiguousarray(a)).to(self._device) for a in arrays]
 
 
+@contextmanager
 def open_runners(
     bundles: Sequence[Path],
     device: str,
     threads: int | None,
     checkpoint: str | None,
     modes: Sequence[str],
-) -> list[Runner]:
+) -> Iterator[list[Runner]]:
     """The bundles, then PyTorch in each of `modes` with the weights of `checkpoint`.
 
     Raises `BenchmarkError` for two bundles of one name, or of other weights than the first.
     """
-    runners: list[BundleRunner] = []
-    others: list[Runner] = []
-    try:
-        for path in bundles:
-            runners.append(BundleRunner(path, device, threads))
+    with ExitStack() as stack:
+        runners = [
+            stack.enter_context(closing(BundleRunner(path, device, threads))) for path in bundles
+        ]
         _refuse_mixture(runners)
+        others = []
         if modes:
             from export.model.checkpoint import load_weights
 
             weights = load_weights(checkpoint)
-            if weights.record.sha256 != runners[0].weights_sha256:
+            sha256, source = weights.record.sha256, weights.record.source
+            if sha256 != runners[0].weights_sha256:
                 raise BenchmarkError(
-                    f"{runners[0].path} was not made from {weights.record.source}; name its "
-                    "weights with --checkpoint"
+                    f"{runners[0].path} was not made from {source}; name its weights with "
+                    "--checkpoint"
                 )
+            network = weights.network
             others = [
-                TorchRunner(weights.network, weights.record.sha256, mode, threads) for mode in modes
+                stack.enter_context(closing(TorchRunner(network, sha256, mode, threads)))
+                for mode in modes
             ]
-    except BaseException:
-        for runner in (*runners, *others):
-            runner.close()
-        raise
-    return [*runners, *others]
+        yield [*runners, *others]
 
 
 def _refuse_mixture(runners: Sequence[BundleRunner]) -> None:

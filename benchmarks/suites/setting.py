@@ -2,24 +2,27 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure.timing import Times, Work, race, ratio
-from benchmarks.report.results import Measurement, Ratio
+from benchmarks.measure.timing import Ratio, Times, Work, race
+from benchmarks.report.results import Measurement
 from benchmarks.suites.runners import BundleRunner, Cases, Runner
 from export.checks.arithmetic import Cost, cost
 
 _USUAL = 5  # references of a case that says nothing else
-_FEWEST, _FEWEST_QUICK = 8, 3  # rounds
+FEWEST = 8
+"""Rounds of a race, unless a suite or `quick` says otherwise."""
+_FEWEST_QUICK = 3
 _TURN_S = 1.5
 _VARIANTS = ("torch compile", "torch both")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What every suite gets; `duration`: seconds of each runner in each case."""
+    """What every suite gets. `duration` is the seconds of each runner in each case."""
 
     runners: Sequence[Runner]
     cases: Cases
@@ -32,10 +35,11 @@ class Setting:
     references: tuple[int, ...] = (0, 1, 5, 10, 20)
     duration: float = 10.0
     quick: bool = False
+    warm_up: int = 1
+    """Runs of each runner in each case that are not counted."""
     baseline: str | None = None
     """Name of the runner that the others are compared with."""
     raced: dict[tuple[int, int], dict[str, Times]] = field(default_factory=dict)
-    costs: dict[tuple[Path, int, int], Cost] = field(default_factory=dict)
 
     @property
     def bundles(self) -> list[BundleRunner]:
@@ -43,24 +47,24 @@ class Setting:
 
     @property
     def without_variants(self) -> list[Runner]:
-        """One of PyTorch's modes: where they do the same, or would take too long."""
+        """Runners without PyTorch's compile and both modes, for suites where those add nothing."""
         return [runner for runner in self.runners if runner.subject.name not in _VARIANTS]
 
     @property
     def usual(self) -> int:
         """The number of references nearest to 5 among those asked for."""
-        return min(self.references, key=lambda count: abs(count - _USUAL))
+        return nearest_to_usual(self.references)
 
     def race(
-        self, works: Mapping[str, Work], fewest: int = _FEWEST, turn_s: float = _TURN_S
+        self, works: Mapping[str, Work], fewest: int = FEWEST, turn_s: float = _TURN_S
     ) -> dict[str, Times]:
-        """In turns, for the duration; in quick runs 3 rounds at least, and a run a turn."""
+        """Race for `duration`; a quick run has 3 rounds at least, and one run a turn."""
         if self.quick:
             fewest, turn_s = _FEWEST_QUICK, 0
-        return race(works, self.duration, fewest, turn_s)
+        return race(works, self.duration, fewest, turn_s, self.warm_up)
 
     def restore(self, runners: Sequence[Runner], batch: int, references: int) -> dict[str, Times]:
-        """Raced once in a run: suites that ask for the same case share its times."""
+        """Times of restoring, by runner; suites that ask for the same case share them."""
         names = [runner.subject.name for runner in runners]
         known = self.raced.get((batch, references), {})
         if not set(names) <= set(known):
@@ -76,6 +80,11 @@ class Setting:
         return lambda: runner.restore(self.cases.next(batch, references))
 
 
+def nearest_to_usual(references: Sequence[int]) -> int:
+    """The one of these numbers of references that is nearest to 5."""
+    return min(references, key=lambda count: abs(count - _USUAL))
+
+
 def seconds(
     setting: Setting,
     suite: str,
@@ -87,83 +96,62 @@ def seconds(
 
     With `size`, the faces and references of a restoration, its roofline too.
     """
-    rounds = {name: each.rounds for name, each in times.items()}
     for name, each in times.items():
         gflop, share = _roofline(setting, name, each.median, size) if size else (None, None)
-        against = _against(setting, name, rounds)
-        yield timed(suite, name, case, each, against, gflop, share)
+        against = _against(setting, name, times)
+        yield measurement(suite, name, case, each, "s", against, gflop, share)
 
 
 def rates(
     setting: Setting, times: Mapping[str, Times], case: str, faces: int
 ) -> Iterator[Measurement]:
-    """Faces a second; the slow tail of a rate is its low end, so percentiles are turned round."""
-    rounds = {name: tuple(faces / s for s in each.rounds) for name, each in times.items()}
-    for name, each in times.items():
-        samples = tuple(faces / s for s in each.seconds)
-        yield Measurement(
-            "throughput",
-            name,
-            case,
-            "faces/s",
-            float(np.median(samples)),
-            runs=len(samples),
-            p90=float(np.percentile(samples, 10)),
-            p99=float(np.percentile(samples, 1)),
-            warm_up_s=each.warm_up_s,
-            ratio=_against(setting, name, rounds),
-            samples=samples,
-        )
+    """Faces a second, with the ratio to the baseline."""
+    found = {
+        name: Times(tuple(tuple(faces / s for s in turn) for turn in each.turns), each.warm_up_s)
+        for name, each in times.items()
+    }
+    for name, each in found.items():
+        against = _against(setting, name, found)
+        yield measurement("throughput", name, case, each, "faces/s", against)
 
 
-def timed(
+def measurement(
     suite: str,
     name: str,
     case: str,
     times: Times,
+    unit: str = "s",
     against: Ratio | None = None,
     gflop: float | None = None,
     share: float | None = None,
 ) -> Measurement:
-    """Seconds, and what is known beside them."""
+    """Times or rates, and what is known beside them."""
+    tail = (90, 99) if unit == "s" else (10, 1)  # the slow tail of a rate is its low end
+    p90, p99 = np.percentile(times.seconds, tail).tolist()
     return Measurement(
-        suite,
-        name,
-        case,
-        "s",
-        times.median,
-        runs=len(times.seconds),
-        p90=times.percentile(90),
-        p99=times.percentile(99),
-        warm_up_s=times.warm_up_s or None,
-        ratio=against,
-        gflop=gflop,
-        share_of_peak=share,
-        samples=times.seconds,
+        *(suite, name, case, unit, times.median, len(times.seconds), p90, p99),
+        *(times.warm_up_s or None, against, gflop, share, times.seconds),
     )
 
 
-def _against(setting: Setting, name: str, samples: Mapping[str, tuple[float, ...]]) -> Ratio | None:
-    """To the baseline; where that does not take part, to the first that does."""
-    baseline = setting.baseline if setting.baseline in samples else next(iter(samples))
+def _against(setting: Setting, name: str, times: Mapping[str, Times]) -> Ratio | None:
+    """The ratio to the baseline; where that does not take part, to the first that does."""
+    baseline = setting.baseline if setting.baseline in times else next(iter(times))
     assert baseline is not None
-    return None if name == baseline else ratio(samples[name], samples[baseline], baseline)
+    return None if name == baseline else times[name].against(times[baseline], baseline)
 
 
 def _roofline(
     setting: Setting, name: str, seconds: float, size: tuple[int, int]
 ) -> tuple[float | None, float | None]:
-    """GFLOP of the call, and the share of its time that the machine's best rates would take."""
+    """GFLOP of a call, and the share of its time that they take at the machine's best rates."""
     runner = next(each for each in setting.runners if each.subject.name == name)
     # PyTorch computes what the first bundle's graph does
     graph = runner.graph or next((each.graph for each in setting.bundles), None)
     if graph is None:
         return None, None
     batch, references = size
-    key = (graph, batch, max(references, 1))
-    if key not in setting.costs:
-        setting.costs[key] = cost(graph, {"faces": batch, "references": key[2]})
-    found = setting.costs[key]
+    found = _cost(graph, batch, max(references, 1))
     peaks = setting.peaks
     if runner.on_cpu and set(found.gflop) <= set(peaks):
         least = sum(gflop / peaks[kind] for kind, gflop in found.gflop.items())
@@ -173,3 +161,8 @@ def _roofline(
     else:
         return found.total_gflop, None
     return found.total_gflop, least / seconds
+
+
+@cache
+def _cost(graph: Path, faces: int, references: int) -> Cost:
+    return cost(graph, {"faces": faces, "references": references})

@@ -1,8 +1,7 @@
 import pytest
 
 from benchmarks.measure import timing
-from benchmarks.measure.timing import Times, race, ratio
-from benchmarks.report.results import Ratio
+from benchmarks.measure.timing import Ratio, race, ratio
 from tests.benchmarks.suites.test_bench import Clock
 
 
@@ -13,6 +12,16 @@ def test_race_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     times = race(works, 0, fewest=3)
     assert order == ["a", "b"] * 4  # the first of each is the warm-up
     assert [len(each.seconds) for each in times.values()] == [3, 3]
+    race(works, 0, fewest=1, warm_up=2)
+    assert order[8:] == ["a", "a", "b", "b", "a", "b"]
+
+
+def test_a_work_may_know_its_own_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "_REST_S", 0)
+    works = {"a": lambda: 2.0, "b": lambda: 8.0}
+    times = race(works, fewest=2, warm_up=0, measured=lambda work: work())
+    assert times["a"].turns == ((2.0,), (2.0,))
+    assert times["a"].against(times["b"], "b") == Ratio("b", 0.25, 0.25, 0.25)
 
 
 def test_race_lasts_its_duration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,11 +43,6 @@ def test_a_fast_work_runs_again_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> 
     assert times["fast"].rounds == pytest.approx((0.2, 0.1))
     assert len(times["fast"].seconds) == 6
     assert times["slow"].turns == ((1,), (1,))
-
-
-def test_percentiles() -> None:
-    times = Times.of(range(1, 102))
-    assert (times.median, times.percentile(90), times.percentile(99)) == (51, 91, 100)
 
 
 def test_ratio_is_of_the_same_rounds() -> None:

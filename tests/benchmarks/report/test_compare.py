@@ -36,7 +36,7 @@ def row(
 def test_positive_is_worse(unit: str, old: float, new: float, change: float) -> None:
     (found,) = compare(result(row(old, unit)), result(row(new, unit)), 0.05)
     assert found.change == pytest.approx(change)
-    assert (found.old, found.new, found.unit) == (old, new, unit)
+    assert (found.old.value, found.new.value) == (old, new)
     assert found.failed == (change > 0.05)
 
 
@@ -57,7 +57,7 @@ def test_matches_all_of_suite_subject_case_and_unit() -> None:
         replace(one, unit="faces/s", value=5.0),
     ]
     found = compare(result(one, *others), result(*reversed(others), one), 0.05)
-    assert [change.new for change in found] == [5.0, 4.0, 3.0, 2.0, 1.0]
+    assert [change.new.value for change in found] == [5.0, 4.0, 3.0, 2.0, 1.0]
     assert {change.change for change in found} == {0.0}
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from benchmarks.report.results import Measurement, Picture, Ratio, Result, Subject, read_result
+from benchmarks.measure.timing import Ratio
+from benchmarks.report.results import Measurement, Picture, Result, Subject, read_result
 from runtime.errors import BenchmarkError
 from tests.conftest import ROOT
 

@@ -13,7 +13,9 @@ def test_written_and_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert end.value.code == 0
     printed = capsys.readouterr()
     assert json.loads(file.read_text()) == json.loads(printed.out)
-    assert json.loads(printed.out)["ratio"] == 0.5
+    result = json.loads(printed.out)
+    assert result["ratio"] == 0.5
+    assert {"date", "machine", "versions", "revision"} < set(result)
     assert printed.err == ""
 
 
@@ -26,11 +28,3 @@ def test_failures_are_written_and_said(tmp_path: Path, capsys: pytest.CaptureFix
     assert line.startswith(f"prog: {file} is written, but: ")
     assert "a client got nothing" in line
     assert json.loads(file.read_text())["failures"] == ["a client got nothing"]
-
-
-def test_parser(capsys: pytest.CaptureFixture[str]) -> None:
-    parser = record.parser("benchmarks.studies.core", "What it does.\n\nMore.")
-    assert parser.parse_args(["--json", "x.json"]).json == Path("x.json")
-    with pytest.raises(SystemExit):
-        parser.parse_args([])
-    assert "python -m benchmarks.studies.core: " in capsys.readouterr().err

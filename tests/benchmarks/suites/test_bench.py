@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from threading import Barrier
@@ -17,7 +20,8 @@ from benchmarks.measure.timing import Times
 from benchmarks.report.results import Measurement, Subject, read_result
 from benchmarks.suites import engine as suites
 from benchmarks.suites.engine import latency, memorize, quality, scaling, throughput
-from benchmarks.suites.processes import by_stage, photograph
+from benchmarks.suites.example_faces import twelve_faces
+from benchmarks.suites.processes import by_stage, photograph, pipeline
 from benchmarks.suites.runners import BundleRunner, Case, Cases, TorchRunner, open_runners
 from benchmarks.suites.setting import Setting
 from export.checks.arithmetic import cost
@@ -26,6 +30,7 @@ from runtime.backends.base import Boxes, DeviceSeconds, Rows
 from runtime.errors import BenchmarkError
 from runtime.images.arrays import Image
 from runtime.photo import Restored
+from runtime.restorer import Restorer
 from tests.conftest import ROOT, SAMPLES, Command, one_line
 
 COLUMNS = 12
@@ -177,7 +182,7 @@ def test_scaling(clock: Clock, bundle: Path, every_runner: None) -> None:
 
 
 def test_throughput(clock: Clock, bundle: Path, every_runner: None) -> None:
-    made = setting(clock, bundle)
+    made = setting(clock, bundle, warm_up=2)
     rows = found(list(throughput(made)))
     assert rows["fast", "batch 3"].value == pytest.approx(3 / 0.035)
     ratio = rows["fast", "batch 3"].ratio
@@ -185,7 +190,7 @@ def test_throughput(clock: Clock, bundle: Path, every_runner: None) -> None:
     assert ratio.median == pytest.approx(2)  # twice as many faces
     list(scaling(made))
     runs = [len(case.image) for case in made.runners[1].seen]  # type: ignore[attr-defined]
-    assert runs.count(3) == 4  # the warm-up and 3 rounds: scaling takes the same times
+    assert runs.count(3) == 5  # 2 warm-ups and 3 rounds: scaling takes the same times
 
 
 def test_throughput_of_two_callers(clock: Clock, bundle: Path, every_runner: None) -> None:
@@ -235,6 +240,28 @@ def test_memorize_in_batches(clock: Clock, bundle: Path) -> None:
     assert set(made.runners[1].memorized) == {1, 4, 8}  # type: ignore[attr-defined]
 
 
+def test_pipeline(clock: Clock, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two photos, whose stages have names of their own."""
+    once = partial(timing.race, duration=0, fewest=1)
+    monkeypatch.setattr("benchmarks.suites.setting.race", lambda works, *_: once(works))
+    runners = [BundleRunner(bundle, "cpu", None)]
+    rows = {
+        row.case: row.value
+        for row in pipeline(setting(clock, bundle, runners=runners, quick=False, baseline=None))
+    }
+    stages = {"decode", "detect", "align", "boxes", "network", "paste", "encode"}
+    one, twelve = stages | {"photograph"}, {f"12 faces: {stage}" for stage in stages}
+    assert set(rows) == one | twelve | {"12 faces: photograph"}
+    assert rows["12 faces: network"] > 3 * rows["network"] > 0
+    assert rows["12 faces: decode"] > 3 * rows["decode"]
+
+
+def test_twelve_faces_are_found(restorer: Restorer) -> None:
+    photo = twelve_faces()
+    assert photo.shape == (3000, 4000, 3)
+    assert len(restorer.detect(photo)) == 12
+
+
 def test_copies_of_a_photograph(tmp_path: Path) -> None:
     """By the GPU's clock, and not counted in the network's seconds again."""
 
@@ -275,11 +302,13 @@ def test_quality_needs_a_float32_bundle(clock: Clock, bundle: Path) -> None:
 def test_torch_gives_what_the_bundle_gives(bundle: Path, narrow_checkpoint: Path) -> None:
     runner = BundleRunner(bundle, "cpu", None)
     weights = load_weights(str(narrow_checkpoint))
-    case = Cases(runner.memorize, 5).next(2, 5)
-    wanted = runner.restore(case).astype(int)
+    cases = Cases(runner.memorize, 5)
+    case = cases.next(2, 5)
     for mode in ("eager", "both"):
         torch_runner = TorchRunner(weights.network, weights.record.sha256, mode, None)
-        assert np.abs(torch_runner.restore(case) - wanted).max() <= 1
+        for each in (case, cases.next(1, 0)):
+            wanted = runner.restore(each).astype(int)
+            assert np.abs(torch_runner.restore(each) - wanted).max() <= 1
         rows = torch_runner.memorize(case.image, case.boxes)
         np.testing.assert_allclose(rows, runner.memorize(case.image, case.boxes), atol=1e-4)
 
@@ -288,10 +317,12 @@ def test_refuses_a_mixture(
     bundle: Path, half_bundle: Path, int8_bundle: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(half_bundle, tmp_path / bundle.name)
-    with pytest.raises(BenchmarkError, match="have the same name"):
-        open_runners([bundle, tmp_path / bundle.name], "cpu", None, None, ())
-    with pytest.raises(BenchmarkError, match="was not made from synthetic"):
-        open_runners([bundle], "cpu", None, "synthetic", ("eager",))
+    same_name = open_runners([bundle, tmp_path / bundle.name], "cpu", None, None, ())
+    with pytest.raises(BenchmarkError, match="have the same name"), same_name:
+        pass
+    other_weights = open_runners([bundle], "cpu", None, "synthetic", ("eager",))
+    with pytest.raises(BenchmarkError, match="was not made from synthetic"), other_weights:
+        pass
 
 
 class TestCommand:
@@ -336,6 +367,14 @@ class TestCommand:
         assert set(result.errors) == {"quality"}
         assert len(result.of("latency")) == 1
         assert len(result.of("scaling")) == 2
+
+    def test_help_is_light(self) -> None:
+        code = (
+            "import sys, benchmarks.cli.bench;"
+            "print(*{'numpy', 'cv2', 'torch', 'onnxruntime', 'rich'} & set(sys.modules))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == ("\n", "")
 
     @pytest.mark.parametrize(
         ("words", "reason"),

@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
+from export.triton.config import APP, MEMORIZER, RESTORER
 from export.triton.local_server import Server, missing, stand_in
-from export.triton.repository import APP, MEMORIZER, RESTORER, Serving, write_repository
+from export.triton.repository import Serving, write_repository
 from runtime import DmdnetWarning, Remote, RemoteError, Restorer, SpecificDictionary
 from runtime.backends.triton.address import Address
 from runtime.bundle.opening import Bundle, open_bundle
