@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ import torch
 
 from calibration.calibrate import Floats, calibrate, choose_faces
 from calibration.options import Options
-from export.checks import parity
+from export.checks import parity, verdict
 from export.checks.reference import write_reference
 from export.model.checkpoint import load_weights
 from export.model.graphs import MemorizerGraph, RestorerGraph, export_onnx
 from export.model.network import DMDNet
-from export.tensorrt.build import BuildOptions, build_engines, choose_edition
+from export.tensorrt.build import build_engines
+from export.tensorrt.options import BuildOptions, choose_edition
 from runtime.bundle.layout import layout_text
 from runtime.bundle.manifest import (
     MANIFEST,
@@ -33,7 +33,7 @@ from runtime.bundle.manifest import (
 )
 from runtime.bundle.opening import Bundle
 from runtime.errors import ExportError
-from runtime.storage.local import sha256_of, write_atomically
+from runtime.storage.local import folder_beside, sha256_of, write_atomically
 
 Report = Callable[[str], None]
 
@@ -75,7 +75,7 @@ def export_bundle(
     faces = choose_faces(options) if precision == "int8" else None
     for warning in faces.warnings if faces is not None else ():
         report(f"warning: calibration: {warning}")
-    with _building_place(out) as building:
+    with folder_beside(out) as building:
         _refuse_full_disk(building, checkpoint, precision)
         with stage("weights"):
             weights = load_weights(checkpoint)
@@ -98,8 +98,8 @@ def export_bundle(
             export_onnx(MemorizerGraph(network), memorizer)
         with stage("parity with PyTorch float32"):
             rows = parity.measure(weights.network, checked, memorizer)
-        report(parity.table(rows))
-        reasons = parity.failures(rows, "fp16" if half else "fp32")
+        report(verdict.table(rows))
+        reasons = verdict.failures(rows, verdict.TOLERANCES["fp16" if half else "fp32"])
         if reasons:
             raise ExportError(f"parity missed, nothing kept: {'; '.join(reasons)}")
         quantization = None
@@ -134,8 +134,7 @@ def export_bundle(
             write_atomically(building / MANIFEST, manifest.to_json().encode())
         if engine is not None and edition is not None:
             with stage("engines"):
-                built = build_engines(Bundle(building, manifest), engine, report=report)
-                manifest = built.manifest
+                build_engines(Bundle(building, manifest), engine, report=report)
         elif engine is not None:
             report(f"no engine: {why}")
         _put_in_place(building, out, force)
@@ -166,17 +165,6 @@ def _refuse_full_disk(folder: Path, checkpoint: str | None, precision: str) -> N
         )
 
 
-@contextmanager
-def _building_place(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out`, gone afterwards whatever happens."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent))
-    try:
-        yield building
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
 def _source(building: Path, precision: str) -> Path:
     """Where a graph goes that the int8 one is made from, and that is not part of the bundle."""
     folder = building / _SOURCES / precision
@@ -187,7 +175,6 @@ def _source(building: Path, precision: str) -> Path:
 def _put_in_place(building: Path, out: Path, force: bool) -> None:
     """Rename; an older bundle steps aside first, and comes back if the rename fails."""
     _refuse_existing(out, force)  # somebody may have made one meanwhile
-    building.chmod(0o755)
     old = building.with_suffix(".old")
     if out.exists():
         out.rename(old)

@@ -7,18 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from runtime.errors import (
+    BenchmarkError,
     BundleError,
+    CalibrationError,
     CheckpointError,
     CheckpointUnavailableError,
+    ClosedError,
+    ClusterError,
     DeviceError,
+    DeviceMemoryError,
     DictionaryError,
     DmdnetError,
     DmdnetWarning,
+    EngineError,
     ExportError,
     InvalidImageError,
     InvalidLandmarksError,
     NoFaceError,
     RemoteError,
+    UsageError,
 )
 
 if TYPE_CHECKING:
@@ -32,14 +39,20 @@ if TYPE_CHECKING:
     from runtime.restorer import Restorer
 
 __all__ = [
+    "BenchmarkError",
     "BundleError",
+    "CalibrationError",
     "CheckpointError",
     "CheckpointUnavailableError",
+    "ClosedError",
+    "ClusterError",
     "DeviceError",
+    "DeviceMemoryError",
     "DictionaryError",
     "DmdnetError",
     "DmdnetWarning",
     "Engine",
+    "EngineError",
     "ExportError",
     "Face",
     "InvalidImageError",
@@ -51,6 +64,7 @@ __all__ = [
     "Restored",
     "Restorer",
     "SpecificDictionary",
+    "UsageError",
     "component_boxes",
     "read_landmarks",
 ]

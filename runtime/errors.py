@@ -1,4 +1,7 @@
-"""Everything that this project raises for wrong input, and what it warns about."""
+"""Everything that this project raises for wrong input, and what it warns about.
+
+Each of them is exported from `runtime`.
+"""
 
 
 class DmdnetError(Exception):
@@ -6,11 +9,18 @@ class DmdnetError(Exception):
 
 
 class BundleError(DmdnetError):
-    """A bundle is missing, incomplete, altered, or of a kind this version cannot run."""
+    """A bundle is missing, incomplete, altered, or of a kind that this version cannot run."""
+
+
+class ClosedError(DmdnetError):
+    """A Restorer was asked to work after its `close`."""
+
+    def __init__(self, message: str = "this Restorer is closed") -> None:
+        super().__init__(message)
 
 
 class DeviceError(DmdnetError):
-    """The device that was asked for cannot be had here."""
+    """The requested device is not available on this machine, or it failed."""
 
 
 class EngineError(DeviceError):
@@ -34,11 +44,11 @@ class InvalidLandmarksError(DmdnetError):
 
 
 class NoFaceError(DmdnetError):
-    """A photograph shows no face that can be found."""
+    """No face was found in a photograph that needs one."""
 
 
 class DictionaryError(DmdnetError):
-    """A specific dictionary is damaged, or was made with other weights."""
+    """A specific dictionary is damaged, too large for the engine, or made with other weights."""
 
 
 class CheckpointError(DmdnetError):
@@ -62,7 +72,7 @@ class BenchmarkError(DmdnetError):
 
 
 class ClusterError(DmdnetError):
-    """A Ray cluster cannot be had or reached, cannot hold what was asked for, or failed."""
+    """A Ray cluster cannot be reached, cannot hold what was asked for, or failed."""
 
 
 class UsageError(DmdnetError):

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from runtime.backends.base import DeviceSeconds, Engine, check_engine
 from runtime.backends.selection import Choice, open_backend, open_remote
-from runtime.backends.triton.address import Remote, is_url
+from runtime.backends.triton.address import Remote, is_server_address
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
@@ -91,7 +91,7 @@ class Restorer:
         if dictionary_cache < 0:
             raise UsageError(f"dictionary_cache must be 0 MiB or more, not {dictionary_cache}")
         self._threads, self._landmark_detector = threads, landmark_detector
-        if remote is not None and not is_url(bundle):
+        if remote is not None and not is_server_address(bundle):
             raise UsageError(f"{bundle}: remote goes with a server's address, grpc://...")
         choice = Choice(
             device or "auto", allow_fallback is not False, threads, verify, dictionary_cache
@@ -99,11 +99,11 @@ class Restorer:
         self.manifest: Manifest
         self._engine: Engine
         if engine is not None:
-            if device is not None or allow_fallback is not None or is_url(bundle):
+            if device is not None or allow_fallback is not None or is_server_address(bundle):
                 raise UsageError("an engine of your own goes with a bundle's folder alone")
             check_engine(engine)
             self.manifest, self._engine = open_bundle(bundle, verify).manifest, engine
-        elif is_url(bundle):
+        elif is_server_address(bundle):
             self.manifest, self._engine = open_remote(str(bundle), remote or Remote(), choice)
         else:
             opened = open_bundle(bundle, verify)

@@ -19,7 +19,7 @@ from export import bundle as export_module
 from export.bundle import export_bundle
 from export.model.graphs import MemorizerGraph, RestorerGraph
 from export.model.synthetic import synthetic_state
-from export.tensorrt.build import BuildOptions
+from export.tensorrt.options import BuildOptions
 from runtime.images.files import read_image
 from runtime.restorer import Restorer
 from runtime.samples.faces import SAMPLES as SAMPLES  # tests import it from here

@@ -5,7 +5,6 @@ ONNX Runtime to judge it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +21,6 @@ from runtime.samples.faces import CASES, sample_faces
 from runtime.storage.local import write_atomically
 
 FILE = "reference.safetensors"
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What an output may differ by: in 8-bit levels, and in PSNR of a whole face or dictionary."""
-
-    max_levels: float | None
-    min_psnr_db: float
-
-
-TOLERANCES = {"fp32": Tolerance(1.0, 50.0), "fp16": Tolerance(None, 50.0)}
-"""Of the graphs against PyTorch float32, and of the engines against the graphs."""
 
 
 def write_reference(folder: Path) -> None:
@@ -81,27 +68,6 @@ def dictionary_levels(got: Rows, wanted: Rows) -> NDArray[np.float64]:
     """The difference in 1/255 of the range of `wanted`, so that one table holds all."""
     reference = wanted.astype(np.float64)
     return np.asarray((got.astype(np.float64) - reference) / np.ptp(reference) * 255)
-
-
-def failures(rows: tuple[EngineParity, ...], tolerance: Tolerance) -> list[str]:
-    """Why `rows` miss the tolerance, 3 dB less on a component; empty if they pass. NaN misses."""
-    reasons = []
-    for row in rows:
-        component = row.region in quality.NAMES and row.region != "whole"
-        least = tolerance.min_psnr_db - (quality.COMPONENT_ALLOWANCE_DB if component else 0)
-        if not row.psnr_db >= least:
-            reasons.append(f"{row.case}, {row.region}: {row.psnr_db:.1f} dB, under {least:g}")
-        if tolerance.max_levels is not None and not row.max_levels <= tolerance.max_levels:
-            reasons.append(f"{row.case}, {row.region}: {row.max_levels:g} levels off at most")
-    return reasons
-
-
-def tolerance_of(bundle: Bundle) -> Tolerance:
-    """The tolerance of the graph itself: an int8 engine's is the gate of its quantisation."""
-    quantization = bundle.manifest.quantization
-    if quantization is not None:
-        return Tolerance(None, quantization.min_psnr_db)
-    return TOLERANCES[bundle.manifest.precision]
 
 
 def _read(bundle: Bundle) -> dict[str, NDArray[Any]]:

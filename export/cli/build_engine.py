@@ -7,42 +7,52 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from runtime.cli import console
-from runtime.cli.inputs import number, positive
 from runtime.errors import ExportError
-from runtime.machine.tensorrt_editions import EXTRAS
 
 if TYPE_CHECKING:
-    from export.tensorrt.build import BuildOptions
+    from export.tensorrt.options import BuildOptions
+
+
+_PROG = "dmd-build-engine"
 
 
 def main() -> NoReturn:
+    console.run(_PROG, build)
+
+
+def build() -> int:
+    args = _arguments()
+    if find_spec("onnx") is None:
+        raise ExportError("onnx is not installed: install dmdnet-runtime[tensorrt]")
+    with console.loading(_PROG):
+        from export.tensorrt.build import build_engines
+        from runtime.bundle.opening import open_bundle
+
+    bundle = open_bundle(args.bundle)
+    records = build_engines(
+        bundle, engine_options(args), rebuild=args.rebuild, report=console.report
+    )
+    if not records:
+        return console.FAILED
+    print(f"{len(records)} engines in {args.bundle}")
+    return 0
+
+
+def _arguments() -> Namespace:
     parser = console.Parser(
-        "dmd-build-engine",
-        "Build the TensorRT engines of a bundle; needs neither torch nor ONNX Runtime.",
+        _PROG, "Build the TensorRT engines of a bundle; needs neither torch nor ONNX Runtime."
     )
     parser.add_argument("bundle", type=Path, help="folder made by dmd-export")
     parser.add_argument("--rebuild", action="store_true", help="replace engines that are there")
     add_engine_arguments(parser)
-    args = parser.parse_args()
-    console.run(parser.prog, lambda: build(args))
-
-
-def build(args: Namespace) -> int:
-    if find_spec("onnx") is None:
-        raise ExportError("onnx is not installed: install dmdnet-runtime[tensorrt]")
-    from export.tensorrt.build import build_engines
-    from runtime.bundle.opening import open_bundle
-
-    bundle = open_bundle(args.bundle)
-    built = build_engines(bundle, engine_options(args), rebuild=args.rebuild, report=console.say)
-    if not built.manifest.engines:
-        return console.FAILED
-    print(f"{len(built.manifest.engines)} engines in {args.bundle}")
-    return 0
+    return parser.parse_args()
 
 
 def add_engine_arguments(parser: ArgumentParser) -> None:
     """The options that say what engine is built."""
+    from runtime.cli.inputs import number, positive
+    from runtime.machine.tensorrt_editions import EXTRAS
+
     group = parser.add_argument_group("engine (docs/tensorrt.md)")
     group.add_argument(
         "--engine",
@@ -78,7 +88,7 @@ def add_engine_arguments(parser: ArgumentParser) -> None:
 
 
 def engine_options(args: Namespace) -> "BuildOptions":
-    from export.tensorrt.build import BuildOptions
+    from export.tensorrt.options import BuildOptions
     from runtime.bundle.engine_record import Profile
 
     profile = Profile(args.max_batch, args.max_references, args.opt_batch, args.opt_references)

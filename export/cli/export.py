@@ -6,18 +6,72 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from calibration.options import METHODS, TARGETS, Options
-from export.cli.build_engine import add_engine_arguments, engine_options
 from runtime.cli import console
-from runtime.cli.inputs import number
 from runtime.errors import ExportError, UsageError
 
+_PROG = "dmd-export"
 _NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "skimage")
 
 
 def main() -> NoReturn:
+    console.run(_PROG, export)
+
+
+def export() -> int:
+    args = _arguments()
+    named = {
+        "faces": args.calibration,
+        "size": args.calibration_size,
+        "method": args.method,
+        "target": args.target,
+        "min_psnr_db": args.min_psnr,
+    }
+    given = {name: value for name, value in named.items() if value is not None}
+    if (given or args.chart) and not args.int8:
+        raise UsageError("calibration, method, target, min-psnr and chart go with --int8")
+    missing = [name for name in _NEEDS if find_spec(name) is None]
+    if missing:
+        raise ExportError(f"{', '.join(missing)} not installed: install dmdnet-runtime[export,cpu]")
+    if args.chart is not None and find_spec("matplotlib") is None:
+        raise ExportError("--chart needs matplotlib: install it, or dmdnet-runtime[export]")
+    precision = "int8" if args.int8 else "fp16" if args.fp16 else "fp32"
+    out = args.out or Path(f"dmdnet-{precision}")
+
+    with console.loading(_PROG):
+        import onnxruntime  # noqa: F401 - these would be loaded in the middle of the work
+        import onnxscript  # noqa: F401
+        import torch.export  # noqa: F401
+
+        from calibration.options import Options
+        from export.bundle import export_bundle
+        from export.cli.build_engine import engine_options
+
+    bundle = export_bundle(
+        out,
+        precision,
+        args.checkpoint,
+        int8=Options(**given),
+        engine=engine_options(args),
+        force=args.force,
+        report=console.report,
+    )
+    if args.chart is not None and bundle.manifest.quantization is not None:
+        from calibration.chart import draw
+
+        draw(bundle.manifest.quantization, args.chart)
+    if notice := bundle.manifest.weights.notice:
+        console.say(f"dmd-export: {notice}")
+    print(f"{precision} bundle in {out}")
+    return 0
+
+
+def _arguments() -> Namespace:
+    from calibration.options import METHODS, TARGETS
+    from export.cli.build_engine import add_engine_arguments
+    from runtime.cli.inputs import number
+
     parser = console.Parser(
-        "dmd-export", "Export DMDNet to a bundle: two ONNX graphs, a manifest and parity figures."
+        _PROG, "Export DMDNet to a bundle: two ONNX graphs, a manifest and parity figures."
     )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--fp32", action="store_true", help="float32 (default)")
@@ -52,45 +106,4 @@ def main() -> NoReturn:
     )
     int8.add_argument("--chart", type=Path, metavar="PNG", help="draw each layer's error, alone")
     add_engine_arguments(parser)
-    args = parser.parse_args()
-    console.run(parser.prog, lambda: export(args))
-
-
-def export(args: Namespace) -> int:
-    named = {
-        "faces": args.calibration,
-        "size": args.calibration_size,
-        "method": args.method,
-        "target": args.target,
-        "min_psnr_db": args.min_psnr,
-    }
-    given = {name: value for name, value in named.items() if value is not None}
-    if (given or args.chart) and not args.int8:
-        raise UsageError("calibration, method, target, min-psnr and chart go with --int8")
-    missing = [name for name in _NEEDS if find_spec(name) is None]
-    if missing:
-        raise ExportError(f"{', '.join(missing)} not installed: install dmdnet-runtime[export,cpu]")
-    if args.chart is not None and find_spec("matplotlib") is None:
-        raise ExportError("--chart needs matplotlib: install it, or dmdnet-runtime[export]")
-    precision = "int8" if args.int8 else "fp16" if args.fp16 else "fp32"
-    out = args.out or Path(f"dmdnet-{precision}")
-
-    from export.bundle import export_bundle
-
-    bundle = export_bundle(
-        out,
-        precision,
-        args.checkpoint,
-        int8=Options(**given),
-        engine=engine_options(args),
-        force=args.force,
-        report=console.say,
-    )
-    if args.chart is not None and bundle.manifest.quantization is not None:
-        from calibration.chart import draw
-
-        draw(bundle.manifest.quantization, args.chart)
-    if notice := bundle.manifest.weights.notice:
-        console.say(f"dmd-export: {notice}")
-    print(f"{precision} bundle in {out}")
-    return 0
+    return parser.parse_args()

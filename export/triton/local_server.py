@@ -25,10 +25,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
 
-from export.triton.repository import APP, MEMORIZER, RESTORER, TRITON_MODEL
+from export.triton.config import APP, MEMORIZER, RESTORER
+from export.triton.repository import TRITON_MODEL
 from runtime.cli import console
 from runtime.cli.inputs import positive
-from runtime.errors import BenchmarkError, UsageError
+from runtime.errors import RemoteError, UsageError
 
 _STAND_IN = Path(__file__).with_name("onnx_model.py")
 _START_S = 120
@@ -50,7 +51,7 @@ def main() -> NoReturn:
 def serve(repository: Path, port: int) -> int:
     """Serve until Ctrl-C or SIGTERM; `repository` stays as it is.
 
-    Raises `UsageError` where that cannot be, `BenchmarkError` when the server ends by itself.
+    Raises `UsageError` where that cannot be, `RemoteError` when the server ends by itself.
     """
     if not (repository / APP / "config.pbtxt").is_file():
         raise UsageError(f"{repository}: not a repository that dmd-triton wrote")
@@ -67,7 +68,7 @@ def serve(repository: Path, port: int) -> int:
                 server.wait()
             except KeyboardInterrupt:
                 return 0
-        raise BenchmarkError("tritonserver ended by itself")
+        raise RemoteError("tritonserver ended by itself")
 
 
 def missing() -> str | None:
@@ -121,7 +122,7 @@ class Server:
         return f"grpc://127.0.0.1:{self.port}/dmdnet"
 
     def start(self) -> None:
-        """Start it, and wait until all models are loaded. Raises `BenchmarkError` with its log."""
+        """Start it, and wait until all models are loaded. Raises `RemoteError` with its log."""
         http = _free_port()
         libraries = [_site() / "nvidia_pytriton.libs", _libpython_folder()]
         before = os.environ.get("LD_LIBRARY_PATH")
@@ -153,7 +154,7 @@ class Server:
         try:
             while not _ready(http):
                 if self._process.poll() is not None or time.monotonic() > end:
-                    raise BenchmarkError(f"tritonserver did not start:\n{self._errors()}")
+                    raise RemoteError(f"tritonserver did not start:\n{self._errors()}")
                 time.sleep(0.1)
         except BaseException:  # Ctrl-C too: it runs in a session of its own, and would stay
             self.kill()

@@ -4,34 +4,31 @@ Three models: `dmdnet_restorer` and `dmdnet_memorizer` are the bundle's graphs o
 `dmdnet`, which apps call, joins requests into calls of the restorer (`export/triton/model.py`).
 """
 
-import json
 import shutil
-import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from export.triton.config import (
+    APP,
+    MEMORIZER,
+    RESTORER,
+    Plan,
+    app_config,
+    memorizer_config,
+    restorer_config,
+    warm_ups,
+)
 from runtime.backends.tensorrt.engine_files import check_engine, read_records
-from runtime.backends.triton import address as remote
 from runtime.bundle.engine_record import FOLDER, EngineRecord
-from runtime.bundle.manifest import GraphSpec, Manifest, TensorSpec
 from runtime.bundle.opening import Bundle
 from runtime.errors import DmdnetWarning, ExportError, UsageError
-
-APP = "dmdnet"
-RESTORER = f"{APP}_restorer"
-MEMORIZER = f"{APP}_memorizer"
+from runtime.storage.local import folder_beside
 
 TRITON_MODEL = Path(__file__).with_name("model.py")
-_TYPES = {
-    "uint8": "TYPE_UINT8",
-    "int32": "TYPE_INT32",
-    "float16": "TYPE_FP16",
-    "float32": "TYPE_FP32",
-}
 _MAX_REFERENCES = 32
 # boxes of a face looking straight ahead, for the warm-up
 _BOXES = ((100, 200, 212, 280), (300, 200, 412, 280), (192, 240, 320, 360), (176, 360, 336, 456))
@@ -67,41 +64,18 @@ def write_repository(bundle: Bundle, out: Path, serving: Serving) -> tuple[str, 
     if out.exists():
         raise ExportError(f"{out}: exists; a repository is written to a new folder")
     plan = _plan(bundle, serving)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with folder_beside(out) as temporary:
         _write_engine(bundle, plan, RESTORER, temporary / RESTORER)
         _write_engine(bundle, plan, MEMORIZER, temporary / MEMORIZER)
         version = temporary / APP / str(serving.version)
         version.mkdir(parents=True)
         shutil.copyfile(TRITON_MODEL, version / "model.py")
-        (temporary / APP / "config.pbtxt").write_text(_app_config(bundle.manifest, plan))
-        temporary.chmod(0o755)
+        (temporary / APP / "config.pbtxt").write_text(app_config(bundle.manifest, plan))
         temporary.rename(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return APP, RESTORER, MEMORIZER
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A `Serving` with nothing left open."""
-
-    device: str
-    engines: Mapping[str, EngineRecord]  # by model; empty: ONNX Runtime
-    max_batch: int
-    max_references: int
-    queue_delay_us: int
-    instances: int
-    version: int
-
-    @property
-    def group(self) -> str:
-        return f"instance_group [ {{ kind: KIND_{self.device.upper()} count: {self.instances} }} ]"
-
-
-def _plan(bundle: Bundle, serving: Serving) -> _Plan:
+def _plan(bundle: Bundle, serving: Serving) -> Plan:
     manifest, cpu = bundle.manifest, serving.device == "cpu"
     engines = _engines(bundle, serving.engine) if serving.engine else {}
     if engines and cpu:
@@ -132,7 +106,7 @@ def _plan(bundle: Bundle, serving: Serving) -> _Plan:
                 f"{name} {asked}: the engine takes {limit}; build another with dmd-build-engine"
             )
     delay = serving.queue_delay_us
-    return _Plan(
+    return Plan(
         serving.device,
         engines,
         serving.max_batch or max_batch,
@@ -165,7 +139,7 @@ def _engines(bundle: Bundle, name: str) -> Mapping[str, EngineRecord]:
     return found
 
 
-def _write_engine(bundle: Bundle, plan: _Plan, model: str, folder: Path) -> None:
+def _write_engine(bundle: Bundle, plan: Plan, model: str, folder: Path) -> None:
     manifest = bundle.manifest
     spec = manifest.restorer if model == RESTORER else manifest.memorizer
     version = folder / str(plan.version)
@@ -180,163 +154,7 @@ def _write_engine(bundle: Bundle, plan: _Plan, model: str, folder: Path) -> None
                 shutil.copyfile(bundle.path / name, version / name)
     warm_up = folder / "warmup"
     warm_up.mkdir()
-    for faces in _warm_ups(plan):
+    for faces in warm_ups(plan):
         (warm_up / f"boxes-{faces}").write_bytes(np.array(_BOXES * faces, np.int32).tobytes())
-    config = _restorer_config(spec, plan) if model == RESTORER else _memorizer_config(spec, plan)
+    config = restorer_config(spec, plan) if model == RESTORER else memorizer_config(spec, plan)
     (folder / "config.pbtxt").write_text(config)
-
-
-def _restorer_config(spec: GraphSpec, plan: _Plan) -> str:
-    inputs, outputs = _tensors(spec.inputs, 0), _tensors(spec.outputs, 0)
-    return f"""\
-# The restorer as it is in the bundle; apps call {APP}, which calls this.
-#
-# Triton must not batch it by itself: max_batch_size is 0, because the inputs have no batch
-# dimension in common. image, boxes and membership have one row a face (F), dictionary one row a
-# reference photograph (K), of all people in the call. membership[f, k] is 1 where row k belongs to
-# face f and 0 elsewhere; a face whose row is all 0 is restored from the generic dictionary alone.
-# So faces of any people can share a call: faces stacked, dictionaries below each other, membership
-# block-diagonal. {APP} does that.
-name: "{RESTORER}"
-{_platform(RESTORER, plan)}
-max_batch_size: 0
-{_common(plan)}
-input [
-{inputs}
-]
-output [
-{outputs}
-]
-{_warm_up(spec, plan, batched=False)}
-"""
-
-
-def _memorizer_config(spec: GraphSpec, plan: _Plan) -> str:
-    inputs, outputs = _tensors(spec.inputs, 1), _tensors(spec.outputs, 1)
-    return f"""\
-# Reference photographs -> rows of dictionaries. Every tensor has one row a photograph, and rows do
-# not depend on each other: K is the batch dimension here, and Triton batches as it does any model.
-# Its answers are personal data.
-name: "{MEMORIZER}"
-{_platform(MEMORIZER, plan)}
-max_batch_size: {plan.max_batch}
-{_common(plan)}
-{_batching(plan)}
-input [
-{inputs}
-]
-output [
-{outputs}
-]
-{_warm_up(spec, plan, batched=True)}
-"""
-
-
-def _app_config(manifest: Manifest, plan: _Plan) -> str:
-    inputs = _tensors(manifest.restorer.inputs, 0, " allow_ragged_batch: true")
-    outputs = _tensors(manifest.restorer.outputs, 0)
-    parameters = {
-        remote.MANIFEST: json.dumps(json.loads(manifest.to_json()), separators=(",", ":")),
-        remote.RESTORER: RESTORER,
-        remote.MEMORIZER: MEMORIZER,
-        remote.MAX_BATCH: str(plan.max_batch),
-        remote.MAX_REFERENCES: str(plan.max_references),
-    }
-    lines = "\n".join(
-        f'parameters {{ key: "{key}" value {{ string_value: {_quoted(value)} }} }}'
-        for key, value in parameters.items()
-    )
-    return f"""\
-# What apps call, through runtime.Restorer("grpc://HOST:8001/{APP}") or by themselves.
-#
-# Triton's batch dimension is a request here: image [1, F, 512, 512, 3], boxes [1, F, 4, 4],
-# dictionary [1, K, D] with K = 0 for people unknown, membership [1, F, K]. Requests of other F
-# and K may share a batch (allow_ragged_batch): model.py stacks their faces, puts the dictionaries
-# of different people below each other, equal ones once, and fills membership block by block, so
-# that one call of {RESTORER} serves all.
-# At most {plan.max_batch} faces and {plan.max_references} rows a request, and a call.
-name: "{APP}"
-backend: "python"
-max_batch_size: {plan.max_batch}
-version_policy {{ latest {{ num_versions: 1 }} }}
-# one instance joins requests while another waits for the restorer
-instance_group [ {{ kind: KIND_CPU count: {plan.instances + 1} }} ]
-{_batching(plan)}
-input [
-{inputs}
-]
-output [
-{outputs}
-]
-# the bundle's manifest: precision, layout and type of dictionaries, hashes of weights and files
-{lines}
-"""
-
-
-def _platform(model: str, plan: _Plan) -> str:
-    if model not in plan.engines:
-        return 'platform: "onnxruntime_onnx"'
-    record = plan.engines[model]
-    return (
-        f"# an engine of TensorRT {record.version} for compute capability {record.capability}: no "
-        f'other version reads it\nplatform: "tensorrt_plan"'
-    )
-
-
-def _common(plan: _Plan) -> str:
-    return f"version_policy {{ latest {{ num_versions: 1 }} }}\n{plan.group}"
-
-
-def _batching(plan: _Plan) -> str:
-    return f"""\
-dynamic_batching {{
-  max_queue_delay_microseconds: {plan.queue_delay_us}
-  # a request leaves the queue when its client has given it up
-  default_queue_policy {{ timeout_action: REJECT allow_timeout_override: true }}
-}}"""
-
-
-def _tensors(tensors: Sequence[TensorSpec], first: int, more: str = "") -> str:
-    """Named, typed, and with the dimensions from `first` on; -1 for those that vary."""
-    return ",\n".join(
-        f'  {{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ '
-        + ", ".join(str(n) if isinstance(n, int) else "-1" for n in tensor.shape[first:])
-        + f" ]{more} }}"
-        for tensor in tensors
-    )
-
-
-def _warm_up(spec: GraphSpec, plan: _Plan, batched: bool) -> str:
-    """The smallest and the largest call, so that no request pays for what is allocated once."""
-    return "\n".join(_sample(spec, faces, batched) for faces in _warm_ups(plan))
-
-
-def _sample(spec: GraphSpec, faces: int, batched: bool) -> str:
-    free = dict.fromkeys(("faces", "references"), faces)
-    if not batched:
-        free["references"] = 1
-    first = 1 if batched else 0
-    lines = "\n".join(
-        f'  inputs {{ key: "{tensor.name}" value {{ data_type: {_TYPES[tensor.dtype]} dims: [ '
-        + ", ".join(str(free.get(str(size), size)) for size in tensor.shape[first:])
-        + " ] "
-        + (
-            f'input_data_file: "boxes-{1 if batched else faces}"'
-            if tensor.name == "boxes"
-            else "zero_data: true"
-        )
-        + " } }"
-        for tensor in spec.inputs
-    )
-    size = faces if batched else 1
-    return f'model_warmup {{\n  name: "{faces} faces"\n  batch_size: {size}\n{lines}\n}}'
-
-
-def _warm_ups(plan: _Plan) -> tuple[int, ...]:
-    return tuple(sorted({1, plan.max_batch}))
-
-
-def _quoted(text: str) -> str:
-    """A string of protobuf's text format; `text` is ASCII."""
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.backends.triton.address import Remote, is_url
+from runtime.backends.triton.address import Remote, is_server_address
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
@@ -45,7 +45,7 @@ class Job:
 
     def check(self) -> Manifest:
         """The bundle's manifest; raises what can be known to be wrong before an engine starts."""
-        if is_url(self.bundle):
+        if is_server_address(self.bundle):
             with self.open() as restorer:  # opens nothing but a connection
                 manifest = restorer.manifest
         else:

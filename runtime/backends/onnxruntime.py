@@ -10,9 +10,14 @@ from numpy.typing import NDArray
 
 from runtime.backends.base import Boxes, Rows
 from runtime.bundle.opening import Bundle
-from runtime.errors import BundleError, DeviceError, DmdnetWarning
+from runtime.errors import BundleError, ClosedError, DeviceError, DmdnetWarning
 from runtime.images.arrays import Image
-from runtime.machine.onnx_session import PROVIDERS, load_onnxruntime, open_session
+from runtime.machine.onnx_session import (
+    PROVIDERS,
+    load_onnxruntime,
+    offered_providers,
+    open_session,
+)
 
 # On a CPU a batch saves no time (README, figures) and costs hundreds of MB a face
 _MAX_BATCH = {"cuda": 8, "cpu": 1}
@@ -67,7 +72,7 @@ class OnnxRuntimeBackend:
         quantization = self._bundle.manifest.quantization
         if quantization is not None:
             _refuse_other_target(quantization.target, device)
-        offered = load_onnxruntime().get_available_providers()
+        offered = offered_providers()
         if PROVIDERS[device] not in offered:
             raise DeviceError(
                 f"this ONNX Runtime offers no {PROVIDERS[device]}; it offers "
@@ -93,7 +98,7 @@ class OnnxRuntimeBackend:
     def _run(self, session: Any, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
         """Run with I/O binding: inputs go to the device once, the result comes back once."""
         if session is None:
-            raise BundleError("this Restorer is closed")
+            raise ClosedError
         binding = session.io_binding()
         for name, array in inputs.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array))
@@ -118,4 +123,4 @@ def _refuse_other_target(target: str, device: str) -> None:
 
 def offers_cuda() -> bool:
     """Whether the ONNX Runtime that is installed was built for CUDA."""
-    return PROVIDERS["cuda"] in load_onnxruntime().get_available_providers()
+    return PROVIDERS["cuda"] in offered_providers()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from runtime.backends.base import Backend
 from runtime.backends.triton.address import Address, Remote
+from runtime.bundle.engine_record import FOLDER
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import Bundle
 from runtime.errors import DeviceError, DmdnetWarning, UsageError
@@ -108,7 +109,7 @@ def _expected(bundle: Bundle, device: str) -> bool:
         from runtime.backends.onnxruntime import offers_cuda
 
         return offers_cuda()
-    return any(engine.edition == _edition(device) for engine in bundle.manifest.engines)
+    return any((bundle.path / FOLDER).glob(f"{_edition(device)}-*.engine"))
 
 
 def _edition(device: str) -> str:

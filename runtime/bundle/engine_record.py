@@ -7,7 +7,6 @@ record. An engine whose record does not fit the machine is never given to Tensor
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 FOLDER = "engines"
 ANY = "any"
@@ -94,12 +93,7 @@ class EngineRecord:
         found = content.pop("record_version", None)
         if found != _RECORD_VERSION:
             raise ValueError(f"version {found}, this program reads version {_RECORD_VERSION}")
-        return cls.from_dict(content)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "EngineRecord":
-        fields = dict(content)
-        fields["profile"] = Profile(**fields["profile"])
-        fields["receipt"] = Receipt(**fields["receipt"])
-        fields["parity"] = tuple(EngineParity(**row) for row in fields["parity"])
-        return cls(**fields)
+        content["profile"] = Profile(**content["profile"])
+        content["receipt"] = Receipt(**content["receipt"])
+        content["parity"] = tuple(EngineParity(**row) for row in content["parity"])
+        return cls(**content)

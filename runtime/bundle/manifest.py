@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from runtime.bundle.engine_record import EngineRecord
-
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -131,7 +129,6 @@ class Manifest:
     parity: tuple[Parity, ...]
     tools: Mapping[str, str]
     quantization: Quantization | None = None
-    engines: tuple[EngineRecord, ...] = ()
 
     def graph_sha256(self, graph: str) -> str:
         """One hash for the "restorer" or "memorizer": of its file's and its weights' hashes."""
@@ -152,8 +149,6 @@ class Manifest:
         content = asdict(self)
         if self.quantization is None:
             del content["quantization"]
-        if not self.engines:
-            del content["engines"]
         content["manifest_sha256"] = _own_hash(content)
         return json.dumps(content, indent=2) + "\n"
 
@@ -179,7 +174,7 @@ class Manifest:
             raise ValueError("`quantization` goes with int8, and with nothing else")
         if "quantization" in content:
             content["quantization"] = _quantization(content["quantization"])
-        content["engines"] = tuple(map(EngineRecord.from_dict, content.get("engines", ())))
+        content.pop("engines", None)  # older bundles copied the engines' records here
         return cls(**content)
 
 

@@ -1,1 +1,0 @@
-"""The runtime's commands, `dmd-enroll` and `dmd-restore`."""

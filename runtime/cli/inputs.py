@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.backends.triton.address import AUTHORIZATION, Remote, is_url
+from runtime.backends.triton.address import AUTHORIZATION, Remote, is_server_address
 from runtime.errors import UsageError
 from runtime.machine.tensorrt_editions import DEVICES
 
@@ -75,7 +75,7 @@ def server_of(args: Namespace) -> Remote | None:
     """How to talk to the server, if `--bundle` is one."""
     given = {"timeout": args.remote_timeout, "ca": args.remote_ca}
     named = {name: value for name, value in given.items() if value is not None}
-    if not is_url(args.bundle):
+    if not is_server_address(args.bundle):
         if named:
             raise UsageError("--remote-timeout and --remote-ca go with a server's address")
         return None
@@ -96,7 +96,7 @@ def picture_files(arguments: Sequence[str]) -> list[str]:
 
 
 def _bundle(text: str) -> str | Path:
-    return text if is_url(text) else Path(text)
+    return text if is_server_address(text) else Path(text)
 
 
 def positive(text: str) -> int:

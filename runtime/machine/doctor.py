@@ -16,6 +16,7 @@ from typing import TypeVar
 from runtime.errors import DmdnetError
 from runtime.machine.gpu import Gpu
 from runtime.machine.gpu import gpus as visible_gpus
+from runtime.machine.onnx_session import PROVIDERS, offered_providers
 from runtime.machine.tensorrt_editions import (
     DEVICES,
     EDITIONS,
@@ -100,11 +101,10 @@ def examine() -> Report:
 
     wanted = "onnxruntime-gpu" if gpus else "onnxruntime"
     onnxruntime = _module("ONNX Runtime", "onnxruntime", wanted, installed)
-    offered, _ = _attempt(lambda: import_module("onnxruntime").get_available_providers())
-    providers = tuple(map(str, offered or ()))
+    providers = _attempt(offered_providers)[0] or ()
     no_cuda = onnxruntime.finding
-    if not no_cuda and "CUDAExecutionProvider" not in providers:
-        problem = f"this ONNX Runtime offers no CUDAExecutionProvider (only {', '.join(providers)})"
+    if not no_cuda and PROVIDERS["cuda"] not in providers:
+        problem = f"this ONNX Runtime offers no {PROVIDERS['cuda']} (only {', '.join(providers)})"
         remedy = _in_place_of(onnxruntime.distributions, "onnxruntime-gpu")
         no_cuda = Finding(problem, remedy if gpus else f"where there is a GPU: {remedy}")
     opencv = _module("OpenCV", "cv2", "opencv-python", installed)

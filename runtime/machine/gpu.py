@@ -46,22 +46,23 @@ def first_gpu() -> Gpu:
     return found[0]
 
 
-class Device:
+class GpuContext:
     """The first GPU's primary context, which PyTorch, CuPy and ONNX Runtime use too.
 
-    `with device:` makes it current in a thread; `driver` is the module `pycuda.driver`.
+    `with context:` makes it current in a thread; `facts` is that GPU, `driver` the module
+    `pycuda.driver`.
     Raises `DeviceError` where PyCUDA or the GPU is missing.
     """
 
     def __init__(self) -> None:
-        self.gpu = first_gpu()
+        self.facts = first_gpu()
         self.driver = _pycuda()
         self.driver.init()
         self._context = self.driver.Device(0).retain_primary_context()
         # PyCUDA's destructor treats a primary context as its own and warns at exit: never run it
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
 
-    def __enter__(self) -> "Device":
+    def __enter__(self) -> "GpuContext":
         self._context.push()
         return self
 
@@ -74,28 +75,28 @@ class Device:
         self.driver.Context.pop()
 
     @contextmanager
-    def out_of_memory_as(self, advice: str) -> Iterator[None]:
+    def errors_as_ours(self, advice: str) -> Iterator[None]:
         """PyCUDA's errors as ours; `advice` says what to lower."""
         try:
             yield
         except self.driver.MemoryError:
-            raise DeviceMemoryError(f"{self.gpu.name} is out of memory; {advice}") from None
+            raise DeviceMemoryError(f"{self.facts.name} is out of memory; {advice}") from None
         except self.driver.Error as error:
-            raise DeviceError(f"{self.gpu.name}: {error}") from None
+            raise DeviceError(f"{self.facts.name}: {error}") from None
 
 
 _opening = threading.Lock()
 
 
-def open_device() -> Device:
-    """The one `Device` of this process."""
+def open_gpu() -> GpuContext:
+    """The one `GpuContext` of this process. Raises `DeviceError`."""
     with _opening:
-        return _device()
+        return _context()
 
 
 @lru_cache(1)
-def _device() -> Device:
-    return Device()
+def _context() -> GpuContext:
+    return GpuContext()
 
 
 def _pycuda() -> Any:

@@ -20,6 +20,14 @@ def load_onnxruntime() -> Any:
     return onnxruntime
 
 
+def offered_providers() -> tuple[str, ...]:
+    """The execution providers that the installed ONNX Runtime was built with.
+
+    Raises `DeviceError` where it is not installed.
+    """
+    return tuple(load_onnxruntime().get_available_providers())
+
+
 def open_session(model: Path | bytes, *, device: str = "cpu", threads: int | None = None) -> Any:
     """An `onnxruntime.InferenceSession` of an ONNX file, or of one that is in memory.
 

@@ -1,28 +1,39 @@
-"""Files written whole or not at all, and their hashes."""
+"""Files and folders written whole or not at all, and hashes of files."""
 
 import hashlib
 import os
-import tempfile
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
-
-_CHUNK = 1 << 20
 
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, then rename. Raises OSError, and then leaves nothing."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    temporary = Path(name)
+    temporary = _beside(path)
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """A new folder to be filled and renamed to `path`; gone afterwards if it was not renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(path)
+    try:
+        temporary.mkdir()
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_unfinished(path: Path) -> None:
@@ -32,12 +43,9 @@ def remove_unfinished(path: Path) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal, read in pieces."""
-    digest = hashlib.sha256()
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fault(path: Path, size: int, sha256: str | None) -> str | None:
@@ -55,7 +63,5 @@ def fault(path: Path, size: int, sha256: str | None) -> str | None:
     return None
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -45,12 +45,12 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.headers.append({key: str(value) for key, value in context.invocation_metadata()})
 
 
-def gray(request: Any, context: grpc.ServicerContext, dtype: str = "UINT8", level: int = 7) -> Any:
-    """As many faces as were sent, all of one level."""
+def gray(request: Any, context: grpc.ServicerContext) -> Any:
+    """As many faces as were sent, all of level 7."""
     image = next(tensor for tensor in request.inputs if tensor.name == "image")
     answer = service_pb2.ModelInferResponse(model_name="dmdnet", model_version="1")
-    answer.outputs.add(name="restored", datatype=dtype, shape=image.shape)
-    answer.raw_output_contents.append(bytes([level]) * (512 * 512 * 3 * image.shape[1]))
+    answer.outputs.add(name="restored", datatype="UINT8", shape=image.shape)
+    answer.raw_output_contents.append(bytes([7]) * (512 * 512 * 3 * image.shape[1]))
     return answer
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime.backends.tensorrt.engine_files import read_records
 from runtime.bundle.engine_record import FOLDER, EngineRecord
 from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
@@ -53,7 +54,7 @@ class FakeTensorRt:
             self.know(bundle)
 
     def know(self, bundle: Bundle) -> None:
-        for record in bundle.manifest.engines:
+        for record in read_records(bundle.path):
             spec = getattr(bundle.manifest, record.graph)
             self.known[record.sha256] = (record, spec, bundle.path / spec.file)
             assert (bundle.path / FOLDER / record.file).exists()

@@ -75,26 +75,9 @@ def test_round_trip(passing: Restorer, faces: list[Face], angle: int, side: int)
     assert np.abs(result.image.astype(int) - photo)[area].mean() < 2
 
 
-def test_the_face_and_nothing_else_changes(inverting: Restorer) -> None:
-    photo = picture(PHOTOS / "astronaut.png")
-    result = inverting.restore(photo)
-    (face,) = result.faces
-    area = crop_area(face.landmarks, photo.shape)
-    assert (result.image[~area] == photo[~area]).all()
-    x, y = face.landmarks[30].astype(int)
-    assert np.abs(result.image[y, x].astype(int) - (255 - photo[y, x].astype(int))).max() < 12
-    assert set(result.timings) == {"detect", "align", "boxes", "network", "paste"}
-    assert result.warnings == ()
-
-
 def test_depth_alpha_and_gray_are_kept(passing: Restorer, inverting: Restorer) -> None:
     photo = picture(PHOTOS / "grace_hopper.jpg")
-    alpha = np.dstack(
-        [
-            photo,
-            np.arange(photo.shape[1], dtype=np.uint16).astype(np.uint8)[None].repeat(len(photo), 0),
-        ]
-    )
+    alpha = np.dstack([photo, photo[:, :, 0]])
     assert (inverting.restore(alpha).image[:, :, 3] == alpha[:, :, 3]).all()
     assert (inverting.restore(alpha).image[:, :, :3] == inverting.restore(photo).image).all()
     deep = inverting.restore(photo.astype(np.uint16) * 257).image
@@ -115,8 +98,8 @@ def test_colour_orders_agree(restorer: Restorer) -> None:
     assert (bgr == rgb[:, :, ::-1]).all()
 
 
-@pytest.mark.parametrize("factor", [2, 4])
-def test_upscale(inverting: Restorer, factor: int) -> None:
+@pytest.mark.parametrize("factor", [1, 2, 4])
+def test_the_face_and_nothing_else_changes(inverting: Restorer, factor: int) -> None:
     photo = picture(PHOTOS / "astronaut.png")
     result = inverting.restore(photo, upscale=factor)  # type: ignore[arg-type]
     large = cv2.resize(photo, None, fx=factor, fy=factor, interpolation=cv2.INTER_LANCZOS4)
@@ -125,6 +108,8 @@ def test_upscale(inverting: Restorer, factor: int) -> None:
     assert (result.image[~area] == large[~area]).all()
     x, y = landmarks[30].astype(int)
     assert np.abs(result.image[y, x].astype(int) - (255 - large[y, x].astype(int))).max() < 12
+    assert set(result.timings) == {"detect", "align", "boxes", "network", "paste"}
+    assert result.warnings == ()
 
 
 def test_an_aligned_crop_is_not_resampled(passing: Restorer, restorer: Restorer) -> None:
@@ -158,6 +143,8 @@ def test_only(
     photo, truth = group
     everyone = inverting.restore(photo)
     assert sorted(everyone.restored) == [0, 1, 2, 3]
+    for x, y in (points[30].astype(int) for points in truth):
+        assert np.abs(everyone.image[y, x].astype(int) + photo[y, x] - 255).max() < 30
     (index,) = inverting.restore(photo, only="largest").restored
     assert np.abs(everyone.faces[index].landmarks - truth[3]).mean() < 5
     middles = [np.abs(points.mean(0) - (750, 600)).sum() for points in truth]
@@ -188,12 +175,6 @@ def test_who_is_who(
     both = restorer.restore(photo, alice, identities={9: alice})
     assert "[9]" in both.warnings[0]
     assert (both.image != named.image).any()
-
-
-def test_repeatable(
-    restorer: Restorer, group: tuple[NDArray[np.uint8], list[NDArray[np.float64]]]
-) -> None:
-    assert (restorer.restore(group[0]).image == restorer.restore(group[0]).image).all()
 
 
 def test_memorize_takes_the_largest_face(
@@ -235,20 +216,6 @@ def test_your_own_landmarks(bundle: Path, faces: list[Face]) -> None:
         pytest.raises(InvalidLandmarksError),
     ):
         restorer.restore_aligned(faces[0][0])
-
-
-def test_many_faces_on_a_large_canvas(inverting: Restorer, faces: list[Face]) -> None:
-    """Twelve faces of 48-400 px: each is restored in its place."""
-    sides = np.linspace(48, 400, 12).astype(int).tolist()
-    rgb, truth = canvas_of_faces(faces, sides, (4000, 3000))
-    photo = np.ascontiguousarray(rgb[:, :, ::-1])
-    result = inverting.restore(photo)
-    assert len(result.restored) >= 11
-    changed = 0
-    for points in truth:
-        x, y = points[30].astype(int)
-        changed += bool(np.abs(result.image[y, x].astype(int) + photo[y, x] - 255).max() < 30)
-    assert changed >= 11
 
 
 def test_a_strangers_dictionary_is_refused_before_the_work(passing: Restorer) -> None:

@@ -75,10 +75,15 @@ def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> EngineReco
     raise EngineError(f"{folder} holds no {title} engine of the {wanted.graph}; run `{build}`")
 
 
-def read_records(folder: Path, edition: str) -> list[EngineRecord]:
-    """The records of an edition's engines in the bundle `folder`. Raises `EngineError`."""
-    paths = sorted((folder / FOLDER).glob(f"{edition}-*.engine.json"))
-    return [read_record(path) for path in paths]
+def read_records(folder: Path, edition: str = "*") -> list[EngineRecord]:
+    """The records of the engines in the bundle `folder`, of one edition or of all.
+
+    A memorizer comes after its restorer. Raises `EngineError`.
+    """
+    paths = (folder / FOLDER).glob(f"{edition}-*.engine.json")
+    return [
+        read_record(path) for path in sorted(paths, key=lambda path: path.name.split(".engine"))
+    ]
 
 
 def read_record(path: Path) -> EngineRecord:

@@ -6,7 +6,7 @@ import numpy as np
 
 from runtime.backends.base import Rows
 from runtime.backends.dictionary_cache import KeptRows
-from runtime.machine.gpu import Device
+from runtime.machine.gpu import GpuContext
 
 ADVICE = "lower dictionary_cache, use fewer references, or free the GPU"
 
@@ -17,18 +17,18 @@ class ResidentRows(KeptRows[Any]):
     The device must be current in the thread that calls. `hold` raises `DeviceMemoryError`.
     """
 
-    def __init__(self, device: Device, limit: int) -> None:
+    def __init__(self, gpu: GpuContext, limit: int) -> None:
         super().__init__(limit)
-        self._device = device
+        self._gpu = gpu
 
     def _put(self, people: tuple[Rows, ...]) -> Any:
         (rows,) = people
-        driver = self._device.driver
+        driver = self._gpu.driver
         try:
             memory = driver.mem_alloc(rows.nbytes)
         except driver.MemoryError:
             self._shrink(0)
-            with self._device.out_of_memory_as(ADVICE):
+            with self._gpu.errors_as_ours(ADVICE):
                 memory = driver.mem_alloc(rows.nbytes)
         try:
             # on the null stream, which comes before what other streams do next

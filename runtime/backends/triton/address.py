@@ -14,7 +14,7 @@ AUTHORIZATION = "DMDNET_AUTHORIZATION"
 """Environment variable from which the commands take `Remote.authorization`."""
 
 # parameters in the configuration of the model that apps call
-MANIFEST = "manifest"
+MANIFEST_PARAMETER = "manifest"
 RESTORER = "restorer"
 MEMORIZER = "memorizer"
 MAX_BATCH = "max_batch"
@@ -75,7 +75,7 @@ class Address:
 
     @property
     def target(self) -> str:
-        """As gRPC wants it."""
+        """`HOST:PORT` as gRPC takes it, with brackets around an IPv6 host."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def is_local(self) -> bool:
@@ -91,6 +91,6 @@ class Address:
         return False
 
 
-def is_url(bundle: str | Path) -> bool:
-    """Whether a bundle's name is a server's address."""
+def is_server_address(bundle: str | Path) -> bool:
+    """Whether what stands for a bundle is a model server's address, `grpc://` or `grpcs://`."""
     return isinstance(bundle, str) and bundle.startswith(tuple(f"{s}://" for s in SCHEMES))

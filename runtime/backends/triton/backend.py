@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from runtime.backends.base import Boxes, Rows
 from runtime.backends.triton.address import (
-    MANIFEST,
+    MANIFEST_PARAMETER,
     MAX_BATCH,
     MAX_REFERENCES,
     MEMORIZER,
@@ -160,12 +160,12 @@ class TritonBackend:
         return {key: value.string_value for key, value in config.parameters.items()}
 
     def _manifest(self, parameters: Mapping[str, str]) -> Manifest:
-        wanted = (MANIFEST, MEMORIZER, MAX_BATCH, MAX_REFERENCES)
+        wanted = (MANIFEST_PARAMETER, MEMORIZER, MAX_BATCH, MAX_REFERENCES)
         if not all(parameters.get(key) for key in wanted):
             raise RemoteError(
                 f"{self._url}: not a model that dmd-triton wrote (it has no manifest)"
             )
         try:
-            return Manifest.from_json(parameters[MANIFEST])
+            return Manifest.from_json(parameters[MANIFEST_PARAMETER])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise RemoteError(f"{self._url}: the model's manifest is unusable: {error}") from None

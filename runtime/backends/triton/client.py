@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.triton.address import AUTHORIZATION, Address, Remote
-from runtime.errors import BundleError, DeviceError, DmdnetWarning, RemoteError, UsageError
+from runtime.errors import ClosedError, DeviceError, DmdnetWarning, RemoteError, UsageError
 
 _FIRST_DELAY_S = 0.5  # before the first retry; doubled for each further one
 # gRPC's own limit is 4 MB a message, and it would look for a lost server ever more rarely
@@ -19,7 +19,7 @@ _CHANNEL = (
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 5000),  # in truth the time in which to connect
+    ("grpc.min_reconnect_backoff_ms", 5000),  # despite its name, also the time limit of connecting
     ("grpc.max_reconnect_backoff_ms", 200),
 )
 _TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
@@ -148,9 +148,11 @@ class TritonClient:
             try:
                 return work(*arguments, headers=self._headers, client_timeout=left)
             except ValueError:  # gRPC's for a closed channel
-                raise BundleError("this Restorer is closed") from None
+                raise ClosedError from None
             except self._failed as error:
                 status = str(error.status()).removeprefix("StatusCode.")
+                if status == "CANCELLED":  # the channel was closed while the call was in flight
+                    raise ClosedError from None
                 again = status == "UNAVAILABLE" and tries < self._remote.retries
                 if not again or time.monotonic() + delay > end:
                     raise self._named(status, error.message() or "", tries) from None
@@ -178,8 +180,6 @@ class TritonClient:
             )
         elif status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             line = f"access denied ({said}); see Remote(authorization=...) and {AUTHORIZATION}"
-        elif status == "CANCELLED":
-            return CallError("this Restorer is closed", status)
         else:
             line = f"refused ({status}: {said})"
         return CallError(f"{url}: {line}", status)

@@ -51,9 +51,9 @@ def trt(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTe
     for name, smaller in (("WARM_UP", 1), ("BATCH", 2), ("THREADS", 3), ("JOBS", 4)):
         monkeypatch.setattr(endurance, name, smaller)
     monkeypatch.setattr("benchmarks.suites.setting.race", a_round)
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
     yield trt
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
 
 
 def test_a_whole_run(

@@ -1,9 +1,14 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from export.checks.arithmetic import cost, layers_of
+
+RESTORER = "restorer.onnx"
 
 
 def test_layers(half_bundle: Path, int8_bundle: Path) -> None:
@@ -19,15 +24,15 @@ def test_layers(half_bundle: Path, int8_bundle: Path) -> None:
     assert int8["convolution", "float"] == 54
 
 
-RESTORER = "restorer.onnx"
+def test_large_weights_of_a_half_graph_are_half(half_bundle: Path) -> None:
+    """But for a narrow network's small keys (at most 4 x 2 x 55 x 55), cast by the exporter."""
+    graph = onnx.load(half_bundle / RESTORER, load_external_data=False).graph
+    large = {i.data_type for i in graph.initializer if np.prod(i.dims) > 24_200}
+    assert large == {TensorProto.FLOAT16}
 
 
 def test_cost_of_one_convolution(tmp_path: Path) -> None:
     """3 x 3, 8 to 16 channels on 32 x 32 pixels of N faces, in float16."""
-    import numpy as np
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
     weight = numpy_helper.from_array(np.zeros((16, 8, 3, 3), np.float16), "w")
     graph = helper.make_graph(
         [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])],

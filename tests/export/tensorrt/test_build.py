@@ -1,13 +1,15 @@
 """Engines really built by TensorRT for RTX, which needs no GPU; judged on a fake one."""
 
+import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +17,24 @@ import jsonschema
 import numpy as np
 import pytest
 
-from calibration.calibrate import Floats, choose_faces, prepare
-from calibration.options import Options
 from export.tensorrt import build as engines
-from export.tensorrt.build import BuildOptions, build_engines, choose_edition, compile_engine
-from export.tensorrt.progress import Progress
-from export.tensorrt.receipt import finished_convolutions, receipt
+from export.tensorrt.build import build_engines
+from export.tensorrt.options import BuildOptions
 from runtime.backends.tensorrt import backend as backend_module
-from runtime.backends.tensorrt.engine_files import Wanted, find_engine
-from runtime.bundle.engine_record import FOLDER, EngineRecord, Profile
+from runtime.backends.tensorrt.engine_files import Wanted, find_engine, read_records
+from runtime.bundle.engine_record import FOLDER, EngineRecord, Profile, Receipt
 from runtime.bundle.opening import Bundle, open_bundle
-from runtime.errors import BundleError, DeviceError, EngineError, ExportError, UsageError
+from runtime.errors import BundleError, EngineError, ExportError
 from runtime.machine import gpu as cuda
 from runtime.machine.tensorrt_editions import Edition, load_edition
 from tests.conftest import ROOT, Command, one_line
+from tests.export.tensorrt.test_compile import builder_of
 from tests.fakes.driver import FakeDriver
 from tests.fakes.trt import FakeTensorRt
 from tests.runtime.backends.test_tensorrt import GPU
 
 NAME = "tensorrt_rtx-1.7.1-any-fp16.engine"
+PROGRAM = Path(sys.executable).with_name("dmd-build-engine")
 
 
 @pytest.fixture
@@ -47,9 +48,7 @@ def bundle(engine_bundle: Path, tmp_path: Path) -> Bundle:
 def bare(bundle: Bundle) -> Bundle:
     """The same without engines."""
     shutil.rmtree(bundle.path / FOLDER)
-    manifest = replace(bundle.manifest, engines=())
-    (bundle.path / "manifest.json").write_text(manifest.to_json())
-    return Bundle(bundle.path, manifest)
+    return bundle
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def wanted(bundle: Bundle, edition: Edition, **changes: Any) -> Wanted:
 
 class TestBuilt:
     def test_receipt(self, bundle: Bundle) -> None:
-        restorer, memorizer = bundle.manifest.engines
+        restorer, memorizer = read_records(bundle.path)
         assert restorer.receipt.asked == {
             "convolution": {"half": 171},
             "matrix product": {"float": 18, "half": 54},
@@ -80,32 +79,37 @@ class TestBuilt:
         assert restorer.receipt.engine is None  # no GPU to ask
 
     def test_files(self, bundle: Bundle, rtx: Edition) -> None:
-        """The engine is plain; its record is beside it, and in the manifest."""
+        """The engine is plain; its record is beside it, and the manifest knows neither."""
         files = {path.name for path in (bundle.path / FOLDER).iterdir()}
         memorizer = "tensorrt_rtx-1.7.1-any-fp16-memorizer.engine"
         assert files == {".lock", NAME, f"{NAME}.json", memorizer, f"{memorizer}.json"}
-        for record in bundle.manifest.engines:
-            text = (bundle.path / FOLDER / f"{record.file}.json").read_text()
-            assert EngineRecord.from_json(text) == record
+        assert FOLDER not in (bundle.path / "manifest.json").read_text()
         content = (bundle.path / FOLDER / NAME).read_bytes()
         assert content[:4] == b"vtrt"  # nothing glued in front of what TensorRT wrote
-        assert find_engine(bundle.path, wanted(bundle, rtx)) == bundle.manifest.engines[0]
+        assert find_engine(bundle.path, wanted(bundle, rtx)) == read_records(bundle.path)[0]
 
     def test_schema(self, bundle: Bundle) -> None:
         schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
-        content = json.loads((bundle.path / "manifest.json").read_text())
+        schema = {"$ref": "#/$defs/engine", "$defs": schema["$defs"]}
+        content = json.loads((bundle.path / FOLDER / f"{NAME}.json").read_text())
         jsonschema.validate(content, schema)
-        assert len(content["engines"]) == 2
-        content["engines"][0]["receipt"]["asked"]["convolution"]["double"] = 1
+        content["receipt"]["asked"]["convolution"]["double"] = 1
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(content, schema)
 
-    def test_stays(self, bundle: Bundle, command: Command) -> None:
-        before = (bundle.path / FOLDER / NAME).stat().st_mtime_ns
-        result = command("dmd-build-engine", bundle.path)
-        assert result.returncode == 0
-        assert "are there already" in result.stderr
-        assert (bundle.path / FOLDER / NAME).stat().st_mtime_ns == before
+    def test_an_older_manifest(self, bundle: Bundle) -> None:
+        """It copied the records; its hash is of that."""
+        content = json.loads(bundle.manifest.to_json())
+        del content["manifest_sha256"]
+        content["engines"] = [asdict(record) for record in read_records(bundle.path)]
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        content["manifest_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        (bundle.path / "manifest.json").write_text(json.dumps(content))
+        assert open_bundle(bundle.path).manifest == bundle.manifest
+        content["engines"].pop()
+        (bundle.path / "manifest.json").write_text(json.dumps(content))
+        with pytest.raises(BundleError, match="it was altered"):
+            open_bundle(bundle.path)
 
 
 class TestFingerprint:
@@ -123,22 +127,17 @@ class TestFingerprint:
         self, bundle: Bundle, rtx: Edition, changes: dict[str, Any], reason: str
     ) -> None:
         sidecar = bundle.path / FOLDER / f"{NAME}.json"
-        record = replace(bundle.manifest.engines[0], **changes)
+        record = replace(read_records(bundle.path)[0], **changes)
         sidecar.write_text(record.to_json())
         with pytest.raises(EngineError, match=f"{reason}.*--rebuild"):
             find_engine(bundle.path, wanted(bundle, rtx))
-
-    def test_an_old_gpu(self, bundle: Bundle, rtx: Edition) -> None:
-        old = replace(GPU, capability="7.5")
-        with pytest.raises(EngineError, match=r"from compute capability 8\.0, here 7\.5"):
-            find_engine(bundle.path, wanted(bundle, rtx, gpu=old))
 
     def test_full_tensorrt_wants_its_own_gpu(self, bundle: Bundle) -> None:
         edition = Edition("tensorrt", "10.13.3.9", None)
         here = wanted(bundle, edition)
         assert here.file == "tensorrt-10.13.3-8.9-fp16.engine"
         record = replace(
-            bundle.manifest.engines[0],
+            read_records(bundle.path)[0],
             edition="tensorrt",
             version="10.13.3.9",
             capability="8.9",
@@ -193,17 +192,21 @@ class TestCommand:
             "dmd-build-engine", bundle.path, "--max-batch", 2, "--opt-references", 3, "--rebuild"
         )
         assert result.returncode == 0, result.stderr
-        records = open_bundle(bundle.path).manifest.engines
+        records = read_records(bundle.path)
         assert [record.profile for record in records] == [Profile(2, 32, 1, 3)] * 2
         assert find_engine(bundle.path, wanted(bundle, load_edition("tensorrt_rtx")))
 
-    def test_two_processes_build_once(self, bare: Bundle) -> None:
+    def test_two_processes_build_once(self, bare: Bundle, tmp_path: Path) -> None:
         """With neither torch nor ONNX Runtime."""
-        without = "sys.modules['torch'] = sys.modules['onnxruntime'] = None"
-        program = f"import sys; {without}; from export.cli.build_engine import main; main()"
+        for module in ("torch", "onnxruntime"):
+            (tmp_path / f"{module}.py").write_text("raise ImportError(__name__)")
+        path = os.pathsep.join([str(tmp_path), str(ROOT)])
         both = [
             subprocess.Popen(
-                [sys.executable, "-c", program, bare.path], stderr=subprocess.PIPE, text=True
+                [PROGRAM, bare.path],
+                stderr=subprocess.PIPE,
+                text=True,
+                env=os.environ | {"PYTHONPATH": path},
             )
             for _ in range(2)
         ]
@@ -212,24 +215,32 @@ class TestCommand:
         assert sum("restorer engine: " in text for text in said) == 1
         assert sum("are there already" in text for text in said) == 1
         assert sum("another process builds here" in text for text in said) == 1
-        assert len(open_bundle(bare.path).manifest.engines) == 2
+        assert len(read_records(bare.path)) == 2
 
-    def test_interrupted(self, bare: Bundle) -> None:
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+    def test_interrupted(self, bare: Bundle, number: signal.Signals) -> None:
+        """The builder goes with it; what a killed one leaves, the next build removes."""
         process = subprocess.Popen(
-            [Path(sys.executable).with_name("dmd-build-engine"), bare.path],
-            stderr=subprocess.PIPE,
-            text=True,
+            [PROGRAM, bare.path], stderr=subprocess.PIPE, text=True, process_group=0
         )
-        deadline = time.monotonic() + 60
-        while not list(bare.path.glob(f"{FOLDER}/.building.*")) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        builder = builder_of(process.pid)
         time.sleep(1.5)  # inside the build
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, number)  # as a terminal does
         said = process.communicate(timeout=60)[1].splitlines()
-        assert process.returncode == 130
-        assert said[-1] == "dmd-build-engine: interrupted; nothing half written is left"
-        assert [path.name for path in (bare.path / FOLDER).iterdir()] == [".lock"]
-        assert open_bundle(bare.path).manifest.engines == ()
+        end = time.monotonic() + 60
+        while Path(f"/proc/{builder}").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not Path(f"/proc/{builder}").exists()
+        left = {path.name for path in (bare.path / FOLDER).iterdir()}
+        if number == signal.SIGKILL:
+            assert left == {".lock", ".building"}
+            assert not list((bare.path / FOLDER / ".building").rglob("*.engine"))
+            build_engines(bare, BuildOptions("tensorrt-rtx"))
+            assert ".building" not in {path.name for path in (bare.path / FOLDER).iterdir()}
+        else:
+            assert process.returncode == 130
+            assert said[-1] == "dmd-build-engine: interrupted; nothing half written is left"
+            assert left == {".lock"}
 
     def test_wrong_arguments(self, bundle: Bundle, command: Command, int8_bundle: Path) -> None:
         one_line(command("dmd-build-engine", "nowhere"), "nowhere: no such bundle")
@@ -247,32 +258,7 @@ class TestCommand:
         assert result.stderr == "no engine: an INT8 bundle for CPUs has no use for one\n"
 
 
-class TestChoice:
-    def test_edition(self, monkeypatch: pytest.MonkeyPatch, rtx: Edition) -> None:
-        def no_driver() -> tuple[cuda.Gpu, ...]:
-            raise DeviceError("no NVIDIA driver is installed here")
-
-        monkeypatch.setattr(cuda, "gpus", no_driver)
-        assert choose_edition("none", None) == (None, "none was asked for")
-        edition, why = choose_edition("auto", None)
-        assert edition is not None
-        assert edition.name == "tensorrt_rtx"
-        assert why == "not tensorrt: no NVIDIA driver is installed here"
-        assert choose_edition("auto", "tensorrt")[0] == edition
-        assert choose_edition("auto", "cpu")[0] is None
-        with pytest.raises(DeviceError, match="no NVIDIA driver"):
-            choose_edition("tensorrt", None)
-        monkeypatch.setattr(engines, "find_spec", lambda name: None)
-        with pytest.raises(DeviceError, match=r"polygraphy, filelock not installed; install .*rtx"):
-            choose_edition("tensorrt-rtx", None)
-        edition, why = choose_edition("auto", None)
-        assert edition is None
-        assert "polygraphy" in why
-
-    def test_options(self) -> None:
-        with pytest.raises(UsageError, match="--opt-references is 40 and --max-references 32"):
-            BuildOptions(profile=Profile(opt_references=40))
-
+class TestRefused:
     def test_no_space(self, bare: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         class Usage:
             free = 1 << 20
@@ -280,7 +266,7 @@ class TestChoice:
         monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage)
         with pytest.raises(EngineError, match=r"no space: the engines need about \d+ MiB, 1 are"):
             build_engines(bare, BuildOptions("tensorrt-rtx"), report=lambda _line: None)
-        assert open_bundle(bare.path).manifest.engines == ()
+        assert read_records(bare.path) == []
 
     def test_a_read_only_bundle(self, bare: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(*_: object, **__: object) -> None:
@@ -291,80 +277,34 @@ class TestChoice:
             build_engines(bare, BuildOptions("tensorrt-rtx"), report=lambda _line: None)
 
 
-class TestReceipt:
-    def test_a_network_of_another_precision(
-        self, bundle: Bundle, narrow_bundles: dict[str, Path], rtx: Edition
-    ) -> None:
-        """What a builder of float32 engines for fp16 graphs would be caught by."""
-        trt = rtx.module
-        network = trt.Builder(trt.Logger(trt.Logger.ERROR)).create_network(0)
-        parser = trt.OnnxParser(network, trt.Logger(trt.Logger.ERROR))
-        assert parser.parse_from_file(str(narrow_bundles["fp32"] / "memorizer.onnx"))
-        sizes = {"image": (1, 512, 512, 3), "boxes": (1, 4, 4)}
-        with pytest.raises(ExportError, match=r"asked 60 half conv.*; read .*float conv"):
-            receipt(bundle.path / "memorizer.onnx", trt, network, sizes)
-
-    def test_finished_convolutions(self) -> None:
-        layers = [
-            {"LayerType": "CaskConvolution", "ParameterType": "Convolution", "Inputs": [
-                {"Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}]},
-            {"LayerType": "kgen", "Metadata": "[ONNX Layer: node_conv2d_3]", "Inputs": [
-                {"Format/Datatype": "Half"}]},
-            {"LayerType": "CaskConvolution", "ParameterType": "Convolution", "Inputs": [
-                {"Format/Datatype": "Thirty-two wide channel vectorized row major Int8 format"}]},
-            {"LayerType": "Reformat", "Metadata": "[ONNX Layer: node_conv2d_3]", "Inputs": [
-                {"Format/Datatype": "Float"}]},
-            "only a name",
-        ]  # fmt: skip
-        asked = {"convolution": {"half": 2, "int8": 1}}
-        text = json.dumps({"Layers": layers})
-        assert finished_convolutions(text, asked) == {"half": 2, "int8": 1}
-        layers[1]["Inputs"][0]["Format/Datatype"] = "Float"  # type: ignore[index]
-        text = json.dumps({"Layers": layers})
-        with pytest.raises(ExportError, match="runs 1 convolutions in float32, the graph asks fo"):
-            finished_convolutions(text, asked)
-        assert finished_convolutions(text, {"convolution": {"float": 1}})["float"] == 1
-
-
 class TestJudged:
     """With a GPU, a new engine is run before it is kept."""
 
     @pytest.fixture
     def fake(self, engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRt]:
-        bundle = open_bundle(engine_bundle)  # takes its engines in place of building
+        kept = open_bundle(engine_bundle)
         driver = FakeDriver()
-        trt = FakeTensorRt(driver)
+        trt = FakeTensorRt(driver, kept)
         monkeypatch.setattr(cuda, "gpus", lambda: (GPU,))
         monkeypatch.setattr(cuda, "_pycuda", lambda: driver)
         edition = Edition("tensorrt_rtx", trt.__version__, trt)
         monkeypatch.setattr(backend_module, "load_edition", lambda _name: edition)
-        built = {
-            getattr(bundle.manifest, record.graph).file: (
-                (bundle.path / FOLDER / record.file).read_bytes(),
-                record.receipt,
-            )
-            for record in bundle.manifest.engines
-        }
-        monkeypatch.setattr(engines, "compile_engine", lambda source, *_: built[source.name])
-        judge = engines._judge
 
-        def know_and_judge(
-            bundle: Bundle, staging: Path, records: list[EngineRecord], *rest: Any
-        ) -> list[EngineRecord]:
-            for record in records:
-                spec = getattr(bundle.manifest, record.graph)
-                trt.known[record.sha256] = (record, spec, bundle.path / spec.file)
-            return judge(bundle, staging, records, *rest)
+        def take(source: Path, *arguments: Any) -> Receipt:
+            """The engines of the bundle, in place of building."""
+            (record,) = (r for r in read_records(engine_bundle) if source.stem == r.graph)
+            shutil.copy(engine_bundle / FOLDER / record.file, arguments[3])
+            return record.receipt
 
-        monkeypatch.setattr(engines, "_judge", know_and_judge)
-        cuda._device.cache_clear()
+        monkeypatch.setattr(engines, "compile_engine", take)
+        cuda._context.cache_clear()
         yield trt
-        cuda._device.cache_clear()
+        cuda._context.cache_clear()
 
     def build(self, bundle: Bundle) -> tuple[tuple[EngineRecord, ...], str]:
         lines: list[str] = []
         built = build_engines(bundle, BuildOptions("tensorrt-rtx"), report=lines.append)
-        return built.manifest.engines, "\n".join(lines)
+        return built, "\n".join(lines)
 
     def test_parity(self, bare: Bundle, fake: FakeTensorRt) -> None:
         (restorer, memorizer), said = self.build(bare)
@@ -381,7 +321,7 @@ class TestJudged:
         assert restorer.receipt.engine == {"half": 1}
         assert restorer.gpu == "Fake RTX"
         assert "generic    whole" in said
-        assert open_bundle(bare.path).manifest.engines == (restorer, memorizer)
+        assert read_records(bare.path) == [restorer, memorizer]
 
     @pytest.mark.parametrize(
         ("graph", "breaking", "reason"),
@@ -398,13 +338,13 @@ class TestJudged:
         with pytest.raises(ExportError, match=reason):
             self.build(bare)
         assert [path.name for path in (bare.path / FOLDER).iterdir()] == [".lock"]
-        assert open_bundle(bare.path).manifest.engines == ()
+        assert read_records(bare.path) == []
 
     def test_a_float32_convolution_is_not_kept(self, bare: Bundle, fake: FakeTensorRt) -> None:
         fake.convolution_input = "Float"
         with pytest.raises(ExportError, match="runs 1 convolutions in float32"):
             self.build(bare)
-        assert open_bundle(bare.path).manifest.engines == ()
+        assert read_records(bare.path) == []
 
     def test_a_gpu_that_cannot_run_it_is_told(self, bare: Bundle, fake: FakeTensorRt) -> None:
         fake.invalid = 2
@@ -412,79 +352,3 @@ class TestJudged:
         assert restorer.parity == ()
         assert "its parity is not measured: " in said
         assert "does not run on compute capability 8.9" in said
-
-
-class TestProgress:
-    def test_fraction(self, rtx: Edition) -> None:
-        with Progress(rtx.module, "engine", print) as progress:
-            progress.begin("all", 4)
-            progress.step("all", 0)
-            assert progress.fraction == 0.25
-            progress.begin("inner", 10)
-            progress.step("inner", 4)
-            assert progress.fraction == 0.25 + 0.25 * 0.5
-            progress.end("inner")
-            progress.step("all", 3)
-            assert progress.fraction == 1
-
-    def test_says_what_is_left(self, rtx: Edition, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("export.tensorrt.progress._EVERY", 0.1)
-        lines: list[str] = []
-        with Progress(rtx.module, "engine", lines.append) as progress:
-            progress.begin("all", 2)
-            progress.step("all", 0)
-            progress._start = time.monotonic() - 10
-
-            def build() -> int:
-                time.sleep(0.5)
-                return 7
-
-            assert progress.run(build) == 7
-        assert lines[0] in ("engine: 50 %, about 10 s left", "engine: 50 %, about 11 s left")
-
-    def test_errors_come_back(self, rtx: Edition) -> None:
-        def fail() -> None:
-            raise EngineError("why")
-
-        with Progress(rtx.module, "engine", print) as progress, pytest.raises(EngineError):
-            progress.run(fail)
-
-
-@pytest.mark.slow
-class TestFullSize:
-    """Graphs of the published network's size."""
-
-    def test_float32(self, full_bundle: Path, rtx: Edition) -> None:
-        manifest = open_bundle(full_bundle).manifest
-        options = BuildOptions()
-        source = full_bundle / "restorer.onnx"
-        engine, checked = compile_engine(source, manifest.restorer, rtx, options)
-        assert memoryview(engine).nbytes > 500 << 20
-        assert checked.parsed["convolution"] == {"float": 171}
-        assert abs(checked.gflop / 382 - 1) < 0.02
-        source = full_bundle / "memorizer.onnx"
-        _, checked = compile_engine(source, manifest.memorizer, rtx, options)
-        assert abs(checked.gflop / 111 - 1) < 0.02
-
-    def test_float16(self, half_graph: Path, full_bundle: Path, rtx: Edition) -> None:
-        spec = open_bundle(full_bundle).manifest.restorer
-        engine, checked = compile_engine(half_graph, spec, rtx, BuildOptions())
-        assert 250 << 20 < memoryview(engine).nbytes < 400 << 20
-        assert checked.parsed == {
-            "convolution": {"half": 171},
-            "matrix product": {"float": 18, "half": 54},
-            "softmax": {"float": 18},
-        }
-        assert checked.arithmetic["half"] > 0.999
-
-    def test_int8(self, half_graph: Path, full_bundle: Path, rtx: Edition, tmp_path: Path) -> None:
-        floats = Floats(full_bundle / "restorer.onnx", full_bundle / "memorizer.onnx", half_graph)
-        options = Options(size=2, target="tensorrt", method="minmax")
-        work = prepare(floats, choose_faces(options), options, tmp_path / "cache", "weights")
-        source = tmp_path / "restorer.onnx"
-        work.write(work.graph.blocks, source)
-        spec = open_bundle(full_bundle).manifest.restorer
-        engine, checked = compile_engine(source, spec, rtx, BuildOptions())
-        assert 150 << 20 < memoryview(engine).nbytes < 300 << 20
-        assert checked.parsed["convolution"] == {"half": 54, "int8": 117}
-        assert checked.arithmetic["int8"] > 0.9

@@ -11,14 +11,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import triton_to_np_dtype
 
-from export.triton.repository import (
-    APP,
-    MEMORIZER,
-    RESTORER,
-    TRITON_MODEL,
-    Serving,
-    write_repository,
-)
+from export.triton.config import APP, MEMORIZER, RESTORER
+from export.triton.repository import TRITON_MODEL, Serving, write_repository
 from runtime.bundle.engine_record import FOLDER, EngineRecord, Profile, Receipt
 from runtime.bundle.manifest import Manifest, Quantization, TensorSpec
 from runtime.bundle.opening import Bundle, open_bundle

@@ -1,5 +1,6 @@
 """The TensorRT backend on a GPU made of host memory (tests/fakes), with engines really built."""
 
+import itertools
 import os
 import threading
 import time
@@ -7,15 +8,17 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from runtime.backends.base import DeviceSeconds
 from runtime.backends.tensorrt import backend as backend_module
 from runtime.bundle.opening import Bundle, open_bundle
-from runtime.dictionary import SpecificDictionary
 from runtime.errors import (
-    BundleError,
+    ClosedError,
     DeviceError,
     DeviceMemoryError,
     DictionaryError,
@@ -29,9 +32,11 @@ from runtime.machine.gpu import Gpu
 from runtime.machine.tensorrt_editions import Edition
 from runtime.restorer import Restorer
 from tests.conftest import Face
+from tests.fakes import driver as driver_module
 from tests.fakes.driver import FakeDriver
 from tests.fakes.trt import FakeTensorRt
 
+IMAGE_AND_BOXES = 512 * 512 * 3 + 4 * 4 * 4  # bytes
 GPU = Gpu("Fake RTX", "8.9", 8 << 30, "13.0")
 
 
@@ -46,6 +51,10 @@ class Machine:
     def restorer(self, **arguments: object) -> Restorer:
         return Restorer(self.bundle.path, device="tensorrt-rtx", **arguments)  # type: ignore[arg-type]
 
+    def bytes_held(self) -> int:
+        """On the GPU."""
+        return sum(memory.nbytes for memory in self.driver.live.values())
+
 
 @pytest.fixture
 def machine(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
@@ -56,9 +65,9 @@ def machine(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ma
     monkeypatch.setattr(cuda, "_pycuda", lambda: driver)
     edition = Edition("tensorrt_rtx", trt.__version__, trt)
     monkeypatch.setattr(backend_module, "load_edition", lambda _name: edition)
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
     yield Machine(driver, trt, bundle)
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -90,53 +99,37 @@ def test_restores_as_onnx_runtime_does(
             assert np.abs(one_got.astype(int) - one_wanted).max() <= 1
 
 
+def bytes_to_device(machine: Machine, restorer: Restorer, *job: Any) -> int:
+    """Of one call, beside a face and its boxes and membership."""
+    before = machine.driver.to_device
+    restorer.restore_aligned(*job)
+    return machine.driver.to_device - before - IMAGE_AND_BOXES - 4 * len(job[2])
+
+
 def test_a_dictionary_crosses_once(machine: Machine, faces: list[Face]) -> None:
-    face, points = faces[0]
     with machine.restorer() as restorer:
-        alice = restorer.memorize([face], [points])
-        restorer.restore_aligned(face, points, alice)
-        before = machine.driver.to_device
-        restorer.restore_aligned(face, points, alice)
-        image, boxes, membership = 512 * 512 * 3, 4 * 4 * 4, 4
-        assert machine.driver.to_device - before == image + boxes + membership
+        alice = restorer.memorize([faces[0][0]], [faces[0][1]])
+        assert bytes_to_device(machine, restorer, *faces[0], alice) == alice.rows.nbytes
+        assert bytes_to_device(machine, restorer, *faces[0], alice) == 0
 
 
-def test_seconds_on_the_device(machine: Machine, faces: list[Face]) -> None:
+def test_seconds_on_the_device(
+    machine: Machine, faces: list[Face], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a clock that ticks once a byte that is copied to the device, and for the engine."""
+    ticks = [0]
+
+    def engine(result: Image) -> Image:
+        ticks[0] += 5
+        return result
+
+    machine.trt.broken["restorer"] = engine
+    clock = SimpleNamespace(monotonic=lambda: machine.driver.to_device + ticks[0])
+    monkeypatch.setattr(driver_module, "time", clock)
     with machine.restorer() as restorer:
-        backend = restorer._engine
-        assert isinstance(backend, backend_module.TensorRtBackend)
-        start = time.monotonic()
+        assert restorer.device_seconds is None
         restorer.restore_aligned(*faces[0])
-        seconds = backend.last_restore
-        assert seconds is not None
-        total = seconds.copy_in + seconds.engine + seconds.copy_out
-        assert 0.5 * total < seconds.engine < total < time.monotonic() - start
-
-
-@pytest.mark.soak
-def test_eight_threads_for_two_minutes(machine: Machine, faces: list[Face]) -> None:
-    """No error, no growth, the results of one thread."""
-    with machine.restorer() as restorer:
-        person = restorer.memorize([faces[0][0]], [faces[0][1]])
-        jobs = [(face, points, who) for face, points in faces for who in (person, None)]
-        wanted = [restorer.restore_aligned(*job) for job in jobs]
-        deadline = time.monotonic() + 120
-        memory: list[int] = []
-
-        def work(number: int) -> int:
-            done = 0
-            while time.monotonic() < deadline:
-                which = (number + done) % len(jobs)
-                np.testing.assert_array_equal(restorer.restore_aligned(*jobs[which]), wanted[which])
-                done += 1
-                memory.append(resident_bytes())
-            return done
-
-        with ThreadPoolExecutor(8) as pool:
-            assert min(pool.map(work, range(8))) > 10
-        settled = memory[len(memory) // 4]
-        assert memory[-1] < 1.05 * settled
-    assert not machine.driver.live
+        assert restorer.device_seconds == DeviceSeconds(IMAGE_AND_BOXES + 4, 5, 0)
 
 
 def resident_bytes() -> int:
@@ -146,41 +139,42 @@ def resident_bytes() -> int:
 
 def test_the_dictionary_cache_is_bounded(machine: Machine, faces: list[Face]) -> None:
     face, points = faces[0]
-    with machine.restorer(dictionary_cache=1) as restorer:
-        alice = restorer.memorize([face], [points])
-        row = alice.rows.nbytes
-        people = [alice[[0] * 2] for _ in range(5)]
-        for person in people:
-            restorer.restore_aligned(face, points, person)
-        resident = restorer._engine._dictionaries  # type: ignore[attr-defined]
-        assert resident.nbytes == (1 << 20) // (2 * row) * 2 * row
-        copies = resident.copies
-        restorer.restore_aligned(face, points, people[-1])
-        assert resident.copies == copies  # the newest stayed
-        restorer.restore_aligned(face, points, people[0])
-        assert resident.copies == copies + 1  # the oldest went
-    with machine.restorer(dictionary_cache=0) as restorer:
-        restorer.restore_aligned(face, points, alice)
-        assert restorer._engine._dictionaries.nbytes == 0  # type: ignore[attr-defined]
+    for limit in (1 << 20, 0):
+        with machine.restorer(dictionary_cache=limit >> 20) as restorer:
+            alice = restorer.memorize([face], [points])
+            others = machine.bytes_held()
+            people = [alice[[0] * 2] for _ in range(5)]
+            size = people[0].rows.nbytes
+            for person in people:
+                assert bytes_to_device(machine, restorer, face, points, person) == size
+            assert machine.bytes_held() - others == limit // size * size
+            again = 0 if limit else size  # the newest stayed, the oldest went
+            assert bytes_to_device(machine, restorer, face, points, people[-1]) == again
+            assert bytes_to_device(machine, restorer, face, points, people[0]) == size
 
 
-def test_threads_share_a_restorer(machine: Machine, faces: list[Face]) -> None:
+@pytest.mark.parametrize("seconds", [0, pytest.param(120, marks=pytest.mark.soak)])
+def test_threads_share_a_restorer(machine: Machine, faces: list[Face], seconds: int) -> None:
     """Eight threads on two execution contexts: the fake refuses two threads in one."""
-    (a, a_points), (b, b_points) = faces
     with machine.restorer() as restorer:
-        people = [restorer.memorize([a], [a_points]), restorer.memorize([b], [b_points]), None]
-        jobs = [(face, person) for face in faces for person in people] * 4
-        wanted = [restorer.restore_aligned(*face, identity=person) for face, person in jobs]
+        people = [None, *(restorer.memorize([face], [points]) for face, points in faces)]
+        jobs = [(face, points, person) for face, points in faces for person in people]
+        wanted = [restorer.restore_aligned(*job) for job in jobs]
         barrier = threading.Barrier(8, timeout=20)
+        deadline = time.monotonic() + seconds
+        memory: list[int] = []
 
-        def work(job: tuple[Face, SpecificDictionary | None]) -> Image:
-            (image, points), person = job
-            return restorer.restore_aligned(image, points, person)
+        def work(number: int) -> None:
+            for turn in itertools.count(number):
+                out = restorer.restore_aligned(*jobs[turn % len(jobs)])
+                np.testing.assert_array_equal(out, wanted[turn % len(jobs)])
+                memory.append(resident_bytes())
+                if turn > number + 2 and time.monotonic() > deadline:
+                    return
 
         with ThreadPoolExecutor(8, initializer=barrier.wait) as pool:
-            got = list(pool.map(work, jobs))
-        for one, other in zip(got, wanted, strict=True):
-            np.testing.assert_array_equal(one, other)
+            list(pool.map(work, range(8)))
+        assert not seconds or memory[-1] < 1.05 * memory[len(memory) // 4]
     assert not machine.driver.live  # all is given back
 
 
@@ -188,41 +182,49 @@ def test_out_of_memory(machine: Machine, faces: list[Face]) -> None:
     face, points = faces[0]
     with machine.restorer() as restorer:
         alice = restorer.memorize([face], [points])
-        used = sum(memory.nbytes for memory in machine.driver.live.values())
-        machine.driver.limit = used
+        machine.driver.limit = machine.bytes_held()
         with pytest.raises(DeviceMemoryError, match="dictionary_cache"):
             restorer.restore_aligned(face, points, alice)
         machine.driver.limit = 1 << 40
         restorer.restore_aligned(face, points, alice)  # still usable
     assert not machine.driver.live
 
-    machine.driver.limit = 1 << 20
-    with pytest.raises(DeviceMemoryError, match=r"Fake RTX is out of memory; lower --max-batch"):
-        machine.restorer()
-    assert not machine.driver.live
-    machine.driver.limit = 1 << 40
     machine.trt.context_limit = machine.trt.contexts
-    with pytest.raises(DeviceMemoryError, match="Requested amount of GPU memory"):
-        machine.restorer()
-    assert not machine.driver.live
+    for limit, says in (
+        (1 << 40, "Requested amount of GPU memory"),
+        (1 << 20, r"Fake RTX is out of memory; lower --max-batch"),
+    ):
+        machine.driver.limit = limit
+        with pytest.raises(DeviceMemoryError, match=says):
+            machine.restorer()
+        assert not machine.driver.live
 
 
 def test_one_context_must_do(machine: Machine, faces: list[Face]) -> None:
     """No memory for a second execution context: threads take turns, and are told."""
-    face, points = faces[0]
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def slowly(result: Image) -> Image:
+        at_work.set()
+        assert go_on.wait(20)
+        return result
+
     with machine.restorer() as restorer:
-        wanted = restorer.restore_aligned(face, points)
+        wanted = restorer.restore_aligned(*faces[0])
         machine.trt.context_limit = machine.trt.contexts
-        engine = restorer._engine._restorer  # type: ignore[attr-defined]
-        with ThreadPoolExecutor(1) as pool, pytest.warns(DmdnetWarning, match="turns on 1"):  # noqa: PT031
-            with engine._lane():
-                waiting = pool.submit(restorer.restore_aligned, face, points)
-                deadline = time.monotonic() + 20
-                while engine._most > 1 and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                assert not waiting.done()
-            waiting.result()
-        np.testing.assert_array_equal(waiting.result(), wanted)
+        machine.trt.broken["restorer"] = slowly
+        with ThreadPoolExecutor(2) as pool, pytest.warns(DmdnetWarning) as told:  # noqa: PT031
+            first = pool.submit(restorer.restore_aligned, *faces[0])
+            assert at_work.wait(20)
+            second = pool.submit(restorer.restore_aligned, *faces[0])
+            deadline = time.monotonic() + 20
+            while not told.list and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert not second.done()
+            go_on.set()
+            for future in (first, second):
+                np.testing.assert_array_equal(future.result(), wanted)
+        assert ["turns on 1 execution" in str(each.message) for each in told.list] == [True]
 
 
 def test_limits_of_the_engine(machine: Machine, faces: list[Face]) -> None:
@@ -246,10 +248,10 @@ def test_closed(machine: Machine, faces: list[Face]) -> None:
     alice = restorer.memorize([faces[0][0]], [faces[0][1]])
     restorer.close()
     assert not machine.driver.live
-    with pytest.raises(BundleError, match="closed"):
+    with pytest.raises(ClosedError, match="this Restorer is closed"):
         restorer.restore_aligned(*faces[0], alice)
     assert not machine.driver.live  # nor is the dictionary left there
-    with pytest.raises(BundleError, match="closed"):
+    with pytest.raises(ClosedError, match="this Restorer is closed"):
         restorer.memorize([faces[0][0]], [faces[0][1]])
     restorer.close()
 
@@ -284,7 +286,7 @@ def test_auto(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         Restorer(path, allow_fallback=False)
     # an engine was built, and another machine would have run it: the user is told
     monkeypatch.setattr(cuda, "gpus", lambda: (replace(GPU, capability="7.5"),))
-    cuda._device.cache_clear()
+    cuda._context.cache_clear()
     with (
         pytest.warns(DmdnetWarning, match=r"using cpu, not .*capability 8\.0, here 7\.5"),
         Restorer(path) as restorer,

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,16 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
+from export.triton.config import APP, MEMORIZER, RESTORER
 from export.triton.local_server import Server, missing, stand_in
-from export.triton.repository import APP, MEMORIZER, RESTORER, Serving, write_repository
+from export.triton.repository import Serving, write_repository
 from runtime import DmdnetWarning, Remote, RemoteError, Restorer, SpecificDictionary
 from runtime.backends.triton.address import Address
 from runtime.bundle.opening import Bundle, open_bundle
-from runtime.errors import BundleError, DeviceError, DictionaryError, UsageError
+from runtime.errors import ClosedError, DeviceError, DictionaryError, UsageError
 from runtime.images.arrays import Image
 from runtime.images.files import read_image
-from tests.conftest import Command, Face, one_line
+from tests.conftest import SAMPLES, Command, Face, one_line, picture
 from tests.fakes.triton import FakeTriton, gray, serving
 
 MODELS = (APP, RESTORER, MEMORIZER)
@@ -109,7 +110,9 @@ def test_results_are_the_local_ones(
 ) -> None:
     assert remote.backend == f"Triton at {server.url}, fp32"
     assert remote.manifest == local.manifest
-    assert (remote.max_batch, remote._engine.max_references) == (4, 6)
+    assert remote.max_batch == 4
+    with pytest.raises(DictionaryError, match="9 references, the engine takes 6"):
+        remote.check(alice.merge(alice, alice))
     pictures, points = zip(*faces, *faces, faces[0], strict=True)
     people = [alice, bob, None, alice, None]
     there = remote.restore_batch(pictures, points, people)
@@ -119,26 +122,6 @@ def test_results_are_the_local_ones(
     again = remote.memorize([faces[1][0]], [faces[1][1]])
     assert (again.rows == bob.rows).all()
     assert again.weights_sha256 == bob.weights_sha256
-
-
-def test_a_photo_of_several_people(
-    remote: Restorer,
-    local: Restorer,
-    faces: list[Face],
-    alice: SpecificDictionary,
-    bob: SpecificDictionary,
-) -> None:
-    photo = np.hstack([faces[0][0], faces[1][0]])
-    there = remote.restore(photo, identities={0: alice, 1: bob})
-    here = local.restore(photo, identities={0: alice, 1: bob})
-    assert there.restored == (0, 1)
-    assert (there.image == here.image).all()
-    assert (there.image != photo).any()
-
-
-def test_more_rows_than_a_call_takes(remote: Restorer, alice: SpecificDictionary) -> None:
-    with pytest.raises(DictionaryError, match="9 references, the engine takes 6"):
-        remote.check(alice.merge(alice, alice))
 
 
 def test_threads_share_calls(
@@ -163,23 +146,8 @@ def test_threads_share_calls(
     assert engine_calls(server) - before <= 9
 
 
-def test_a_bad_dictionary_spoils_nothing(
-    remote: Restorer, local: Restorer, server: Server, faces: list[Face], bob: SpecificDictionary
-) -> None:
-    """Not through a Restorer, which refuses it first."""
-    expected = local.restore_aligned(*faces[1], bob)
-    bad = np.full_like(bob.rows, np.nan)
-    engine, face = remote._engine, np.zeros((1, 512, 512, 3), np.uint8)
-    boxes, mine = np.array([[[9, 9, 99, 99]] * 4], np.int32), np.ones((1, 1), np.float32)
-    with ThreadPoolExecutor(4) as pool:
-        spoilt = [pool.submit(engine.restore, face, boxes, [bad], mine) for _ in range(2)]
-        good = [
-            pool.submit(remote.restore_aligned, faces[1][0], faces[1][1], bob) for _ in range(2)
-        ]
-    for future in spoilt:
-        with pytest.raises(RemoteError, match="not finite"):
-            future.result()
-    assert all(levels(future.result(), expected) <= 1 for future in good)
+def regions() -> set[Path]:
+    return set(SHARED_MEMORY.glob("dmdnet-*"))
 
 
 def test_shared_memory(
@@ -190,35 +158,32 @@ def test_shared_memory(
     bob: SpecificDictionary,
 ) -> None:
     pictures, points = zip(*faces, strict=True)
-    both, one = [alice, bob], [bob]
-    here = local.restore_batch(pictures, points, both)
-    alone = local.restore_aligned(*faces[1], bob)
-    before = set(SHARED_MEMORY.glob("dmdnet-*"))
-    with Restorer(server.url, remote=Remote(shared_memory=True)) as sharing:
-        for _ in range(2):
-            there = sharing.restore_batch(pictures, points, both)
-            assert all((a == b).all() for a, b in zip(there, here, strict=True))
-            assert (sharing.restore_batch(pictures[1:], points[1:], one)[0] == alone).all()
-        regions = set(SHARED_MEMORY.glob("dmdnet-*")) - before
-        assert len(regions) == sharing._engine._regions.copies == 2  # type: ignore[attr-defined]
-        assert all(region.stat().st_mode & 0o077 == 0 for region in regions)  # nobody else's
-        with InferenceServerClient(f"127.0.0.1:{server.port}") as client:
-            assert len(client.get_system_shared_memory_status().regions) == 2
+    here = local.restore_batch(pictures, points, [alice, bob])
+    before = regions()
     with InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        with Restorer(server.url, remote=Remote(shared_memory=True)) as sharing:
+            shared: list[set[Path]] = []
+            for _ in range(2):
+                there = sharing.restore_batch(pictures, points, [alice, bob])
+                assert all((a == b).all() for a, b in zip(there, here, strict=True))
+                sharing.restore_aligned(*faces[1], bob)
+                shared.append(regions() - before)
+            assert shared[0] == shared[1]  # each once
+            assert len(shared[0]) == len(client.get_system_shared_memory_status().regions) == 2
+            assert all(file.stat().st_mode & 0o077 == 0 for file in shared[0])  # nobody else's
         assert not client.get_system_shared_memory_status().regions
-    assert set(SHARED_MEMORY.glob("dmdnet-*")) == before
+    assert regions() == before
 
 
 def test_shared_memory_is_bounded(
     server: Server, faces: list[Face], alice: SpecificDictionary, bob: SpecificDictionary
 ) -> None:
-    sharing = Restorer(server.url, remote=Remote(shared_memory=True), dictionary_cache=1)
-    with sharing:
-        kept = sharing._engine._regions  # type: ignore[attr-defined]
-        for person, copies in ((bob, 1), (bob, 1), (alice, 2), (alice, 3)):  # 0.4 and 1.3 MB
+    before = regions()
+    with Restorer(server.url, remote=Remote(shared_memory=True), dictionary_cache=1) as sharing:
+        for person, kept in ((bob, 1), (bob, 1), (alice, 1), (alice, 1)):  # 0.4 and 1.3 MB
             sharing.restore_aligned(*faces[0], person)
-            assert kept.copies == copies
-            assert kept.nbytes <= 1 << 20
+            assert len(regions() - before) == kept
+            assert sum(file.stat().st_size for file in regions() - before) <= 1 << 20
 
 
 def test_a_server_that_is_killed_and_comes_back(
@@ -267,24 +232,23 @@ def test_a_server_that_is_killed_and_comes_back(
     assert levels(remote.restore_aligned(*faces[1], bob), expected) <= 1
 
 
-def test_commands(
-    server: Server, faces: list[Face], local: Restorer, tmp_path: Path, command: Command
+def test_command(
+    server: Server,
+    local: Restorer,
+    bob: SpecificDictionary,
+    tmp_path: Path,
+    command: Command,
 ) -> None:
-    import cv2
-
-    cv2.imwrite(str(tmp_path / "face.png"), faces[1][0])
-    enrolled, out = tmp_path / "bob.safetensors", tmp_path / "out"
-    done = command("dmd-enroll", tmp_path / "face.png", "--bundle", server.url, "--out", enrolled)
-    assert done.returncode == 0, done.stderr
+    bob.save(tmp_path / "bob.safetensors")
+    photo = SAMPLES / "photos" / "astronaut.png"
     done = command(
-        *("dmd-restore", tmp_path / "face.png", "--bundle", server.url, "--out", out),
-        *("--identity", enrolled, "--remote-timeout", 100),
+        *("dmd-restore", photo, "--bundle", server.url, "--out", tmp_path / "out"),
+        *("--identity", tmp_path / "bob.safetensors", "--remote-timeout", 100),
     )
     assert done.returncode == 0, done.stderr
     assert f"Triton at {server.url}" in done.stdout
-    person = local.memorize([faces[1][0]])
-    wanted = local.restore(faces[1][0], person).image
-    assert np.array_equal(read_image(out / "face.png"), wanted)
+    wanted = local.restore(picture(photo), bob).image
+    assert np.array_equal(read_image(tmp_path / "out/astronaut.png"), wanted)
 
 
 def test_models_that_are_not_there(server: Server) -> None:
@@ -451,30 +415,21 @@ def test_timeout_holds_for_all_tries(fake: FakeTriton, faces: list[Face]) -> Non
 
 
 def test_answers_are_checked(fake: FakeTriton, faces: list[Face]) -> None:
-    def short(request: Any, context: grpc.ServicerContext) -> Any:
-        answer = gray(request, context)
-        answer.raw_output_contents[0] = answer.raw_output_contents[0][:-1]
-        return answer
-
-    def small(request: Any, context: grpc.ServicerContext) -> Any:
-        answer = gray(request, context)
-        answer.outputs[0].shape[2] = 256
-        answer.outputs[0].shape[3] = 1024
-        return answer
-
-    def nothing(request: Any, context: grpc.ServicerContext) -> Any:
-        answer = gray(request, context)
-        answer.outputs[0].name = "else"
-        return answer
-
+    changes: list[tuple[Callable[[Any], object], str]] = [
+        (lambda answer: answer.raw_output_contents.__setitem__(0, b"7"), "missing or broken"),
+        (lambda answer: setattr(answer.outputs[0], "name", "else"), "missing or broken"),
+        (lambda answer: setattr(answer.outputs[0], "datatype", "INT8"), "int8"),
+        (lambda answer: answer.outputs[0].shape.append(1), r"uint8 \(1, 1, 512, 512, 3, 1\)"),
+    ]
     with Restorer(fake.url) as restorer:
-        for wrong, says in (
-            (short, "missing or broken"),
-            (small, r"uint8 \(1, 1, 256, 1024, 3\)"),
-            (nothing, "missing or broken"),
-            (lambda r, c: gray(r, c, "INT8"), "int8"),
-        ):
-            fake.infer = wrong
+        for change, says in changes:
+
+            def changed(request: Any, context: Any, change: Any = change) -> Any:
+                answer = gray(request, context)
+                change(answer)
+                return answer
+
+            fake.infer = changed
             with pytest.raises(RemoteError, match=f"restored in the answer is {says}"):
                 restorer.restore_aligned(*faces[0])
 
@@ -506,8 +461,8 @@ def test_authorization_goes_with_every_call(
     fake.headers.clear()
     monkeypatch.setenv("DMDNET_AUTHORIZATION", "Bearer 5678")
     fake.infer = lambda request, context: context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
-    picture = Path(__file__).parents[2] / "runtime" / "samples" / "astronaut.png"
-    done = command("dmd-restore", picture, "--bundle", fake.url, "--out", tmp_path / "out")
+    photo = SAMPLES / "astronaut.png"
+    done = command("dmd-restore", photo, "--bundle", fake.url, "--out", tmp_path / "out")
     one_line(done, "access denied", "DMDNET_AUTHORIZATION")
     assert "5678" not in done.stdout + done.stderr
     assert {heard["authorization"] for heard in fake.headers} == {"Bearer 5678"}
@@ -578,8 +533,19 @@ def test_addresses() -> None:
 
 
 def test_closed(fake: FakeTriton, faces: list[Face]) -> None:
+    """Before a call, and in the middle of one."""
+    release = threading.Event()
+    fake.infer = lambda request, context: release.wait(30) and gray(request, context)
     restorer = Restorer(fake.url)
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(restorer.restore_aligned, *faces[0])
+        deadline = time.monotonic() + 20
+        while not fake.calls and time.monotonic() < deadline:
+            time.sleep(0.01)
+        restorer.close()
+        with pytest.raises(ClosedError, match="this Restorer is closed"):
+            waiting.result()
+        release.set()
     restorer.close()
-    restorer.close()
-    with pytest.raises(BundleError, match="closed"):
+    with pytest.raises(ClosedError, match="this Restorer is closed"):
         restorer.restore_aligned(*faces[0])

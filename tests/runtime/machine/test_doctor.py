@@ -1,9 +1,8 @@
 """What `dmd-doctor` finds: on this machine, and on machines that are made up."""
 
 import json
-import subprocess
+import os
 import sys
-from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -18,7 +17,7 @@ from runtime.machine import gpu as cuda
 from runtime.machine import tensorrt_editions as editions
 from runtime.machine.doctor import Device, Report, examine
 from runtime.machine.gpu import Gpu
-from tests.conftest import Command
+from tests.conftest import ROOT, Command
 
 CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 RTX = ("tensorrt_rtx_cu13_bindings", "onnxruntime-ep-nv-tensorrt-rtx-cu13")
@@ -102,17 +101,8 @@ def version(report: Report, name: str) -> str | None:
 def test_this_machine(command: Command) -> None:
     done = command("dmd-doctor", "--json")
     found = json.loads(done.stdout)
-    assert set(found) == {
-        "device",
-        "healthy",
-        "software",
-        "providers",
-        "driver",
-        "cuda",
-        "gpus",
-        "clashes",
-        "devices",
-    }
+    keys = "device healthy software providers driver cuda gpus clashes devices"
+    assert set(found) == set(keys.split())
     assert [one["name"] for one in found["devices"]] == list(editions.DEVICES)
     assert CPU in found["providers"]
     versions = {one["name"]: one["version"] for one in found["software"]}
@@ -121,53 +111,30 @@ def test_this_machine(command: Command) -> None:
         assert versions[editions.TITLES[name]] == editions.installed_version(name)
     assert not found["devices"][-1]["findings"], "this suite runs on the CPU"
     assert done.returncode == (1 if found["clashes"] else 0)
-    problems = {finding["problem"] for finding in found["devices"][0]["findings"]}
     try:
-        seen, unseen = cuda.gpus(), set[str]()
-    except DeviceError as error:
-        seen, unseen = (), {str(error).removesuffix("; run dmd-doctor")}
-    assert [gpu["name"] for gpu in found["gpus"]] == [gpu.name for gpu in seen]
-    assert problems >= unseen
-    assert seen or found["device"] == "cpu"
+        seen = [gpu.name for gpu in cuda.gpus()]
+    except DeviceError:
+        seen = []
+    assert [gpu["name"] for gpu in found["gpus"]] == seen
 
 
 def test_text(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     assert diagnose(as_json=False) == 0
-    assert capsys.readouterr().out.splitlines() == [
-        "Installed",
-        f"  Python            {'.'.join(map(str, sys.version_info[:3]))}",
-        "  dmdnet-runtime    not installed",
-        "  ONNX Runtime      1.30.0 (onnxruntime 1.30.0)",
-        "  TensorRT          not installed",
-        "  TensorRT for RTX  not installed",
-        "  pycuda            not installed",
-        "  polygraphy        not installed",
-        "  OpenCV            5.0.0 (opencv-python 5.0.0.93)",
-        "  providers         CPUExecutionProvider",
-        "  NVIDIA driver     release not known",
-        "Clashes",
-        "  none",
-        "Devices, the first that can be used is taken",
-        "  tensorrt          no: no NVIDIA driver is installed here; TensorRT is not installed; "
-        "pycuda is not installed",
-        "  tensorrt-rtx      no: no NVIDIA driver is installed here; TensorRT for RTX is not "
-        "installed; pycuda is not installed",
-        "  cuda              no: no NVIDIA driver is installed here; this ONNX Runtime offers no "
-        "CUDAExecutionProvider (only CPUExecutionProvider)",
-        "  cpu               yes",
-        "Would be used: cpu",
-        "How to mend",
-        "  no NVIDIA driver is installed here",
-        f"      {doctor._SHOW_A_GPU}",
-        "  TensorRT is not installed",
-        '      pip install "dmdnet-runtime[tensorrt]"',
-        "  pycuda is not installed",
-        "      pip install --no-cache-dir pycuda  # built from source: nvcc must be in PATH",
-        "  TensorRT for RTX is not installed",
-        '      pip install "dmdnet-runtime[tensorrt-rtx]"',
-        "  this ONNX Runtime offers no CUDAExecutionProvider (only CPUExecutionProvider)",
-        "      where there is a GPU: pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
-    ]
+    text = capsys.readouterr().out
+    no_gpu = "no NVIDIA driver is installed here"
+    for lines in (
+        "Installed\n  Python ",
+        "\n  dmdnet-runtime    not installed\n  ONNX Runtime      1.30.0 (onnxruntime 1.30.0)\n",
+        "\n  providers         CPUExecutionProvider\n  NVIDIA driver     release not known\n",
+        "\nClashes\n  none\nDevices, the first that can be used is taken\n",
+        f"\n  tensorrt          no: {no_gpu}; TensorRT is not installed; pycuda is not installed\n",
+        "\n  cpu               yes\nWould be used: cpu\nHow to mend\n",
+        f"\n  {no_gpu}\n      install NVIDIA's driver (https",
+        '\n  TensorRT is not installed\n      pip install "dmdnet-runtime[tensorrt]"\n',
+        "\n      where there is a GPU: pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+    ):
+        assert lines in text
+    assert text.count(f"\n  {no_gpu}\n") == 1  # though it is in the way of three devices
 
 
 def test_all_is_fine(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,11 +181,6 @@ def test_cuda(machine: Machine) -> None:
     assert examine().device == "cpu"
 
 
-def test_no_gpu_is_visible(machine: Machine) -> None:
-    machine.patch.setattr(doctor, "visible_gpus", lambda: ())
-    assert "no GPU is visible" in remedies(examine(), "cuda")
-
-
 def test_driver_cannot_start(machine: Machine) -> None:
     def gpus() -> tuple[Gpu, ...]:
         raise DeviceError("the NVIDIA driver cannot start (CUDA error 803); run dmd-doctor")
@@ -226,36 +188,39 @@ def test_driver_cannot_start(machine: Machine) -> None:
     machine.patch.setattr(doctor, "visible_gpus", gpus)
     found = remedies(examine(), "cuda")
     assert "nvidia-smi" in found["the NVIDIA driver cannot start (CUDA error 803)"]
+    machine.patch.setattr(doctor, "visible_gpus", lambda: ())
+    assert "no GPU is visible" in remedies(examine(), "cuda")
 
 
-@pytest.mark.parametrize(("driver", "wanted"), [(None, "onnxruntime"), ("13.0", "onnxruntime-gpu")])
-def test_two_onnx_runtimes(machine: Machine, driver: str | None, wanted: str) -> None:
+@pytest.mark.parametrize(
+    ("driver", "other", "brought", "wanted"),
+    [
+        (None, ("onnxruntime_gpu", "1.31.1", "onnxruntime"), "onnxruntime", "onnxruntime"),
+        ("13.0", ("onnxruntime_gpu", "1.31.1", "onnxruntime"), "onnxruntime", "onnxruntime-gpu"),
+        (None, ("opencv_python_headless", "4.13", "cv2"), "opencv-python", "opencv-python"),
+    ],
+)
+def test_installed_over_each_other(
+    machine: Machine,
+    capsys: pytest.CaptureFixture[str],
+    driver: str | None,
+    other: tuple[str, str, str],
+    brought: str,
+    wanted: str,
+) -> None:
     machine.gpu(driver)
-    machine.install("onnxruntime_gpu", "1.31.1", "onnxruntime")
+    machine.install(*other)
     machine.install("onnxruntime-extensions", "0.15.2", "onnxruntime_extensions")
-    report = examine()
-    (clash,) = report.clashes
-    assert clash.problem == (
-        "onnxruntime 1.30.0 and onnxruntime-gpu 1.31.1 are installed over each other"
-    )
-    assert clash.remedy == (f"pip uninstall -y onnxruntime onnxruntime-gpu && pip install {wanted}")
-    assert report.device == "cpu"
-    assert not report.healthy
     assert diagnose(as_json=True) == 1
-
-
-def test_two_opencvs(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    machine.install("opencv-contrib-python-headless", "4.13.0.90", "cv2")
-    assert diagnose(as_json=True) == 1
-    (clash,) = json.loads(capsys.readouterr().out)["clashes"]
-    assert clash == {
-        "problem": "opencv-contrib-python-headless 4.13.0.90 and opencv-python 5.0.0.93 are "
-        "installed over each other",
-        "remedy": "pip uninstall -y opencv-contrib-python-headless opencv-python && pip install "
-        "opencv-python",
-    }
+    found = json.loads(capsys.readouterr().out)
+    second = other[0].replace("_", "-")
+    assert [clash["remedy"] for clash in found["clashes"]] == [
+        f"pip uninstall -y {brought} {second} && pip install {wanted}"
+    ]
+    assert f" and {second} {other[1]} are installed over" in found["clashes"][0]["problem"]
+    assert (found["device"], found["healthy"]) == ("cpu", False)
     assert diagnose(as_json=False) == 1
-    assert clash["remedy"] in capsys.readouterr().out
+    assert found["clashes"][0]["remedy"] in capsys.readouterr().out
 
 
 def test_one_hides_the_other(machine: Machine, tmp_path: Path) -> None:
@@ -297,38 +262,25 @@ def test_tensorrt_is_too_new_for_the_driver(machine: Machine) -> None:
     assert not report.healthy
 
 
-@pytest.mark.parametrize(
-    ("package", "newest", "remedy"),
-    [
-        ("tensorrt-cu13", "11.8", "update the NVIDIA driver to release 580 or later"),
-        (
-            "tensorrt-cu14",
-            "13.1",
-            "update the NVIDIA driver to a newer one, or `pip uninstall -y tensorrt-cu14 && pip "
-            "install tensorrt-cu13`",
-        ),
-    ],
-)
-def test_other_drivers(machine: Machine, package: str, newest: str, remedy: str) -> None:
-    machine.gpu(newest)
-    machine.install(package)
-    (clash,) = examine().clashes
-    assert clash.remedy == remedy
-
-
-def test_no_driver_is_no_clash(machine: Machine) -> None:
+def test_other_drivers(machine: Machine) -> None:
     for name in RTX:
         machine.install(name)
-    assert examine().healthy
+    assert examine().healthy  # without a driver there is no clash
+    machine.gpu("11.8")
+    assert examine().clashes[0].remedy == "update the NVIDIA driver to release 580 or later"
+    machine.gpu("13.1")
+    machine.install("tensorrt-cu14")
+    (clash,) = examine().clashes
+    assert clash.remedy == (
+        "update the NVIDIA driver to a newer one, or `pip uninstall -y tensorrt-cu14 && pip "
+        "install tensorrt-cu13`"
+    )
 
 
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        (
-            DeviceError("TensorRT 8.6 is too old; install version 10 or later"),
-            "TensorRT 8.6 is too old",
-        ),
+        (DeviceError("TensorRT 8.6 is old; install version 10 or later"), "TensorRT 8.6 is old"),
         (RuntimeError("bad\nluck"), "TensorRT cannot be loaded: RuntimeError: bad luck"),
     ],
 )
@@ -372,54 +324,29 @@ def test_pycuda(machine: Machine) -> None:
     assert list(remedies(examine(), "tensorrt")) == ["no NVIDIA driver is installed here"]
 
 
-@pytest.fixture
-def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], Path]:
-    """Put a module before the one that is installed, in the commands that a test runs."""
-
-    def put(name: str, code: str) -> Path:
+def test_modules_that_raise(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = "libGL.so.1: cannot open shared object file: No such file or directory"
+    for name, code in {
+        "cv2": f"print('help!')\nraise ImportError({library!r})",
+        "onnxruntime": "raise RuntimeError('bad')",
+        "tensorrt": "import nothing_here",
+    }.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(code)
         install(tmp_path, f"some-{name}", "1.0", name)
-        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        return tmp_path
-
-    return put
-
-
-def test_modules_that_raise(command: Command, broken: Callable[[str, str], Path]) -> None:
-    library = "libGL.so.1: cannot open shared object file: No such file or directory"
-    broken("cv2", f"print('help!')\nraise ImportError({library!r})")
-    broken("onnxruntime", "raise RuntimeError('bad')")
-    (broken("tensorrt", "import nothing_here") / "gone-1.0.dist-info").mkdir()
+    (tmp_path / "gone-1.0.dist-info").mkdir()
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(ROOT))))
     done = command("dmd-doctor", "--json")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     found = json.loads(done.stdout)
     assert found["device"] is None
     opencv, runtime = found["devices"][-1]["findings"]
-    assert opencv == {
-        "problem": f"OpenCV cannot be loaded: {library}",
-        "remedy": "install the system's package with libGL.so.1, or `pip uninstall -y some-cv2 && "
-        "pip install opencv-python`",
-    }
+    assert opencv["problem"] == f"OpenCV cannot be loaded: {library}"
+    assert opencv["remedy"].startswith("install the system's package with libGL.so.1, or `pip un")
     assert runtime["problem"] == "ONNX Runtime cannot be loaded: RuntimeError: bad"
     assert runtime["remedy"].startswith("pip uninstall -y some-onnxruntime && pip install onnx")
     problems = [finding["problem"] for finding in found["devices"][0]["findings"]]
     assert "TensorRT is not installed (nothing_here is missing)" in problems
-
-
-def test_torch_is_not_imported() -> None:
-    code = """
-import sys
-sys.modules["torch"] = None  # an import of it would fail
-from runtime.machine.doctor import examine
-print(examine().device is not None, {"cv2", "onnxruntime"} <= set(sys.modules))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.split() == ["True", "True"], done.stderr
-
-
-def test_help_loads_nothing_heavy() -> None:
-    code = "import sys, runtime.cli.doctor; print({'numpy', 'cv2', 'onnxruntime'} & {*sys.modules})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "set()", done.stderr

@@ -1,0 +1,129 @@
+"""Two checkouts of this project against each other: did a change make restoring slower?
+
+    python -m benchmarks.studies.versions --before CHECKOUT --bundle BUNDLE --json FILE
+
+Each checkout has a process of its own that keeps a Restorer open; in turns they restore one aligned
+face, and one photo of 4000 x 3000 pixels with one face. The ratio is that of the rounds' medians,
+this checkout's over the other's, with its 95 % interval.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.measure.timing import race
+from benchmarks.studies import record
+from runtime.errors import BenchmarkError
+from runtime.samples.faces import samples
+
+_HERE = Path(__file__).parents[2]
+_SIZE = (4000, 3000)
+_FACE_AT = (1400, 900)
+
+# only what every version has; a line in is a file's name, a line out is the seconds it took
+_WORKER = """
+import sys, time
+import numpy as np
+from runtime import Restorer
+bundle, threads = sys.argv[1:]
+with Restorer(bundle, device="cpu", threads=int(threads)) as restorer:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        picture = np.load(line.strip())
+        start = time.perf_counter()
+        if len(picture) == 512:
+            restorer.restore_aligned(picture)
+        else:
+            restorer.restore(picture)
+        print(time.perf_counter() - start, flush=True)
+"""
+
+
+def main() -> NoReturn:
+    parser = record.parser("benchmarks.studies.versions", __doc__)
+    parser.add_argument("--before", required=True, type=Path, help="the other checkout")
+    parser.add_argument("--bundle", required=True, type=Path)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=40)
+    args = parser.parse_args()
+    measured = partial(measure, args.before, args.bundle, args.threads, args.rounds)
+    record.record(parser.prog, args.json, measured)
+
+
+def measure(before: Path, bundle: Path, threads: int, rounds: int) -> dict[str, object]:
+    """The ratio of seconds, now over before, for each picture."""
+    results: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        ask = {
+            name: stack.enter_context(_worker(checkout.resolve(), bundle.resolve(), threads))
+            for name, checkout in (("before", before), ("now", _HERE))
+        }
+        for what, picture in _pictures().items():
+            file = Path(folder) / f"{len(results)}.npy"
+            np.save(file, picture)
+            seconds = race(
+                {name: partial(send, file) for name, send in ask.items()},
+                fewest=rounds,
+                warm_up=2,
+                measured=lambda work: work(),
+            )
+            results[what] = {
+                "ratio": seconds["now"].against(seconds["before"], "before"),
+                "median_s": {name: times.median for name, times in seconds.items()},
+            }
+    return {"rounds": rounds, "threads": threads, "bundle": bundle.name, "pictures": results}
+
+
+@contextmanager
+def _worker(checkout: Path, bundle: Path, threads: int) -> "Iterator[_Ask]":
+    """A function that has a checkout restore a picture, and returns the seconds it took."""
+    words = [sys.executable, "-c", _WORKER, str(bundle), str(threads)]
+    # the checkout's own package comes before the one that is installed
+    place = {**os.environ, "PYTHONPATH": str(checkout)}
+    with subprocess.Popen(
+        words, cwd=checkout, env=place, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def answer() -> str:
+            line = process.stdout.readline().strip()  # type: ignore[union-attr]
+            if not line:
+                raise BenchmarkError(f"{checkout}: restoring failed there; see the lines above")
+            return line
+
+        def ask(file: Path) -> float:
+            process.stdin.write(f"{file}\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            return float(answer())
+
+        answer()  # "ready"
+        try:
+            yield ask
+        finally:
+            process.stdin.close()
+
+
+def _pictures() -> dict[str, NDArray[np.uint8]]:
+    """BGR: an aligned face, and a photo with that face on a smooth background."""
+    face = samples()[0].image
+    coarse = np.random.default_rng(1).integers(60, 200, (30, 40, 3)).astype(np.uint8)
+    photo = np.asarray(cv2.resize(coarse, _SIZE, interpolation=cv2.INTER_CUBIC), np.uint8)
+    x, y = _FACE_AT
+    photo[y : y + len(face), x : x + len(face)] = face
+    return {"aligned face": face, "photo of 12 megapixels": photo}
+
+
+if __name__ == "__main__":
+    main()
