@@ -7,12 +7,11 @@ face, and one photo of 4000 x 3000 pixels with one face. The ratio is that of th
 this checkout's over the other's, with its 95 % interval.
 """
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -86,7 +85,7 @@ def measure(before: Path, bundle: Path, threads: int, rounds: int) -> dict[str, 
 
 
 @contextmanager
-def _worker(checkout: Path, bundle: Path, threads: int) -> "Iterator[_Ask]":
+def _worker(checkout: Path, bundle: Path, threads: int) -> Iterator[Callable[[Path], float]]:
     """A function that has a checkout restore a picture, and returns the seconds it took."""
     words = [sys.executable, "-c", _WORKER, str(bundle), str(threads)]
     # the checkout's own package comes before the one that is installed
