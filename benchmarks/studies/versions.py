@@ -93,25 +93,26 @@ def _worker(checkout: Path, bundle: Path, threads: int) -> Iterator[Callable[[Pa
     with subprocess.Popen(
         words, cwd=checkout, env=place, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
+        to, back = process.stdin, process.stdout
+        assert to is not None
+        assert back is not None
 
         def answer() -> str:
-            line = process.stdout.readline().strip()  # type: ignore[union-attr]
+            line = back.readline().strip()
             if not line:
                 raise BenchmarkError(f"{checkout}: restoring failed there; see the lines above")
             return line
 
         def ask(file: Path) -> float:
-            process.stdin.write(f"{file}\n")  # type: ignore[union-attr]
-            process.stdin.flush()  # type: ignore[union-attr]
+            to.write(f"{file}\n")
+            to.flush()
             return float(answer())
 
         answer()  # "ready"
         try:
             yield ask
         finally:
-            process.stdin.close()
+            to.close()
 
 
 def _pictures() -> dict[str, NDArray[np.uint8]]:
