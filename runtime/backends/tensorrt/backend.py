@@ -58,11 +58,7 @@ class TensorRtBackend:
                 f"{len(image)} faces and {references} references in one call; the engine takes "
                 f"{profile.max_batch} and {profile.max_references}"
             )
-        inputs: dict[str, NDArray[Any]] = {
-            "image": image,
-            "boxes": boxes,
-            "membership": membership,
-        }
+        inputs: dict[str, NDArray[Any]] = {"image": image, "boxes": boxes, "membership": membership}
         with self._gpu, self._dictionaries.hold([(rows,) for rows in people]) as memories:
             parts = list(zip(memories, people, strict=True))
             return cast(Image, self._restorer.run(inputs, {"dictionary": parts}))

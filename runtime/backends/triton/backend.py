@@ -17,13 +17,13 @@ from runtime.backends.triton.address import (
     Address,
     Remote,
 )
-from runtime.backends.triton.client import CallError, TritonClient
-from runtime.backends.triton.shared_memory import SharedRegion, SharedRows
+from runtime.backends.triton.client import CallError, SharedRegion, TritonClient
+from runtime.backends.triton.shared_memory import SharedRows
 from runtime.bundle.manifest import Manifest
 from runtime.errors import DmdnetWarning, RemoteError
 from runtime.images.arrays import Image
 
-Inputs = Mapping[str, "NDArray[Any] | SharedRegion"]
+Inputs = Mapping[str, NDArray[Any] | SharedRegion]
 
 
 class TritonBackend:
