@@ -48,8 +48,13 @@ def open_tables(paths: Sequence[str], job: Job) -> Tables:
         raise InvalidImageError(f"{', '.join(paths)}: no rows")
     different, counts = np.unique(hashes, return_counts=True)
     twice = set(different[counts > 1].tolist())
-    if twice:
-        _refuse_twice(job, [name for name in names() if hash(job.output_of(name)) in twice])
+    taken: set[str] = set()
+    for name in names() if twice else ():
+        output = job.output_of(name)
+        if output in taken:
+            raise UsageError(f"{name}: another row would also be written to {output}")
+        if hash(output) in twice:
+            taken.add(output)
     return Tables(paths, columns, len(hashes))
 
 
@@ -59,15 +64,6 @@ def pictures_of(rows: Mapping[str, Sequence[Any]]) -> list[Picture]:
         return [Picture(storage.local(name or "")) for name in rows["path"]]
     pairs = zip(rows["name"], rows["bytes"], strict=True)
     return [Picture(name or "", data or b"") for name, data in pairs]
-
-
-def _refuse_twice(job: Job, names: Sequence[str]) -> None:
-    taken: set[str] = set()
-    for name in names:
-        output = job.output_of(name)
-        if output in taken:
-            raise UsageError(f"{name}: another row would also be written to {output}")
-        taken.add(output)
 
 
 def _columns(paths: Sequence[str]) -> tuple[str, ...]:
