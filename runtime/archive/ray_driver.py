@@ -175,18 +175,14 @@ def _connect(ray: Any, address: str) -> None:
             socket.create_connection((host, int(port)), _CONNECT_S).close()
         except (OSError, OverflowError) as error:
             raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
+    options: dict[str, Any] = {}
     if address == LOCAL:
+        options = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
         os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would be behind all other programs
     handler = signal.getsignal(signal.SIGTERM)
-    local = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
     try:
         with _without_stderr():
-            ray.init(
-                address,
-                log_to_driver=False,
-                logging_level="error",
-                **(local if address == LOCAL else {}),
-            )
+            ray.init(address, log_to_driver=False, logging_level="error", **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
         raise ClusterError(f"Ray cannot start or connect ({address}): {line}") from None

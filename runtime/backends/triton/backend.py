@@ -92,15 +92,10 @@ class TritonBackend:
         self._client.close()
 
     def _restore(self, inputs: Inputs) -> Image:
-        restored, version = self._infer(
-            self._model,
-            inputs,
-            "restored",
-            "uint8",
-            inputs["image"].shape,
-            # the server refuses a dictionary of other weights
-            {"weights": self.manifest.weights.sha256},
-        )
+        shape = inputs["image"].shape
+        # the server refuses a dictionary of other weights
+        weights = {"weights": self.manifest.weights.sha256}
+        restored, version = self._infer(self._model, inputs, "restored", "uint8", shape, weights)
         if version != self._version:
             self._confirm()
             with self._lock:

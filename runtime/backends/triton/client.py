@@ -116,13 +116,9 @@ class TritonClient:
 
     def register(self, region: SharedRegion) -> None:
         """Tell the server of shared memory; it may know it."""
+        register = self._client.register_system_shared_memory
         try:
-            self._call(
-                self._client.register_system_shared_memory,
-                region.name,
-                f"/{region.name}",
-                region.nbytes,
-            )
+            self._call(register, region.name, f"/{region.name}", region.nbytes)
         except CallError as error:
             if error.status != "ALREADY_EXISTS":
                 raise
