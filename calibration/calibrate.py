@@ -70,12 +70,11 @@ class Quantizer:
 
     def quality(self, path: Path) -> tuple[Quality, ...]:
         """How near the graph at `path` comes to float32 on all held-out faces."""
-        return quality.summary(
-            [
-                quality.score(trial.face.name, got, trial.wanted, trial.face.boxes)
-                for trial, got in self.restored(path, self.trials)
-            ]
-        )
+        scores = [
+            quality.score(trial.face.name, got, trial.wanted, trial.face.boxes)
+            for trial, got in self.restored(path, self.trials)
+        ]
+        return quality.summary(scores)
 
 
 def choose_faces(options: Options) -> FaceSet:
@@ -92,14 +91,8 @@ def prepare(
     """
     forget_old(cache)
     graph = Graph(floats.restorer)
-    statistics = observe(
-        graph,
-        graph.activations(graph.blocks),
-        faces.calibration,
-        floats.memorizer,
-        options.seed,
-        cache / _key(weights, faces, options),
-    )
+    names, kept = graph.activations(graph.blocks), cache / _key(weights, faces, options)
+    statistics = observe(graph, names, faces.calibration, floats.memorizer, options.seed, kept)
     factors, statistics = equalize(graph, statistics)
     ranges = ranges_of(statistics, options.method)
     if floats.half is not None:

@@ -25,9 +25,8 @@ def degrade(face: Image, rng: np.random.Generator) -> Image:
     assert ok
     decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
     assert decoded is not None
-    large = cv2.resize(
-        decoded[:, :, ::-1], (IMAGE_SIZE, IMAGE_SIZE), interpolation=cv2.INTER_LINEAR
-    )
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    large = cv2.resize(decoded[:, :, ::-1], size, interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(large, np.uint8)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import io
 
-from calibration.statistics import Activation, Statistics
+from calibration.statistics import Statistics
 
 _PERCENTILE = 99.99
 _BINS = 512
@@ -18,7 +18,7 @@ def ranges_of(statistics: Statistics, method: str) -> Ranges:
     lost (Kullback-Leibler). The last two as onnxruntime's calibration computes them.
     """
     if method == "minmax":
-        return {name: _extremes(activation) for name, activation in statistics.items()}
+        return {name: (float(a.low.min()), float(a.high.max())) for name, a in statistics.items()}
     from onnxruntime.quantization.calibrate import HistogramCollector
 
     collector = HistogramCollector(
@@ -33,7 +33,3 @@ def ranges_of(statistics: Statistics, method: str) -> Ranges:
         collector.collect({name: [activation.samples] for name, activation in statistics.items()})
         found = collector.compute_collection_result()
     return {name: (float(ends[0]), float(ends[1])) for name, ends in found.items()}
-
-
-def _extremes(activation: Activation) -> tuple[float, float]:
-    return float(activation.low.min()), float(activation.high.max())

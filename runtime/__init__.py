@@ -6,27 +6,7 @@ Importing this package loads nothing heavy; each name below is loaded when it is
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from runtime.errors import (
-    BenchmarkError,
-    BundleError,
-    CalibrationError,
-    CheckpointError,
-    CheckpointUnavailableError,
-    ClosedError,
-    ClusterError,
-    DeviceError,
-    DeviceMemoryError,
-    DictionaryError,
-    DmdnetError,
-    DmdnetWarning,
-    EngineError,
-    ExportError,
-    InvalidImageError,
-    InvalidLandmarksError,
-    NoFaceError,
-    RemoteError,
-    UsageError,
-)
+from runtime.errors import *  # all of it is public
 
 if TYPE_CHECKING:
     from runtime.backends.base import Engine

@@ -10,10 +10,7 @@ from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import UsageError
-from runtime.images.files import (
-    MAX_PIXELS,
-    SUFFIXES,
-)
+from runtime.images.files import MAX_PIXELS, SUFFIXES
 from runtime.photo import RestoreOptions
 from runtime.restorer import Restorer
 from runtime.storage import locations as storage

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,7 @@ from runtime.archive.previews import before_and_after, draw_faces
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import DmdnetError, InvalidImageError, UsageError
 from runtime.faces.landmark_files import landmark_file, read_landmarks
-from runtime.images.files import (
-    KEEPS_METADATA,
-    Photo,
-    decode_photo,
-    read_photo,
-    write_image,
-)
+from runtime.images.files import KEEPS_METADATA, Photo, decode_photo, read_photo, write_image
 from runtime.one_by_one import ItemError
 from runtime.photo import Restored
 from runtime.storage import locations as storage
@@ -105,17 +100,14 @@ class ArchiveRestorer:
     def _restore(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
         """Whole photos together, and aligned faces together; each result or error in its place."""
         faces = iter(self._restore_faces([read for read in group if self._is_face(read)]))
-        photos = iter(self._restore_photos([read for read in group if not self._is_face(read)]))
+        images = [read[0].image for read in group if not self._is_face(read)]
+        options = self._job.options
+        photos = iter(self._restorer.restore_photos(images, self._identity, options=options))
         return [next(faces if self._is_face(read) else photos) for read in group]
 
     def _is_face(self, read: _Read) -> bool:
         """Whether it is an aligned crop: all are with `--aligned`, and what has landmarks is."""
         return self._job.aligned or read[1] is not None
-
-    def _restore_photos(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
-        return self._restorer.restore_photos(
-            [photo.image for photo, _ in group], self._identity, options=self._job.options
-        )
 
     def _restore_faces(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
         options = self._job.options
@@ -169,12 +161,9 @@ class ArchiveRestorer:
 
 def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome, None, None]:
     """Do the job in this process."""
-    restorer = ArchiveRestorer(job)
-    try:
+    with closing(ArchiveRestorer(job)) as restorer:
         storage.make_folder(job.out)
         yield from restorer.restore(pictures)
-    finally:
-        restorer.close()
 
 
 def _say(file: str, error: _Error) -> str:

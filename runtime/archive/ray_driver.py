@@ -7,8 +7,8 @@ import signal
 import socket
 import threading
 import warnings
-from collections.abc import Generator, Sequence
-from contextlib import suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -175,18 +175,14 @@ def _connect(ray: Any, address: str) -> None:
             socket.create_connection((host, int(port)), _CONNECT_S).close()
         except (OSError, OverflowError) as error:
             raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
+    options: dict[str, Any] = {}
     if address == LOCAL:
+        options = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
         os.environ.setdefault("RAY_worker_niceness", "0")  # 15 would be behind all other programs
     handler = signal.getsignal(signal.SIGTERM)
-    local = {"num_cpus": max(2, os.cpu_count() or 1), "include_dashboard": False}
     try:
         with _without_stderr():
-            ray.init(
-                address,
-                log_to_driver=False,
-                logging_level="error",
-                **(local if address == LOCAL else {}),
-            )
+            ray.init(address, log_to_driver=False, logging_level="error", **options)
     except (ConnectionError, RuntimeError, ValueError) as error:
         line = " ".join(str(error).split())
         raise ClusterError(f"Ray cannot start or connect ({address}): {line}") from None
@@ -194,15 +190,14 @@ def _connect(ray: Any, address: str) -> None:
         signal.signal(signal.SIGTERM, handler)  # Ray puts in its own
 
 
-class _without_stderr:  # noqa: N801
+@contextmanager
+def _without_stderr() -> Iterator[None]:
     """What Ray's C++ says while it starts is not for the user's terminal."""
-
-    def __enter__(self) -> None:
-        self._kept = os.dup(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 2)
-        os.close(nowhere)
-
-    def __exit__(self, *_: object) -> None:
-        os.dup2(self._kept, 2)
-        os.close(self._kept)
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)

@@ -48,8 +48,13 @@ def open_tables(paths: Sequence[str], job: Job) -> Tables:
         raise InvalidImageError(f"{', '.join(paths)}: no rows")
     different, counts = np.unique(hashes, return_counts=True)
     twice = set(different[counts > 1].tolist())
-    if twice:
-        _refuse_twice(job, [name for name in names() if hash(job.output_of(name)) in twice])
+    taken: set[str] = set()
+    for name in names() if twice else ():
+        output = job.output_of(name)
+        if output in taken:
+            raise UsageError(f"{name}: another row would also be written to {output}")
+        if hash(output) in twice:
+            taken.add(output)
     return Tables(paths, columns, len(hashes))
 
 
@@ -61,38 +66,22 @@ def pictures_of(rows: Mapping[str, Sequence[Any]]) -> list[Picture]:
     return [Picture(name or "", data or b"") for name, data in pairs]
 
 
-def _refuse_twice(job: Job, names: Sequence[str]) -> None:
-    taken: set[str] = set()
-    for name in names:
-        output = job.output_of(name)
-        if output in taken:
-            raise UsageError(f"{name}: another row would also be written to {output}")
-        taken.add(output)
-
-
 def _columns(paths: Sequence[str]) -> tuple[str, ...]:
     kinds = {field.name: field.type for field in _open(paths).schema}
     shown = ", ".join(paths)
     for columns in _COLUMNS:
         if set(columns) <= set(kinds):
             for name in columns:
-                _check_kind(shown, name, kinds[name])
+                wanted = "binary" if name == "bytes" else "string"
+                if str(kinds[name]).removeprefix("large_") != wanted:
+                    raise UsageError(
+                        f"{shown}: the column `{name}` must be {wanted}, not {kinds[name]}"
+                    )
             return columns
     raise UsageError(
         f"{shown}: a column `path`, or `name` and `bytes`, is needed; there are "
         f"{', '.join(kinds) or 'none'}"
     )
-
-
-def _check_kind(shown: str, name: str, kind: Any) -> None:
-    import pyarrow.types as types
-
-    if name == "bytes":
-        good, wanted = types.is_binary(kind) or types.is_large_binary(kind), "binary"
-    else:
-        good, wanted = types.is_string(kind) or types.is_large_string(kind), "string"
-    if not good:
-        raise UsageError(f"{shown}: the column `{name}` must be {wanted}, not {kind}")
 
 
 def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterator[Any]:

@@ -32,16 +32,16 @@ class OnnxRuntimeBackend:
         self._bundle, self._threads = bundle, threads
         self._lock = threading.Lock()
         self._memorizer: Any = None
-        self._refuse(device)
         self._device = device
-        self._restorer = self._open(bundle.manifest.restorer.file, device)
+        self._refuse(device)
+        self._restorer = self._open(bundle.manifest.restorer.file)
         self.max_batch = _MAX_BATCH[device]
         self.max_references: int | None = None
         self.description = (
-            f"ONNX Runtime {load_onnxruntime().__version__}, {PROVIDERS[self._device]}, "
+            f"ONNX Runtime {load_onnxruntime().__version__}, {PROVIDERS[device]}, "
             f"{bundle.manifest.precision}"
         )
-        if self._device == "cpu" and bundle.manifest.precision == "fp16":
+        if device == "cpu" and bundle.manifest.precision == "fp16":
             warnings.warn(
                 "a float16 bundle is slower on a CPU than a float32 one: it is made for GPUs",
                 DmdnetWarning,
@@ -62,16 +62,25 @@ class OnnxRuntimeBackend:
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
         with self._lock:
             if self._memorizer is None and self._restorer is not None:
-                self._memorizer = self._open(self._bundle.manifest.memorizer.file, self._device)
+                self._memorizer = self._open(self._bundle.manifest.memorizer.file)
         return cast(Rows, self._run(self._memorizer, {"image": image, "boxes": boxes}))
 
     def close(self) -> None:
         self._restorer = self._memorizer = None
 
     def _refuse(self, device: str) -> None:
+        """An INT8 graph for one kind of engine, since it is slower than float on the other."""
         quantization = self._bundle.manifest.quantization
-        if quantization is not None:
-            _refuse_other_target(quantization.target, device)
+        if quantization is not None and quantization.target != "cpu":
+            raise DeviceError(
+                f"this INT8 bundle is made for {quantization.target}, and ONNX Runtime would run "
+                "it slower than float32; export one with `dmd-export --int8 --target cpu`"
+            )
+        if quantization is not None and device == "cuda":
+            raise DeviceError(
+                "this INT8 bundle is made for CPUs; for a GPU export with --fp16, or with --int8 "
+                "--target tensorrt"
+            )
         offered = offered_providers()
         if PROVIDERS[device] not in offered:
             raise DeviceError(
@@ -79,12 +88,12 @@ class OnnxRuntimeBackend:
                 f"{', '.join(offered)}: install dmdnet-runtime[gpu] in place of [cpu]"
             )
 
-    def _open(self, name: str, device: str) -> Any:
-        path, wanted = self._bundle.path / name, PROVIDERS[device]
+    def _open(self, name: str) -> Any:
+        path, wanted = self._bundle.path / name, PROVIDERS[self._device]
         try:
-            session = open_session(path, device=device, threads=self._threads)
+            session = open_session(path, device=self._device, threads=self._threads)
         except Exception as error:  # the binding raises many classes, none public
-            if device == "cpu":
+            if self._device == "cpu":
                 raise BundleError(f"{path}: ONNX Runtime cannot open it: {error}") from None
             raise DeviceError(f"{wanted} could not start: {error}") from None
         # ONNX Runtime leaves out a provider that fails and goes on without it
@@ -105,22 +114,3 @@ class OnnxRuntimeBackend:
         binding.bind_output(session.get_outputs()[0].name, "cpu")
         session.run_with_iobinding(binding)
         return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
-
-
-def _refuse_other_target(target: str, device: str) -> None:
-    """An INT8 graph for one kind of engine is slower than float on the other."""
-    if target != "cpu":
-        raise DeviceError(
-            f"this INT8 bundle is made for {target}, and ONNX Runtime would run it slower than "
-            "float32; export one with `dmd-export --int8 --target cpu`"
-        )
-    if device == "cuda":
-        raise DeviceError(
-            "this INT8 bundle is made for CPUs; for a GPU export with --fp16, or with --int8 "
-            "--target tensorrt"
-        )
-
-
-def offers_cuda() -> bool:
-    """Whether the ONNX Runtime that is installed was built for CUDA."""
-    return PROVIDERS["cuda"] in offered_providers()

@@ -10,6 +10,7 @@ from runtime.bundle.engine_record import FOLDER
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import Bundle
 from runtime.errors import DeviceError, DmdnetWarning, UsageError
+from runtime.machine.onnx_session import PROVIDERS, offered_providers
 from runtime.machine.tensorrt_editions import DEVICES, EXTRAS
 
 
@@ -80,10 +81,7 @@ def _open(bundle: Bundle, device: str, choice: Choice) -> Backend:
     from runtime.backends.tensorrt.backend import TensorRtBackend
 
     return TensorRtBackend(
-        bundle,
-        _edition(device),
-        verify=choice.verify,
-        dictionary_cache=choice.dictionary_cache,
+        bundle, _edition(device), verify=choice.verify, dictionary_cache=choice.dictionary_cache
     )
 
 
@@ -106,9 +104,7 @@ def _candidates(bundle: Bundle) -> tuple[str, ...]:
 def _expected(bundle: Bundle, device: str) -> bool:
     """Whether somebody meant `device` to be used: an engine was built, a provider installed."""
     if device == "cuda":
-        from runtime.backends.onnxruntime import offers_cuda
-
-        return offers_cuda()
+        return PROVIDERS["cuda"] in offered_providers()
     return any((bundle.path / FOLDER).glob(f"{_edition(device)}-*.engine"))
 
 

@@ -23,15 +23,9 @@ BOX_ROW = {"le": 0, "re": 1, "mo": 3}
 """Row of a part's box in a (4, 4) box array."""
 
 CROP_SIZE = {
-    ("le", 256): 40,
-    ("le", 128): 20,
-    ("le", 64): 10,
-    ("re", 256): 40,
-    ("re", 128): 20,
-    ("re", 64): 10,
-    ("mo", 256): 55,
-    ("mo", 128): 27,
-    ("mo", 64): 13,
+    (part, scale): largest * scale // 256
+    for part, largest in (("le", 40), ("re", 40), ("mo", 55))
+    for scale in SCALES
 }
 """Side of the square that a component's features are resized to, by (part, scale)."""
 

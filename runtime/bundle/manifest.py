@@ -173,7 +173,11 @@ class Manifest:
         if (content["precision"] == "int8") != ("quantization" in content):
             raise ValueError("`quantization` goes with int8, and with nothing else")
         if "quantization" in content:
-            content["quantization"] = _quantization(content["quantization"])
+            quantization = content["quantization"]
+            quantization["quality"] = tuple(Quality(**row) for row in quantization["quality"])
+            quantization["blocks"] = tuple(QuantizedBlock(**row) for row in quantization["blocks"])
+            quantization["warnings"] = tuple(quantization["warnings"])
+            content["quantization"] = Quantization(**quantization)
         content.pop("engines", None)  # older bundles copied the engines' records here
         return cls(**content)
 
@@ -184,13 +188,6 @@ def _graph(content: dict[str, Any]) -> GraphSpec:
         for side in ("inputs", "outputs")
     )
     return GraphSpec(content["file"], inputs, outputs)
-
-
-def _quantization(content: dict[str, Any]) -> Quantization:
-    content["quality"] = tuple(Quality(**row) for row in content["quality"])
-    content["blocks"] = tuple(QuantizedBlock(**row) for row in content["blocks"])
-    content["warnings"] = tuple(content["warnings"])
-    return Quantization(**content)
 
 
 def _own_hash(content: dict[str, Any]) -> str:

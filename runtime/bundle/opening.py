@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.bundle.manifest import MANIFEST, FileRecord, Manifest
+from runtime.bundle.manifest import MANIFEST, Manifest
 from runtime.errors import BundleError
 from runtime.storage.local import fault
 
@@ -38,13 +38,9 @@ def open_bundle(path: str | Path, verify: bool = True) -> Bundle:
     except (ValueError, TypeError, AttributeError) as error:
         raise BundleError(f"{manifest_file}: not a manifest: {error}") from None
     for name, record in manifest.files.items():
-        _check_file(path, name, record, verify)
+        if Path(name).name != name:
+            raise BundleError(f"{manifest_file}: file name {name!r} leads out of the bundle")
+        wrong = fault(path / name, record.size, record.sha256 if verify else None)
+        if wrong:
+            raise BundleError(f"{path / name}: {wrong}; export again")
     return Bundle(path, manifest)
-
-
-def _check_file(folder: Path, name: str, record: FileRecord, verify: bool) -> None:
-    if Path(name).name != name:
-        raise BundleError(f"{folder / MANIFEST}: file name {name!r} leads out of the bundle")
-    wrong = fault(folder / name, record.size, record.sha256 if verify else None)
-    if wrong:
-        raise BundleError(f"{folder / name}: {wrong}; export again")

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 from runtime.errors import CheckpointUnavailableError, DmdnetError
 
@@ -40,14 +40,7 @@ class Parser(argparse.ArgumentParser):
 def run(prog: str, work: Callable[[], int]) -> NoReturn:
     """Do the command's work and leave with its exit code; our errors become one line."""
 
-    def show_warning(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
+    def show_warning(message: Warning | str, *_: object, **__: object) -> None:
         say(f"{prog}: warning: {message}")
 
     warnings.showwarning = show_warning

@@ -40,19 +40,14 @@ def main() -> NoReturn:
     parser.add_argument("--identity", type=Path, metavar="FILE", help="made by dmd-enroll")
     parser.add_argument("--only", metavar="largest|center|N", help="one face: N counts from 0")
     parser.add_argument("--upscale", type=int, choices=(1, 2, 4), default=1)
-    parser.add_argument(
-        "--aligned", action="store_true", help="every picture is an aligned face crop"
-    )
-    parser.add_argument(
-        "--require-face", action="store_true", help="a picture without a face is an error"
-    )
-    parser.add_argument(
-        "--compare", action="store_true", help="also write NAME.compare.png, before and after"
-    )
-    parser.add_argument(
-        "--draw", action="store_true", help="also write NAME.draw.png, boxes and 68 points"
-    )
-    parser.add_argument("--resume", action="store_true", help="skip outputs that exist")
+    for flag, meaning in (
+        ("--aligned", "every picture is an aligned face crop"),
+        ("--require-face", "a picture without a face is an error"),
+        ("--compare", "also write NAME.compare.png, before and after"),
+        ("--draw", "also write NAME.draw.png, boxes and 68 points"),
+        ("--resume", "skip outputs that exist"),
+    ):
+        parser.add_argument(flag, action="store_true", help=meaning)
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="a line of JSON for each picture"
     )
@@ -138,10 +133,19 @@ def _begin(
         raise UsageError("give either Parquet files or pictures, not both")
     if args.ray is None and (args.ray_actors or args.ray_gpus or args.ray_cpus):
         raise UsageError("--ray-actors, --ray-gpus and --ray-cpus need --ray")
-    archive = _tables(args, job, tables) if tables else _files(args, job)
-    count = len(archive) if isinstance(archive, list) else archive.count
+    archive: Tables | list[str]
+    if tables:
+        from runtime.archive.tables import open_tables
+
+        archive = open_tables(tables, job)
+        count, pictures = archive.count, archive.pictures()
+        check_landmark_file(args.landmarks, count)
+    else:
+        archive = picture_files(args.inputs)
+        count, pictures = len(archive), map(Picture, archive)
+        check_landmark_file(args.landmarks, count)
+        job.check_outputs(archive)
     if args.ray is None:
-        pictures = map(Picture, archive) if isinstance(archive, list) else archive.pictures()
         outcomes = restore_archive(job, pictures)
     else:
         from runtime.archive.ray_driver import Cluster, Workers
@@ -151,21 +155,6 @@ def _begin(
         outcomes = cluster.restore(job, archive, workers)
     stack.callback(outcomes.close)
     return count, outcomes
-
-
-def _tables(args: Namespace, job: "Job", paths: list[str]) -> "Tables":
-    from runtime.archive.tables import open_tables
-
-    tables = open_tables(paths, job)
-    check_landmark_file(args.landmarks, tables.count)
-    return tables
-
-
-def _files(args: Namespace, job: "Job") -> list[str]:
-    files = picture_files(args.inputs)
-    check_landmark_file(args.landmarks, len(files))
-    job.check_outputs(files)
-    return files
 
 
 def _job(args: Namespace) -> "Job":

@@ -20,14 +20,13 @@ _MARGIN, _FADE = 8, 56  # pixels of the crop that stay the photo's, and over whi
 
 def extract(photo: Image, matrix: Points) -> Image:
     """The aligned crop (512, 512, 3) that `matrix` (photo -> crop) takes out of an RGB photo."""
-    if photo.shape[:2] == (IMAGE_SIZE, IMAGE_SIZE) and np.array_equal(matrix, IDENTITY):
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    if photo.shape[:2] == size and np.array_equal(matrix, IDENTITY):
         return photo
     left, top, right, bottom = _reach(matrix, photo.shape)
     part = photo[top:bottom, left:right]
     moved = matrix @ _homogeneous(_shift(left, top))
-    return np.asarray(
-        _warp(part, moved, (IMAGE_SIZE, IMAGE_SIZE), cv2.BORDER_REFLECT_101), np.uint8
-    )
+    return np.asarray(_warp(part, moved, size, cv2.BORDER_REFLECT_101), np.uint8)
 
 
 def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> None:

@@ -7,6 +7,7 @@ full-range one the photo and ever smaller overlapping tiles, so that small faces
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 
 import cv2
@@ -41,7 +42,9 @@ class FaceDetector:
     """Both networks, opened once; safe to call from many threads. `threads`: None is one a core."""
 
     def __init__(self, threads: int | None = None) -> None:
-        self._short = _Network("blazeface_short_range.onnx", 128, _short_anchors())
+        # strides 8, 16, 16, 16 with two anchors a cell and layer
+        short_anchors = np.concatenate([_grid(16, 2), _grid(8, 6)])
+        self._short = _Network("blazeface_short_range.onnx", 128, short_anchors)
         self._full = _Network("blazeface_full_range.onnx", 192, _grid(48, 1))
         self._pool = ThreadPoolExecutor(threads or os.cpu_count())
 
@@ -54,13 +57,16 @@ class FaceDetector:
         return _merge([detection for part in parts for detection in part])
 
     def _search(self, image: Image, left: int, top: int, side: int) -> list[Detection]:
-        """The faces that lie within a tile."""
-        shift = np.array([left, top], np.float64)
-        return [
-            Detection(d.box + np.tile(shift, 2), d.score, d.keypoints + shift)
-            for d in self._full.run(image[top : top + side, left : left + side])
-            if not _is_cut(d.box + np.tile(shift, 2), left, top, side, image.shape)
-        ]
+        """The faces of a tile; those over its border inside the photo are whole in another."""
+        start = np.array([left, top])
+        end, size = start + side, np.array(image.shape[1::-1])
+        found = []
+        for face in self._full.run(image[top : top + side, left : left + side]):
+            box = face.box + np.tile(start, 2)
+            cut = ((box[:2] < start) & (start > 0)) | ((box[2:] > end) & (end < size))
+            if not cut.any():
+                found.append(Detection(box, face.score, face.keypoints + start))
+        return found
 
 
 class _Network:
@@ -94,14 +100,8 @@ class _Network:
 def _grid(cells: int, repeat: int) -> NDArray[np.float64]:
     """Anchor centres of a layer, in units of the input's side."""
     centres = (np.arange(cells) + 0.5) / cells
-    return np.repeat(
-        np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2), repeat, axis=0
-    )
-
-
-def _short_anchors() -> NDArray[np.float64]:
-    # strides 8, 16, 16, 16 with two anchors a cell and layer
-    return np.concatenate([_grid(16, 2), _grid(8, 6)])
+    grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
+    return grid.repeat(repeat, axis=0)
 
 
 def _tiles(width: int, height: int) -> list[tuple[int, int, int]]:
@@ -123,19 +123,6 @@ def _starts(length: int, tile: int) -> list[int]:
     return [round(start) for start in np.linspace(0, length - tile, count)]
 
 
-def _is_cut(
-    box: NDArray[np.float64], left: int, top: int, side: int, shape: tuple[int, ...]
-) -> bool:
-    """Does the box cross a border of the tile inside the photo? Another tile has it whole."""
-    x1, y1, x2, y2 = box
-    return bool(
-        (x1 < left and left > 0)
-        or (y1 < top and top > 0)
-        or (x2 > left + side and left + side < shape[1])
-        or (y2 > top + side and top + side < shape[0])
-    )
-
-
 def _merge(found: list[Detection]) -> list[Detection]:
     """One detection a face: the mean of those that agree with the best, weighted by score."""
     left = sorted(found, key=lambda d: -d.score)
@@ -143,16 +130,13 @@ def _merge(found: list[Detection]) -> list[Detection]:
     while left:
         best = left[0]
         shares = [_overlap(best.box, other.box) for other in left]
-        same = [d for d, (iou, _) in zip(left, shares, strict=True) if iou > _SAME]
+        same = list(compress(left, (iou > _SAME for iou, _ in shares)))
         weights = [d.score for d in same]
         box = np.average([d.box for d in same], axis=0, weights=weights)
         keypoints = np.average([d.keypoints for d in same], axis=0, weights=weights)
         merged.append(Detection(box, best.score, keypoints))
-        left = [
-            d
-            for d, (iou, inside) in zip(left, shares, strict=True)
-            if iou <= _SAME and inside <= _INSIDE
-        ]
+        apart = [iou <= _SAME and inside <= _INSIDE for iou, inside in shares]
+        left = list(compress(left, apart))
     return merged
 
 

@@ -1,7 +1,7 @@
 """From a photograph to its faces: detect, align, place 68 landmarks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,11 +42,11 @@ class Crop:
     boxes: NDArray[np.int32]
 
 
-class LandmarkDetector(Protocol):
-    """Your own landmark detector, in place of the built-in network (docs/landmarks.md)."""
+LandmarkDetector = Callable[[Image], ArrayLike]
+"""Your own landmark detector, in place of the built-in network (docs/landmarks.md).
 
-    def __call__(self, face: Image) -> ArrayLike:
-        """Aligned RGB face (512, 512, 3) -> (68, 2) x, y in its pixels, iBUG order."""
+It is given an aligned RGB face (512, 512, 3), and returns (68, 2) x, y in its pixels, iBUG order.
+"""
 
 
 class FaceFinder:

@@ -1,7 +1,7 @@
 """Pictures: reading, writing, and turning what callers have into what the network takes."""
 
 import warnings
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -10,12 +10,8 @@ from numpy.typing import NDArray
 from runtime.bundle.layout import IMAGE_SIZE
 from runtime.errors import DmdnetWarning, InvalidImageError
 
-if TYPE_CHECKING:
-    pass
-
 Color = Literal["bgr", "rgb"]
 Image = NDArray[np.uint8]
-
 
 MIN_SIDE = 16
 """Smallest side of a face that is accepted, in pixels."""

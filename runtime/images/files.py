@@ -17,25 +17,17 @@ from runtime.storage import locations as storage
 if TYPE_CHECKING:
     import PIL.Image
 
-
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of the file names that are taken for pictures, in lower case."""
-
 
 KEEPS_METADATA = (".png", ".jpg", ".jpeg", ".webp")
 """Formats that take EXIF and ICC profile along."""
 
-
 MAX_PIXELS = 150_000_000
 """Most pixels that a picture file may declare, unless the caller says otherwise."""
 
-
 _ORIENTATION = 274  # EXIF tag
-
-
 _PILLOW_LIMIT = threading.Lock()
-
-
 _JPEG_QUALITY = 95
 
 
@@ -73,7 +65,7 @@ def decode_photo(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     import PIL.Image
 
     notes = []
-    cmyk = None
+    image: NDArray[np.generic] | None = None
     # Pillow reads every byte and says what is wrong; OpenCV prints or pads over it
     try:
         with _PILLOW_LIMIT:  # Pillow's limit is a global, and cannot be raised for one file
@@ -100,12 +92,11 @@ def decode_photo(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
             icc_profile = picture.info.get("icc_profile")
             if picture.mode == "CMYK":
                 notes.append("CMYK was turned into RGB; its colour profile does not fit any more")
-                cmyk, icc_profile = np.asarray(picture.convert("RGB"))[:, :, ::-1].copy(), None
+                image, icc_profile = np.asarray(picture.convert("RGB"))[:, :, ::-1].copy(), None
     except PIL.UnidentifiedImageError:
         raise InvalidImageError(f"{name}: not a picture in a known format") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise InvalidImageError(f"{name}: damaged picture: {error}") from None
-    image = cmyk
     if image is None:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
@@ -131,11 +122,11 @@ def write_image(
     if suffix not in SUFFIXES:
         raise InvalidImageError(f"{path}: cannot write {suffix or 'no suffix'!r} pictures")
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
-    given = {cv2.IMAGE_METADATA_EXIF: exif, cv2.IMAGE_METADATA_ICCP: icc_profile}
-    kinds = [kind for kind, data in given.items() if data and suffix in KEEPS_METADATA]
-    blocks = [np.frombuffer(given[kind] or b"", np.uint8)[None] for kind in kinds]
+    metadata = {cv2.IMAGE_METADATA_EXIF: exif, cv2.IMAGE_METADATA_ICCP: icc_profile}
+    kept = {kind: data for kind, data in metadata.items() if data and suffix in KEEPS_METADATA}
+    blocks = [np.frombuffer(data, np.uint8)[None] for data in kept.values()]
     pixels = np.ascontiguousarray(image)
-    ok, data = cv2.imencodeWithMetadata(suffix, pixels, kinds, blocks, options)
+    ok, data = cv2.imencodeWithMetadata(suffix, pixels, list(kept), blocks, options)
     if not ok:
         raise InvalidImageError(f"{path}: OpenCV could not encode the picture")
     storage.write(str(path), data.tobytes())

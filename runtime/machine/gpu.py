@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from types import TracebackType
 from typing import Any
 
 from runtime.errors import DeviceError, DeviceMemoryError
@@ -66,12 +65,7 @@ class GpuContext:
         self._context.push()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.driver.Context.pop()
 
     @contextmanager
@@ -86,17 +80,13 @@ class GpuContext:
 
 
 _opening = threading.Lock()
+_context = lru_cache(1)(GpuContext)
 
 
 def open_gpu() -> GpuContext:
     """The one `GpuContext` of this process. Raises `DeviceError`."""
     with _opening:
         return _context()
-
-
-@lru_cache(1)
-def _context() -> GpuContext:
-    return GpuContext()
 
 
 def _pycuda() -> Any:

@@ -8,7 +8,7 @@ import ctypes
 import importlib
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -52,8 +52,8 @@ def installed_version(name: str) -> str | None:
     modules = {"tensorrt": ("tensorrt",), "tensorrt_rtx": (_BINDINGS, _WHEEL)}[name]
     if not find_spec(name) and not all(find_spec(module) for module in modules):
         return None
-    found = (_distribution(distribution) for distribution in _DISTRIBUTIONS[name])
-    return next((number for number in found if number), "unknown")
+    found = (one for owner in _DISTRIBUTIONS[name] for one in distributions(name=owner))
+    return next((one.version for one in found), "unknown")
 
 
 def load_edition(name: str) -> Edition:
@@ -68,7 +68,7 @@ def load_edition(name: str) -> Edition:
     except (ImportError, OSError) as error:
         raise DeviceError(f"{title} is installed, but cannot be loaded: {error}") from None
     found = str(module.__version__)
-    if name == "tensorrt" and _numbers(found) < OLDEST:
+    if name == "tensorrt" and numbers(found) < OLDEST:
         raise DeviceError(f"TensorRT {found} is too old; install version 10 or later")
     return Edition(name, found, module)
 
@@ -92,18 +92,11 @@ def _load_rtx() -> Any:
 
 def _newest(folder: Path, library: str) -> Path:
     """The library with its full version: beside the bindings' own, its short names are links."""
-    found = sorted(folder.rglob(f"{library}.so.*.*.*"), key=lambda path: _numbers(path.name))
+    found = sorted(folder.rglob(f"{library}.so.*.*.*"), key=lambda path: numbers(path.name))
     if not found:
         raise OSError(f"{folder} holds no {library}.so")
     return found[-1]
 
 
-def _distribution(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def _numbers(text: str) -> tuple[int, ...]:
+def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(".") if part.isdigit())

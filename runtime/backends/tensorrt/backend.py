@@ -58,11 +58,7 @@ class TensorRtBackend:
                 f"{len(image)} faces and {references} references in one call; the engine takes "
                 f"{profile.max_batch} and {profile.max_references}"
             )
-        inputs: dict[str, NDArray[Any]] = {
-            "image": image,
-            "boxes": boxes,
-            "membership": membership,
-        }
+        inputs: dict[str, NDArray[Any]] = {"image": image, "boxes": boxes, "membership": membership}
         with self._gpu, self._dictionaries.hold([(rows,) for rows in people]) as memories:
             parts = list(zip(memories, people, strict=True))
             return cast(Image, self._restorer.run(inputs, {"dictionary": parts}))
@@ -99,14 +95,9 @@ class TensorRtBackend:
             self._dictionaries.close()
 
     def _open(self, graph: str, spec: GraphSpec) -> SharedEngine:
-        bundle = self._bundle
-        wanted = Wanted(
-            graph,
-            bundle.manifest.graph_sha256(graph),
-            bundle.manifest.precision,
-            self._edition,
-            self._gpu.facts,
-        )
+        bundle, manifest = self._bundle, self._bundle.manifest
+        sha256, precision = manifest.graph_sha256(graph), manifest.precision
+        wanted = Wanted(graph, sha256, precision, self._edition, self._gpu.facts)
         record = find_engine(bundle.path, wanted, self._verify)
         path = bundle.path / FOLDER / record.file
         with self._gpu:
@@ -118,9 +109,8 @@ class TensorRtBackend:
                     f"{path}: {self._edition} cannot load it: {self._log.last}; "
                     "build it again with dmd-build-engine --rebuild"
                 )
-            return SharedEngine(
-                LoadedEngine(self._gpu, self._edition, self._log, engine, spec, record)
-            )
+            loaded = LoadedEngine(self._gpu, self._edition, self._log, engine, spec, record)
+            return SharedEngine(loaded)
 
     def _refuse_gpu(self, content: bytes) -> None:
         """TensorRT for RTX can tell beforehand whether it runs on this GPU."""

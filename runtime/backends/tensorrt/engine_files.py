@@ -6,7 +6,7 @@ from pathlib import Path
 from runtime.bundle.engine_record import ANY, FOLDER, EngineRecord
 from runtime.errors import EngineError
 from runtime.machine.gpu import Gpu
-from runtime.machine.tensorrt_editions import EXTRAS, TITLES, Edition
+from runtime.machine.tensorrt_editions import EXTRAS, TITLES, Edition, numbers
 from runtime.storage.local import fault
 
 _ANY_NEEDS = (8, 0)  # its documentation: 8.0, 8.6, 8.9, 12.0 and later; 7.5 must be asked for
@@ -47,9 +47,9 @@ class Wanted:
                 pairs.append(("GPU", record.gpu or "none", self.gpu.name))
         found = [f"{what} {theirs}, here {ours}" for what, theirs, ours in pairs if theirs != ours]
         if self.gpu is not None:
-            if record.capability == ANY and _numbers(self.gpu.capability) < _ANY_NEEDS:
+            if record.capability == ANY and numbers(self.gpu.capability) < _ANY_NEEDS:
                 found.append(f"any GPU from compute capability 8.0, here {self.gpu.capability}")
-            if record.driver and _numbers(self.gpu.driver) < _numbers(record.driver):
+            if record.driver and numbers(self.gpu.driver) < numbers(record.driver):
                 found.append(f"a driver for CUDA {record.driver}, here {self.gpu.driver}")
         return found
 
@@ -107,7 +107,3 @@ def check_engine(folder: Path, record: EngineRecord, verify: bool, build: str) -
     wrong = fault(path, record.size, record.sha256 if verify else None)
     if wrong:
         raise EngineError(f"{path}: {wrong}; build it again with `{build} --rebuild`")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))

@@ -17,13 +17,13 @@ from runtime.backends.triton.address import (
     Address,
     Remote,
 )
-from runtime.backends.triton.client import CallError, TritonClient
-from runtime.backends.triton.shared_memory import SharedRegion, SharedRows
+from runtime.backends.triton.client import CallError, SharedRegion, TritonClient
+from runtime.backends.triton.shared_memory import SharedRows
 from runtime.bundle.manifest import Manifest
 from runtime.errors import DmdnetWarning, RemoteError
 from runtime.images.arrays import Image
 
-Inputs = Mapping[str, "NDArray[Any] | SharedRegion"]
+Inputs = Mapping[str, NDArray[Any] | SharedRegion]
 
 
 class TritonBackend:
@@ -92,15 +92,10 @@ class TritonBackend:
         self._client.close()
 
     def _restore(self, inputs: Inputs) -> Image:
-        restored, version = self._infer(
-            self._model,
-            inputs,
-            "restored",
-            "uint8",
-            inputs["image"].shape,
-            # the server refuses a dictionary of other weights
-            {"weights": self.manifest.weights.sha256},
-        )
+        shape = inputs["image"].shape
+        # the server refuses a dictionary of other weights
+        weights = {"weights": self.manifest.weights.sha256}
+        restored, version = self._infer(self._model, inputs, "restored", "uint8", shape, weights)
         if version != self._version:
             self._confirm()
             with self._lock:

@@ -4,8 +4,9 @@ import ssl
 import time
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +36,16 @@ class CallError(RemoteError):
         self.status = status
 
 
-class Region(Protocol):
-    """Shared memory that holds an input, in place of an array."""
+@dataclass
+class SharedRegion:
+    """Shared memory that holds an input in place of an array: some rows as (1, K, D)."""
 
     name: str
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     nbytes: int
+    handle: Any
+    known: bool = False  # to the server that runs now
 
 
 class TritonClient:
@@ -91,7 +95,7 @@ class TritonClient:
     def infer(
         self,
         model: str,
-        inputs: Mapping[str, "NDArray[Any] | Region"],
+        inputs: Mapping[str, NDArray[Any] | SharedRegion],
         parameters: Mapping[str, str] | None = None,
     ) -> Any:
         """An InferResult of the address's version of `model`."""
@@ -110,26 +114,22 @@ class TritonClient:
 
         return self._call(infer)
 
-    def register(self, region: Region) -> None:
+    def register(self, region: SharedRegion) -> None:
         """Tell the server of shared memory; it may know it."""
+        register = self._client.register_system_shared_memory
         try:
-            self._call(
-                self._client.register_system_shared_memory,
-                region.name,
-                f"/{region.name}",
-                region.nbytes,
-            )
+            self._call(register, region.name, f"/{region.name}", region.nbytes)
         except CallError as error:
             if error.status != "ALREADY_EXISTS":
                 raise
 
-    def unregister(self, region: Region) -> None:
+    def unregister(self, region: SharedRegion) -> None:
         self._call(self._client.unregister_system_shared_memory, region.name)
 
     def close(self) -> None:
         self._client.close()
 
-    def _tensor(self, name: str, value: "NDArray[Any] | Region") -> Any:
+    def _tensor(self, name: str, value: NDArray[Any] | SharedRegion) -> Any:
         from tritonclient.utils import np_to_triton_dtype
 
         tensor = self._tritonclient.InferInput(name, value.shape, np_to_triton_dtype(value.dtype))

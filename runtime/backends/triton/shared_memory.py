@@ -3,30 +3,16 @@
 import shutil
 import uuid
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from runtime.backends.base import Rows
 from runtime.backends.dictionary_cache import KeptRows
-from runtime.backends.triton.client import CallError, TritonClient
+from runtime.backends.triton.client import CallError, SharedRegion, TritonClient
 from runtime.errors import RemoteError, UsageError
 
 _FOLDER = Path("/dev/shm")  # where Linux keeps it
-
-
-@dataclass
-class SharedRegion:
-    """A part's rows as the input (1, K, D)."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    nbytes: int
-    handle: Any
-    known: bool = False  # to the server that runs now
 
 
 class SharedRows(KeptRows[SharedRegion]):
