@@ -18,7 +18,10 @@ def report(result: Result) -> str:
         subjects=_table(
             ["Subject", "Precision", "Backend", "SHA-256"],
             [
-                [_text(each.name), _text(each.precision), _text(each.backend), _hash(each.sha256)]
+                [
+                    *map(_text, (each.name, each.precision, each.backend)),
+                    f'<code title="{_text(each.sha256)}">{_text(each.sha256[:12])}</code>',
+                ]
                 for each in result.subjects
             ],
         ),
@@ -61,10 +64,6 @@ def _text(value: Any) -> str:
         case None:
             return "none"
     return escape(str(value))
-
-
-def _hash(sha256: str) -> str:
-    return f'<code title="{_text(sha256)}">{_text(sha256[:12])}</code>'
 
 
 def _suite(name: str, measurements: Sequence[Measurement]) -> str:

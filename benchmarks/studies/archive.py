@@ -16,12 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-import cv2
 import numpy as np
 
 from benchmarks.measure.timing import race
 from benchmarks.studies import record
-from benchmarks.suites.example_faces import background
+from benchmarks.suites.example_faces import background, lay
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
 from runtime.archive.ray_driver import Cluster, Workers
@@ -73,9 +72,8 @@ def make_photos(folder: Path, count: int) -> list[str]:
     for index in range(count):
         photo = background(rng, (12, 9), _SIDES)
         side = int(rng.integers(150, 500))
-        face = cv2.resize(faces[index % 2], (side, side), interpolation=cv2.INTER_AREA)
         x, y = (int(rng.integers(0, most - side)) for most in _SIDES)
-        photo[y : y + side, x : x + side] = face
+        lay(faces[index % 2], photo, side, (x, y))
         write_image(folder / f"{index:04d}.jpg", photo)
     return sorted(map(str, folder.iterdir()))
 

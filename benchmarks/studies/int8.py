@@ -33,7 +33,7 @@ from calibration.ranges import ranges_of
 from calibration.sessions import open_run
 from calibration.statistics import observe
 from runtime.bundle.manifest import Quantization, QuantizedBlock
-from runtime.bundle.opening import Bundle, open_bundle
+from runtime.bundle.opening import open_bundle
 from runtime.errors import UsageError
 
 OPTIONS = Options(size=64)
@@ -56,34 +56,27 @@ def measure(args: Namespace) -> dict[str, object]:
         raise UsageError(f"{args.int8} was not made from the weights of {args.fp32}")
     with tempfile.TemporaryDirectory(prefix=".int8-", dir=args.json.parent) as folder:
         work = Path(folder)
-        made, calibration = _calibration(fp32, work)
+        floats = Floats(fp32.path / "restorer.onnx", fp32.path / "memorizer.onnx")
+        weights = fp32.manifest.weights.sha256
+        made, calibration = _calibration(floats, weights, work)
         return {
             "what": f"one held-out face in the graph alone, {args.threads} threads",
-            "bytes": {"fp32": _size(fp32), "int8": _size(int8)},
+            "bytes": {
+                name: sum(record.size for record in bundle.manifest.files.values())
+                for name, bundle in (("fp32", fp32), ("int8", int8))
+            },
             "calibration": calibration,
-            "curve": _curve(fp32, made, args.threads, args.rounds, work),
+            "curve": _curve(floats, weights, made, args, work),
         }
 
 
-def _size(bundle: Bundle) -> int:
-    return sum(record.size for record in bundle.manifest.files.values())
-
-
-def _floats(bundle: Bundle) -> Floats:
-    return Floats(bundle.path / "restorer.onnx", bundle.path / "memorizer.onnx")
-
-
-def _calibration(fp32: Bundle, folder: Path) -> tuple[Quantization, dict[str, object]]:
+def _calibration(
+    floats: Floats, weights: str, folder: Path
+) -> tuple[Quantization, dict[str, object]]:
     """Everything that `dmd-export --int8` does after exporting, with nothing in the cache."""
     start = time.monotonic()
-    made = calibrate(
-        _floats(fp32),
-        folder / "calibrated.onnx",
-        choose_faces(OPTIONS),
-        OPTIONS,
-        folder / "cache",
-        fp32.manifest.weights.sha256,
-    )
+    faces, out, cache = choose_faces(OPTIONS), folder / "calibrated.onnx", folder / "cache"
+    made = calibrate(floats, out, faces, OPTIONS, cache, weights)
     return made, {
         "faces": made.calibration_faces,
         "seconds": time.monotonic() - start,
@@ -92,11 +85,10 @@ def _calibration(fp32: Bundle, folder: Path) -> tuple[Quantization, dict[str, ob
 
 
 def _curve(
-    fp32: Bundle, made: Quantization, threads: int, rounds: int, folder: Path
+    floats: Floats, weights: str, made: Quantization, args: Namespace, folder: Path
 ) -> list[dict[str, object]]:
     """Variants of the INT8 graph: share of float32's time, and quality on held-out faces."""
-    floats, faces = _floats(fp32), choose_faces(OPTIONS)
-    weights, cache = fp32.manifest.weights.sha256, folder / "cache"
+    faces, cache = choose_faces(OPTIONS), folder / "cache"
     default = prepare(floats, faces, OPTIONS, cache, weights)
     blocks = list(default.graph.blocks)
     costly = [row.name for row in sorted(made.blocks, key=_worth) if row.name in blocks]
@@ -109,15 +101,14 @@ def _curve(
         row: dict[str, object] = {
             "variant": name,
             "float_blocks": [block for block in blocks if block not in chosen],
-            "time_over_fp32": _race(floats.restorer, path, work, threads, rounds),
+            "time_over_fp32": _race(floats.restorer, path, work, args),
             "quality": [vars(region) for region in work.quality(path)],
         }
         rows.append(row)
         print(json.dumps(row), file=sys.stderr, flush=True)
 
-    add(
-        "plain min-max, no equalisation, no bias correction", _plain(floats, default, cache), blocks
-    )
+    plain = _plain(floats, default, cache)
+    add("plain min-max, no equalisation, no bias correction", plain, blocks)
     for method in ("minmax", "entropy"):
         add(method, prepare(floats, faces, replace(OPTIONS, method=method), cache, weights), blocks)
     add("percentile, the default", default, blocks)
@@ -144,16 +135,14 @@ def _plain(floats: Floats, default: Quantizer, cache: Path) -> Quantizer:
     return replace(default, graph=graph, ranges=ranges_of(seen, "minmax"), shifts=no_shifts)
 
 
-def _race(
-    reference: Path, path: Path, work: Quantizer, threads: int, rounds: int
-) -> dict[str, object]:
+def _race(reference: Path, path: Path, work: Quantizer, args: Namespace) -> dict[str, object]:
     """Race both graphs on one held-out face."""
     case = work.trials[-1].case
     works: dict[str, Work] = {
-        name: partial(open_run(file, threads=threads), case)
+        name: partial(open_run(file, threads=args.threads), case)
         for name, file in (("fp32", reference), ("int8", path))
     }
-    times = race(works, fewest=rounds)
+    times = race(works, fewest=args.rounds)
     ratios = np.divide(times["int8"].rounds, times["fp32"].rounds)
     return {
         "median": float(np.median(ratios)),

@@ -163,10 +163,7 @@ def _throughput(
 
 def _seconds_a_face(clients: Sequence[Restorer], tasks: Sequence[Task], faces: int) -> float:
     """Seconds a face with all clients at once, after a warm-up of each."""
-
-    def work(number: int) -> int:
-        return tasks[number % len(tasks)].levels(clients[number % len(clients)])
-
+    work = partial(_restore, tasks, clients)
     with ThreadPoolExecutor(len(clients)) as pool:
         list(pool.map(work, range(len(clients))))
         start = time.perf_counter()
@@ -176,18 +173,16 @@ def _seconds_a_face(clients: Sequence[Restorer], tasks: Sequence[Task], faces: i
 
 def _run(server: Server, tasks: Sequence[Task], clients: int, duration: float) -> Load:
     """Let clients ask again and again for so many seconds."""
-
-    def worker(restorer: Restorer, number: int) -> int:
-        return tasks[number % len(tasks)].levels(restorer)
-
     with ExitStack() as stack:
-        return under_load(
-            [
-                partial(worker, stack.enter_context(Restorer(server.url, remote=_PATIENT)))
-                for _ in range(clients)
-            ],
-            duration,
-        )
+        opened = [
+            stack.enter_context(Restorer(server.url, remote=_PATIENT)) for _ in range(clients)
+        ]
+        return under_load([partial(_restore, tasks, [one]) for one in opened], duration)
+
+
+def _restore(tasks: Sequence[Task], clients: Sequence[Restorer], number: int) -> int:
+    """Have a client do a task, both chosen by the number; `Task.levels` says what it returns."""
+    return tasks[number % len(tasks)].levels(clients[number % len(clients)])
 
 
 if __name__ == "__main__":

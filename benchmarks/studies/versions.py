@@ -7,6 +7,7 @@ face, and one photo of 4000 x 3000 pixels with one face. The ratio is that of th
 this checkout's over the other's, with its 95 % interval.
 """
 
+import operator
 import os
 import subprocess
 import sys
@@ -17,18 +18,16 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.measure.timing import race
 from benchmarks.studies import record
+from benchmarks.suites.example_faces import background, lay
 from runtime.errors import BenchmarkError
+from runtime.images.arrays import Image
 from runtime.samples.faces import samples
 
 _HERE = Path(__file__).parents[2]
-_SIZE = (4000, 3000)
-_FACE_AT = (1400, 900)
 
 # only what every version has; a line in is a file's name, a line out is the seconds it took
 _WORKER = """
@@ -75,7 +74,7 @@ def measure(before: Path, bundle: Path, threads: int, rounds: int) -> dict[str, 
                 {name: partial(send, file) for name, send in ask.items()},
                 fewest=rounds,
                 warm_up=2,
-                measured=lambda work: work(),
+                measured=operator.call,
             )
             results[what] = {
                 "ratio": seconds["now"].against(seconds["before"], "before"),
@@ -115,13 +114,11 @@ def _worker(checkout: Path, bundle: Path, threads: int) -> Iterator[Callable[[Pa
             to.close()
 
 
-def _pictures() -> dict[str, NDArray[np.uint8]]:
+def _pictures() -> dict[str, Image]:
     """BGR: an aligned face, and a photo with that face on a smooth background."""
     face = samples()[0].image
-    coarse = np.random.default_rng(1).integers(60, 200, (30, 40, 3)).astype(np.uint8)
-    photo = np.asarray(cv2.resize(coarse, _SIZE, interpolation=cv2.INTER_CUBIC), np.uint8)
-    x, y = _FACE_AT
-    photo[y : y + len(face), x : x + len(face)] = face
+    photo = background(np.random.default_rng(1), (40, 30), (4000, 3000))
+    lay(face, photo, len(face), (1400, 900))
     return {"aligned face": face, "photo of 12 megapixels": photo}
 
 

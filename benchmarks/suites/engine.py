@@ -86,9 +86,7 @@ def memorize(setting: Setting) -> Iterator[Measurement]:
         calls = {count: _sizes(count, most) for count in counts}
         every: dict[int, dict[str, Times]] = {}
         for size in sorted({size for sizes in calls.values() for size in sizes}):
-            works = {
-                runner.subject.name: partial(_memorizing, setting, runner, size) for runner in alike
-            }
+            works = {runner.subject.name: setting.memorizing(runner, size) for runner in alike}
             longest = max(sizes.count(size) for sizes in calls.values())
             every[size] = setting.race(works, _MEMORIZED * longest, turn_s=0)
         for count, sizes in calls.items():
@@ -136,10 +134,6 @@ def _on_the_device(setting: Setting) -> Iterator[Measurement]:
                 found.setdefault(f"device: {step.replace('_', ' ')}", []).append(value)
         for step, samples in found.items():
             yield measurement("latency", runner.subject.name, step, Times.of(samples))
-
-
-def _memorizing(setting: Setting, runner: Runner, references: int) -> None:
-    runner.memorize(*setting.cases.pictures(references))
 
 
 def _sizes(count: int, most: int) -> list[int]:

@@ -30,11 +30,10 @@ def twelve_faces() -> Image:
     """uint8 (3000, 4000, 3) BGR: faces 48 to 400 px wide in a grid, on a smooth background."""
     canvas = background(np.random.default_rng(1), (40, 30), (4000, 3000))
     crops = [sample.image for sample in samples()]
-    for index, side in enumerate(np.linspace(48, 400, 12)):
-        scale = side / _FACE
-        small = cv2.resize(crops[index % 2], None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        x, y = index % 4 * 1000 + 20, index // 4 * 1000 + 20
-        canvas[y : y + len(small), x : x + len(small)] = small
+    for index, face in enumerate(np.linspace(48, 400, 12)):
+        crop = crops[index % 2]
+        at = index % 4 * 1000 + 20, index // 4 * 1000 + 20
+        lay(crop, canvas, len(crop) * face / _FACE, at)
     return canvas
 
 
@@ -42,6 +41,13 @@ def background(rng: np.random.Generator, spots: tuple[int, int], size: tuple[int
     """uint8 (height, width, 3), smooth between so many random spots; both are (width, height)."""
     coarse = rng.integers(60, 200, (*spots[::-1], 3)).astype(np.uint8)
     return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def lay(crop: Image, photo: Image, side: float, at: tuple[int, int]) -> None:
+    """Write a square crop into `photo`, `side` pixels wide, its upper left corner at (x, y)."""
+    (x, y), scale = at, side / len(crop)
+    small = cv2.resize(crop, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    photo[y : y + len(small), x : x + len(small)] = small
 
 
 def _png(image: Image) -> str:

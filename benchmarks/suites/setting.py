@@ -79,6 +79,10 @@ class Setting:
         """A call that restores other pictures each time."""
         return lambda: runner.restore(self.cases.next(batch, references))
 
+    def memorizing(self, runner: Runner, references: int) -> Work:
+        """A call that memorises other pictures each time."""
+        return lambda: runner.memorize(*self.cases.pictures(references))
+
 
 def nearest_to_usual(references: Sequence[int]) -> int:
     """The one of these numbers of references that is nearest to 5."""

@@ -12,7 +12,6 @@ from runtime.errors import ExportError
 if TYPE_CHECKING:
     from export.tensorrt.options import BuildOptions
 
-
 _PROG = "dmd-build-engine"
 
 
@@ -53,38 +52,21 @@ def add_engine_arguments(parser: ArgumentParser) -> None:
     from runtime.cli.inputs import number, positive
     from runtime.machine.tensorrt_editions import EXTRAS
 
-    group = parser.add_argument_group("engine (docs/tensorrt.md)")
-    group.add_argument(
-        "--engine",
-        choices=("auto", *EXTRAS.values(), "none"),
-        default="auto",
-        help="auto: what this machine can build, if anything (default)",
-    )
+    add = parser.add_argument_group("engine (docs/tensorrt.md)").add_argument
+    engine = "auto: what this machine can build, if anything (default)"
+    add("--engine", choices=("auto", *EXTRAS.values(), "none"), default="auto", help=engine)
     for name, default, meaning in (
         ("max-batch", 8, "faces in one call, at most"),
         ("max-references", 32, "rows of all dictionaries in one call, at most"),
         ("opt-batch", 1, "faces in the call that should be fastest"),
         ("opt-references", 10, "rows in the call that should be fastest"),
     ):
-        group.add_argument(
-            f"--{name}",
-            type=positive,
-            default=default,
-            metavar="N",
-            help=f"{meaning} (default: {default})",
-        )
-    group.add_argument(
-        "--timing-cache",
-        type=Path,
-        metavar="FILE",
-        help="read and extended: later builds are faster",
-    )
-    group.add_argument(
-        "--workspace",
-        type=partial(number, below=1024, what="GiB"),
-        metavar="GiB",
-        help="GPU memory that the builder may use",
-    )
+        said = f"{meaning} (default: {default})"
+        add(f"--{name}", type=positive, default=default, metavar="N", help=said)
+    cache = "read and extended: later builds are faster"
+    add("--timing-cache", type=Path, metavar="FILE", help=cache)
+    size = partial(number, below=1024, what="GiB")
+    add("--workspace", type=size, metavar="GiB", help="GPU memory that the builder may use")
 
 
 def engine_options(args: Namespace) -> "BuildOptions":

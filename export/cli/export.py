@@ -76,34 +76,26 @@ def _arguments() -> Namespace:
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--fp32", action="store_true", help="float32 (default)")
     precision.add_argument("--fp16", action="store_true", help="strongly typed float16, for GPUs")
-    precision.add_argument(
-        "--int8", action="store_true", help="8 bits, calibrated, and judged against float32"
+    eight = "8 bits, calibrated, and judged against float32"
+    precision.add_argument("--int8", action="store_true", help=eight)
+    checkpoint = (
+        "weights (default: $DMDNET_CHECKPOINT, or the published ones, downloaded once); "
+        "`synthetic` is a stand-in that restores nothing"
     )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="PATH|URL|synthetic",
-        help="weights (default: $DMDNET_CHECKPOINT, or the published ones, downloaded once); "
-        "`synthetic` is a stand-in that restores nothing",
-    )
+    parser.add_argument("--checkpoint", metavar="PATH|URL|synthetic", help=checkpoint)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: dmdnet-PRECISION")
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
-    int8 = parser.add_argument_group("with --int8 (docs/int8.md)")
-    int8.add_argument(
-        "--calibration",
-        type=Path,
-        metavar="DIR",
-        help="photographs of faces; clean ones are degraded (default: two built-in people)",
+    add = parser.add_argument_group("with --int8 (docs/int8.md)").add_argument
+    faces = "photographs of faces; clean ones are degraded (default: two built-in people)"
+    add("--calibration", type=Path, metavar="DIR", help=faces)
+    add("--calibration-size", type=int, metavar="N", help="faces (default: 32)")
+    add("--method", choices=METHODS, help="of choosing ranges (default: percentile)")
+    add("--target", choices=TARGETS, help="who runs it (default: cpu)")
+    gate = (
+        "the gate: mean PSNR of held-out faces against float32, 3 dB less on each component "
+        "(default: 35)"
     )
-    int8.add_argument("--calibration-size", type=int, metavar="N", help="faces (default: 32)")
-    int8.add_argument("--method", choices=METHODS, help="of choosing ranges (default: percentile)")
-    int8.add_argument("--target", choices=TARGETS, help="who runs it (default: cpu)")
-    int8.add_argument(
-        "--min-psnr",
-        type=partial(number, below=100, what="dB"),
-        metavar="DB",
-        help="the gate: mean PSNR of held-out faces against float32, 3 dB less on each component "
-        "(default: 35)",
-    )
-    int8.add_argument("--chart", type=Path, metavar="PNG", help="draw each layer's error, alone")
+    add("--min-psnr", type=partial(number, below=100, what="dB"), metavar="DB", help=gate)
+    add("--chart", type=Path, metavar="PNG", help="draw each layer's error, alone")
     add_engine_arguments(parser)
     return parser.parse_args()

@@ -13,44 +13,23 @@ def main() -> NoReturn:
         "dmd-triton",
         "Write a model repository for Triton Inference Server from a bundle (docs/triton.md).",
     )
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="folder made by dmd-export")
-    parser.add_argument("out", type=Path, metavar="DIR", help="repository to write")
-    parser.add_argument(
-        "--device", choices=("cpu", "gpu"), help="that serves (default: gpu; for int8 on CPUs: cpu)"
-    )
-    parser.add_argument(
-        "--engine",
-        metavar="FILE|tensorrt",
-        help="the bundle's TensorRT engine in place of ONNX Runtime; FILE where it has several",
-    )
-    parser.add_argument(
-        "--max-batch",
-        type=positive,
-        metavar="N",
-        help="faces in one engine call (default: the engine's, 8 on a GPU, on a CPU 1, for int8 4)",
-    )
-    parser.add_argument(
-        "--max-references",
-        type=positive,
-        metavar="N",
-        help="rows of all dictionaries in one engine call (default: the engine's, or 32)",
-    )
-    parser.add_argument(
-        "--queue-delay",
-        type=_microseconds,
-        metavar="US",
-        help="microseconds that a request may wait for others (default: 2000, on a CPU 20000)",
-    )
-    parser.add_argument(
-        "--instances", type=positive, default=1, metavar="N", help="of each engine (default: 1)"
-    )
-    parser.add_argument(
-        "--model-version",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="raise it for another bundle under the same name (default: 1)",
-    )
+    add = parser.add_argument
+    add("bundle", type=Path, metavar="BUNDLE", help="folder made by dmd-export")
+    add("out", type=Path, metavar="DIR", help="repository to write")
+    device = "that serves (default: gpu; for int8 on CPUs: cpu)"
+    add("--device", choices=("cpu", "gpu"), help=device)
+    engine = "the bundle's TensorRT engine in place of ONNX Runtime; FILE where it has several"
+    add("--engine", metavar="FILE|tensorrt", help=engine)
+    batch = "faces in one engine call (default: the engine's, 8 on a GPU, on a CPU 1, for int8 4)"
+    add("--max-batch", type=positive, metavar="N", help=batch)
+    references = "rows of all dictionaries in one engine call (default: the engine's, or 32)"
+    add("--max-references", type=positive, metavar="N", help=references)
+    delay = "microseconds that a request may wait for others (default: 2000, on a CPU 20000)"
+    add("--queue-delay", type=_microseconds, metavar="US", help=delay)
+    instances = "of each engine (default: 1)"
+    add("--instances", type=positive, default=1, metavar="N", help=instances)
+    version = "raise it for another bundle under the same name (default: 1)"
+    add("--model-version", type=positive, default=1, metavar="N", help=version)
     args = parser.parse_args()
     console.run(parser.prog, lambda: write(args))
 

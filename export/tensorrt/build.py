@@ -6,6 +6,7 @@ GPU that the engine is for.
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +22,7 @@ from runtime.bundle.engine_record import FOLDER, EngineParity, EngineRecord, Pro
 from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
 from runtime.errors import DeviceError, EngineError, ExportError
-from runtime.machine.gpu import Gpu, first_gpu
+from runtime.machine.gpu import first_gpu
 from runtime.machine.tensorrt_editions import Edition
 from runtime.storage.local import fault, sha256_of, write_atomically
 
@@ -45,14 +46,16 @@ def build_engines(
     engine that is there and does not fit, `ExportError` for a wrong precision or parity.
     """
     manifest = bundle.manifest
-    quantization = manifest.quantization
-    target = quantization.target if quantization is not None else None
+    target = manifest.quantization.target if manifest.quantization else None
     edition, why = choose_edition(options.engine, target)
     if edition is None:
         report(f"no engine: {why}")
         return ()
     report(f"engine: {edition}: {why}")
-    gpu = _gpu()
+    try:
+        gpu = first_gpu()
+    except DeviceError:
+        gpu = None  # TensorRT for RTX builds without one
     wanted = [
         Wanted(graph, manifest.graph_sha256(graph), manifest.precision, edition, gpu)
         for graph in GRAPHS
@@ -77,20 +80,11 @@ def build_engines(
     return tuple(records)
 
 
-def _gpu() -> Gpu | None:
-    try:
-        return first_gpu()
-    except DeviceError:
-        return None
-
-
 def _find(folder: Path, wanted: Wanted, profile: Profile) -> EngineRecord | None:
     """The record of an engine that is there. Raises `EngineError` if it does not fit."""
-    path = folder / wanted.file
-    sidecar = folder / f"{wanted.file}.json"
+    path, sidecar = folder / wanted.file, folder / f"{wanted.file}.json"
     if not path.exists() and not sidecar.exists():
         return None
-    again = "give another --engine, or --rebuild to replace it"
     if not sidecar.exists():
         raise EngineError(f"{path} has no record ({sidecar.name}); --rebuild replaces it")
     record = read_record(sidecar)
@@ -98,9 +92,9 @@ def _find(folder: Path, wanted: Wanted, profile: Profile) -> EngineRecord | None
     if record.profile != profile:
         differences.append(f"{record.profile}, asked for {profile}")
     if differences:
+        again = "give another --engine, or --rebuild to replace it"
         raise EngineError(f"{path} was built for {', '.join(differences)}; {again}")
-    wrong = fault(path, record.size, record.sha256)
-    if wrong:
+    if wrong := fault(path, record.size, record.sha256):
         raise EngineError(f"{path}: {wrong}; --rebuild replaces it")
     return record
 
@@ -149,28 +143,17 @@ def _judge(
     except DeviceError as error:
         report(f"engine: not run here, so its parity is not measured: {error}")
         return records
-    try:
+    with closing(backend):
         restored, memorized = reference.measure(backend, bundle)
         parity: dict[str, tuple[EngineParity, ...]] = {"restorer": restored, "memorizer": memorized}
         rows = restored + memorized
         report(verdict.table(rows))
-        reasons = verdict.failures(rows, verdict.tolerance_of(bundle.manifest))
-        if reasons:
-            raise ExportError(
-                f"the engine's parity is missed, it is not kept: {'; '.join(reasons)}"
-            )
-        return [
-            replace(
-                record,
-                parity=parity[record.graph],
-                receipt=replace(
-                    record.receipt,
-                    engine=finished_convolutions(
-                        backend.information(record.graph), record.receipt.asked
-                    ),
-                ),
-            )
-            for record in records
-        ]
-    finally:
-        backend.close()
+        if reasons := verdict.failures(rows, verdict.tolerance_of(bundle.manifest)):
+            missed = "the engine's parity is missed, it is not kept"
+            raise ExportError(f"{missed}: {'; '.join(reasons)}")
+        judged = []
+        for record in records:
+            information, asked = backend.information(record.graph), record.receipt.asked
+            built = replace(record.receipt, engine=finished_convolutions(information, asked))
+            judged.append(replace(record, parity=parity[record.graph], receipt=built))
+    return judged

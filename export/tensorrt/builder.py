@@ -66,9 +66,8 @@ def _build(job: Job, phases: Phases) -> Receipt:
     edition = load_edition(job.edition)
     trt, polygraphy = edition.module, _polygraphy(edition)
     with _as_ours(f"{job.source}: {edition} cannot read it"):
-        builder, network, parser = polygraphy.network_from_onnx_path(
-            job.source, strongly_typed=True
-        )
+        parsed = polygraphy.network_from_onnx_path(job.source, strongly_typed=True)
+    builder, network, _ = parsed
     best = {name: shapes[1] for name, shapes in job.sizes.items()}
     checked = receipt(Path(job.source), trt, network, best)
     profile = polygraphy.Profile()
@@ -86,9 +85,7 @@ def _build(job: Job, phases: Phases) -> Receipt:
             load_timing_cache=cache if cache is not None and Path(cache).exists() else None,
             progress_monitor=_monitor(trt, phases),
         )
-        engine = polygraphy.engine_bytes_from_network(
-            (builder, network, parser), config, save_timing_cache=cache
-        )
+        engine = polygraphy.engine_bytes_from_network(parsed, config, save_timing_cache=cache)
     write_atomically(Path(job.out), engine)
     return checked
 

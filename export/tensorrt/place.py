@@ -19,16 +19,14 @@ def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
         folder.mkdir(exist_ok=True)
         lock = filelock.FileLock(folder / ".lock")
         try:
-            lock.acquire(blocking=False)
+            held = lock.acquire(blocking=False)
         except filelock.Timeout:
             report(f"{folder}: another process builds here; waiting for it")
-            lock.acquire()
+            held = lock.acquire()
     except OSError as error:
         raise BundleError(f"{folder}: cannot be written: {error.strerror}") from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -134,41 +134,34 @@ dynamic_batching {{
 
 
 def _ends(spec: GraphSpec, first: int, more: str = "") -> str:
-    inputs, outputs = _tensors(spec.inputs, first, more), _tensors(spec.outputs, first, "")
-    return f"input [\n{inputs}\n]\noutput [\n{outputs}\n]"
+    """Inputs and outputs with the dimensions from `first` on; -1 for those that vary."""
 
+    def tensors(those: Sequence[TensorSpec], more: str) -> str:
+        return ",\n".join(
+            f'  {{ name: "{tensor.name}" {_typed(tensor, first, {})}{more} }}' for tensor in those
+        )
 
-def _tensors(tensors: Sequence[TensorSpec], first: int, more: str) -> str:
-    """Named, typed, and with the dimensions from `first` on; -1 for those that vary."""
-    return ",\n".join(
-        f'  {{ name: "{tensor.name}" data_type: {_TYPES[tensor.dtype]} dims: [ '
-        + ", ".join(str(n) if isinstance(n, int) else "-1" for n in tensor.shape[first:])
-        + f" ]{more} }}"
-        for tensor in tensors
-    )
+    return f"input [\n{tensors(spec.inputs, more)}\n]\noutput [\n{tensors(spec.outputs, '')}\n]"
 
 
 def _warm_up(spec: GraphSpec, plan: Plan, batched: bool) -> str:
     """The smallest and the largest call, so that no request pays for what is allocated once."""
-    return "\n".join(_sample(spec, faces, batched) for faces in warm_ups(plan))
+    samples = []
+    for faces in warm_ups(plan):
+        batch, rows = (faces, 1) if batched else (1, faces)
+        sizes = {"faces": rows, "references": 1}
+        lines = [f'model_warmup {{\n  name: "{faces} faces"\n  batch_size: {batch}']
+        for tensor in spec.inputs:
+            boxes = tensor.name == "boxes"
+            data = f'input_data_file: "boxes-{rows}"' if boxes else "zero_data: true"
+            typed = _typed(tensor, int(batched), sizes)
+            lines.append(f'  inputs {{ key: "{tensor.name}" value {{ {typed} {data} }} }}')
+        samples.append("\n".join([*lines, "}"]))
+    return "\n".join(samples)
 
 
-def _sample(spec: GraphSpec, faces: int, batched: bool) -> str:
-    free = dict.fromkeys(("faces", "references"), faces)
-    if not batched:
-        free["references"] = 1
-    first = 1 if batched else 0
-    lines = "\n".join(
-        f'  inputs {{ key: "{tensor.name}" value {{ data_type: {_TYPES[tensor.dtype]} dims: [ '
-        + ", ".join(str(free.get(str(size), size)) for size in tensor.shape[first:])
-        + " ] "
-        + (
-            f'input_data_file: "boxes-{1 if batched else faces}"'
-            if tensor.name == "boxes"
-            else "zero_data: true"
-        )
-        + " } }"
-        for tensor in spec.inputs
-    )
-    size = faces if batched else 1
-    return f'model_warmup {{\n  name: "{faces} faces"\n  batch_size: {size}\n{lines}\n}}'
+def _typed(tensor: TensorSpec, first: int, sizes: Mapping[str, int]) -> str:
+    """A tensor's type, and its dimensions from `first` on; -1 for those not in `sizes`."""
+    shape = tensor.shape[first:]
+    dims = ", ".join(str(n if isinstance(n, int) else sizes.get(n, -1)) for n in shape)
+    return f"data_type: {_TYPES[tensor.dtype]} dims: [ {dims} ]"

@@ -17,12 +17,10 @@ import sys
 import sysconfig
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 from export.triton.config import APP, MEMORIZER, RESTORER
@@ -124,8 +122,10 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until all models are loaded. Raises `RemoteError` with its log."""
         http = _free_port()
-        libraries = [_site() / "nvidia_pytriton.libs", _libpython_folder()]
-        before = os.environ.get("LD_LIBRARY_PATH")
+        libraries = [str(_site() / "nvidia_pytriton.libs"), str(_libpython_folder())]
+        libraries += filter(None, [os.environ.get("LD_LIBRARY_PATH")])
+        # the first `python` in PATH says which packages the Python backend sees
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -140,14 +140,7 @@ class Server:
                 ],
                 stdout=log,
                 stderr=log,
-                # the first `python` in PATH says which packages the Python backend sees
-                env=os.environ
-                | {
-                    "LD_LIBRARY_PATH": ":".join(
-                        [*map(str, libraries), *([before] if before else [])]
-                    ),
-                    "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                },
+                env=os.environ | {"LD_LIBRARY_PATH": ":".join(libraries), "PATH": path},
                 start_new_session=True,
             )
         end = time.monotonic() + _START_S
@@ -181,12 +174,7 @@ class Server:
     def __enter__(self) -> "Server":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
         self._folder.cleanup()
 
@@ -194,10 +182,9 @@ class Server:
 def _lay_out_backends(folder: Path) -> None:
     """The Python backend with the stub of this Python, as Triton looks for it."""
     backend = folder / "backends" / "python"
-    backend.mkdir(parents=True)
-    for source in (_site() / "pytriton" / "tritonserver" / "backends" / "python").iterdir():
-        if source.is_file():
-            (backend / source.name).symlink_to(source)
+    source = _site() / "pytriton" / "tritonserver" / "backends" / "python"
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(source, backend, ignore=ignored, copy_function=os.symlink)
     (backend / "triton_python_backend_stub").symlink_to(_stub())
 
 
@@ -205,7 +192,7 @@ def _ready(port: int) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/v2/health/ready", timeout=5):
             return True
-    except (urllib.error.URLError, OSError):
+    except OSError:
         return False
 
 
