@@ -20,6 +20,7 @@ from export.bundle import export_bundle
 from export.model.graphs import MemorizerGraph, RestorerGraph
 from export.model.synthetic import synthetic_state
 from export.tensorrt.options import BuildOptions
+from runtime.dictionary import SpecificDictionary
 from runtime.images.files import read_image
 from runtime.restorer import Restorer
 from runtime.samples.faces import SAMPLES as SAMPLES  # tests import it from here
@@ -199,6 +200,19 @@ def faces() -> list[Face]:
 
 
 @pytest.fixture(scope="session")
+def alice(restorer: Restorer, faces: list[Face]) -> SpecificDictionary:
+    """Three references of the first face: itself, darker, brighter."""
+    face, points = faces[0]
+    return restorer.memorize([face, face // 2, face // 2 + 100], [points] * 3)
+
+
+@pytest.fixture(scope="session")
+def bob(restorer: Restorer, faces: list[Face]) -> SpecificDictionary:
+    """One reference of the second face."""
+    return restorer.memorize([faces[1][0]], [faces[1][1]])
+
+
+@pytest.fixture(scope="session")
 def command() -> Command:
     """Run one of our commands as a user does; stdout and stderr come back as text."""
 
@@ -217,6 +231,11 @@ def picture(path: Path) -> NDArray[np.uint8]:
     image = read_image(path)
     assert image.dtype == np.uint8
     return image.astype(np.uint8)
+
+
+def levels(one: NDArray[np.generic], other: NDArray[np.generic]) -> int:
+    """The largest difference of two pictures."""
+    return int(np.abs(one.astype(int) - other).max())
 
 
 def one_line(result: subprocess.CompletedProcess[str], *parts: str) -> None:

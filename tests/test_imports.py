@@ -81,8 +81,8 @@ def test_packages_import_those_below(arrows: Graph) -> None:
 
 def test_the_runtime_imports_no_torch() -> None:
     for file in (ROOT / "runtime").rglob("*.py"):
-        top = {name.split(".")[0] for name in names_in(file)}
-        assert not top & {"torch", "onnx", "onnxscript"}, file
+        words = {word for name in names_in(file) for word in name.split(".")}
+        assert not words & {"torch", "onnx", "onnxscript"}, file  # nor safetensors.torch
 
 
 def test_files_import_each_other_in_no_circle(arrows: Graph) -> None:
@@ -134,7 +134,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     module, function = SCRIPTS[command].split(":")
     code = f"""
 import atexit, sys
-heavy = {{"torch", "onnx", "onnxruntime", "cv2", "numpy", "PIL", "matplotlib", "ray", "tensorrt"}}
+heavy = set("torch onnx onnxruntime cv2 numpy PIL matplotlib ray tensorrt rich".split())
 atexit.register(lambda: print("heavy:", *(heavy & set(sys.modules))))
 import runtime
 from {module} import {function}
@@ -169,20 +169,3 @@ def test_a_wheel_holds_what_is_not_code(tmp_path: Path) -> None:
     assert len([name for name in expected if name.endswith(".onnx")]) == 3
     assert expected <= shipped
     assert {str(file.relative_to(ROOT)) for file in FILES} <= shipped
-
-
-def test_restoring_needs_no_torch(bundle: Path, tmp_path: Path) -> None:
-    code = f"""
-import sys
-sys.modules["torch"] = None  # an import of it would fail
-from runtime import Restorer, read_landmarks
-from runtime.images.files import read_image
-with Restorer({str(bundle)!r}, device="cpu") as restorer:
-    face = read_image({str(SAMPLES / "astronaut.png")!r})
-    points = read_landmarks({str(SAMPLES / "astronaut.png.txt")!r})
-    alice = restorer.memorize([face], [points])
-    alice.save({str(tmp_path / "alice.safetensors")!r})
-    print(restorer.restore_aligned(face, points, alice).shape)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "(512, 512, 3)", done.stderr

@@ -19,7 +19,7 @@ from export.checks import parity
 from runtime import CheckpointError, ExportError
 from runtime.bundle.manifest import Parity
 from runtime.bundle.opening import open_bundle
-from tests.conftest import Command, one_line
+from tests.conftest import Command, graphs_of, one_line
 
 
 def session(path: Path) -> Any:
@@ -84,21 +84,18 @@ def test_existing_outputs(bundle: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert sorted(f.name for f in tmp_path.iterdir()) == ["old", "out"]
 
 
-GOOD = Parity("generic", 1.0, 0.01, 70.0, True, 10.0)
-
-
 def test_force_replaces(
-    bundle: Path, narrow_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    narrow_bundles: dict[str, Path],
+    narrow_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def copy(_graph: torch.nn.Module, path: Path) -> None:
-        for name in (path.name, f"{path.name}.data"):
-            shutil.copy(bundle / name, path.with_name(name))
-
-    monkeypatch.setattr(export_module, "export_onnx", copy)
-    monkeypatch.setattr(parity, "measure", lambda *_: (GOOD,))
-    shutil.copytree(bundle, tmp_path / "out")
-    export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint), force=True)
-    assert open_bundle(tmp_path / "out").manifest.parity == (GOOD,)
+    good = Parity("generic", 1.0, 0.01, 70.0, True, 10.0)
+    monkeypatch.setattr(parity, "measure", lambda *_: (good,))
+    shutil.copytree(narrow_bundles["fp32"], tmp_path / "out")
+    with graphs_of(narrow_bundles):
+        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint), force=True)
+    assert open_bundle(tmp_path / "out").manifest.parity == (good,)
     assert [f.name for f in tmp_path.iterdir()] == ["out"]
 
 

@@ -4,17 +4,24 @@ import ctypes
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum, IntEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from runtime.backends.tensorrt import backend
 from runtime.backends.tensorrt.engine_files import read_records
 from runtime.bundle.engine_record import FOLDER, EngineRecord
 from runtime.bundle.manifest import GraphSpec
-from runtime.bundle.opening import Bundle
+from runtime.bundle.opening import Bundle, open_bundle
+from runtime.machine import gpu as cuda
+from runtime.machine.gpu import Gpu
 from runtime.machine.onnx_session import open_session
+from runtime.machine.tensorrt_editions import Edition
 from tests.fakes.driver import FakeDriver
 
 
@@ -163,6 +170,21 @@ class Context:
 
         trt.driver.streams[handle].add(run)
         return True
+
+
+@contextmanager
+def fake_machine(bundle: Path, gpu: Gpu) -> Iterator[FakeTensorRt]:
+    """A machine with this GPU and TensorRT for RTX, which runs the bundle's engines."""
+    driver = FakeDriver()
+    trt = FakeTensorRt(driver, open_bundle(bundle))
+    edition = Edition("tensorrt_rtx", trt.__version__, trt)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuda, "gpus", lambda: (gpu,))
+        patch.setattr(cuda, "_pycuda", lambda: driver)
+        patch.setattr(backend, "load_edition", lambda _name: edition)
+        cuda._context.cache_clear()
+        yield trt
+    cuda._context.cache_clear()
 
 
 def _at(address: int, shape: tuple[int, ...], dtype: str) -> Any:

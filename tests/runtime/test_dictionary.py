@@ -15,6 +15,12 @@ def rows(count: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal((count, 54), np.float32)
 
 
+def metadata(**changes: str) -> dict[str, str]:
+    good = {"format": "dmdnet-specific-dictionary", "format_version": "1", "layout": LAYOUT}
+    good |= {"weights_sha256": WEIGHTS, "references": "1", "dtype": "float32"}
+    return good | changes
+
+
 def test_round_trip(tmp_path: Path) -> None:
     alice = SpecificDictionary(rows(3), LAYOUT, WEIGHTS)
     alice.save(tmp_path / "alice.safetensors")
@@ -28,14 +34,7 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     SpecificDictionary(rows(2), LAYOUT, WEIGHTS).save(tmp_path / "a.safetensors")
     with safetensors.safe_open(tmp_path / "a.safetensors", "numpy") as file:
         assert list(file.keys()) == ["rows"]
-        assert file.metadata() == {
-            "format": "dmdnet-specific-dictionary",
-            "format_version": "1",
-            "layout": LAYOUT,
-            "weights_sha256": WEIGHTS,
-            "references": "2",
-            "dtype": "float32",
-        }
+        assert file.metadata() == metadata(references="2")
 
 
 def test_merge_and_selection() -> None:
@@ -60,7 +59,7 @@ def test_merge_refuses_strangers() -> None:
 
 def test_other_weights_are_refused_with_both_hashes() -> None:
     alice = SpecificDictionary(rows(1), LAYOUT, WEIGHTS)
-    with pytest.raises(DictionaryError, match=r"a{64}.*b{64}"):
+    with pytest.raises(DictionaryError, match=r"a{64}.*b{64}; enrol the person again"):
         alice.rows_for(LAYOUT, "b" * 64, np.dtype(np.float32))
     with pytest.raises(DictionaryError, match="layout"):
         alice.rows_for("256.le.key:2x3x3", WEIGHTS, np.dtype(np.float32))
@@ -90,12 +89,6 @@ def test_precisions_are_exchanged_where_they_fit() -> None:
 def test_wrong_contents(array: NDArray[np.floating], layout: str) -> None:
     with pytest.raises(DictionaryError):
         SpecificDictionary(array, layout, WEIGHTS)
-
-
-def metadata(**changes: str) -> dict[str, str]:
-    good = {"format": "dmdnet-specific-dictionary", "format_version": "1", "layout": LAYOUT}
-    good |= {"weights_sha256": WEIGHTS, "references": "1", "dtype": "float32"}
-    return good | changes
 
 
 @pytest.mark.parametrize(

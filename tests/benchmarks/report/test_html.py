@@ -87,16 +87,12 @@ def _measured(subject: str, time: float) -> list[Measurement]:
         "latency", subject, case, "s", time, 5, 1.2 * time, 1.25 * time, samples=samples
     )
     stages = {"decode": 0.02, "network": time, "encode": 0.03}
-    return [
-        latency,
-        *(Measurement("throughput", subject, f"batch {n}", "faces/s", n / time) for n in (1, 4)),
-        *(
-            Measurement("scaling", subject, f"1 face, {n} references", "s", time * (1 + n / 10))
-            for n in (5, 0, 10)
-        ),
-        *(Measurement("pipeline", subject, each, "s", took) for each, took in stages.items()),
-        Measurement("quality", subject, "whole", "dB", 40.26),
-    ]
+    others: list[tuple[str, str, str, float]]
+    others = [("throughput", f"batch {n}", "faces/s", n / time) for n in (1, 4)]
+    others += [("scaling", f"1 face, {n} references", "s", time * (1 + n / 10)) for n in (5, 0, 10)]
+    others += [("pipeline", each, "s", took) for each, took in stages.items()]
+    others += [("quality", "whole", "dB", 40.26)]
+    return [latency, *(Measurement(each[0], subject, *each[1:]) for each in others)]
 
 
 def _result(*names: str) -> Result:
@@ -195,21 +191,18 @@ def test_latency_of_several_cases_says_which() -> None:
 
 
 def test_lines_go_from_left_to_right() -> None:
-    cases = (f"1 face, {count} references" for count in (5, 0, 10))  # as the suite gives them
-    run = _with(*(Measurement("scaling", "a", case, "s", 1.0) for case in cases))
-    figure = figure_of(run, "Cost of references")
+    figure = figure_of(_result("a", "b", "c"), "Cost of references")
     assert figure is not None
-    (line,) = figure.axes[0].lines
-    assert np.asarray(line.get_xdata()).tolist() == [0, 5, 10]
+    for line in figure.axes[0].lines:  # the suite gives 5, 0, 10
+        assert np.asarray(line.get_xdata()).tolist() == [0, 5, 10]
 
 
 def test_stages_lie_one_after_the_other() -> None:
-    times = {"decode": 1.0, "network": 2.0, "encode": 1.0}
-    run = _with(*(Measurement("pipeline", "a", each, "s", time) for each, time in times.items()))
-    figure = figure_of(run, "Where the time of a photograph goes")
+    figure = figure_of(_result(), "Where the time of a photograph goes")
     assert figure is not None
     bars = [bar for bar in figure.axes[0].patches if isinstance(bar, Rectangle)]
-    assert [(bar.get_x(), bar.get_width()) for bar in bars] == [(0, 1), (1, 2), (3, 1)]
+    ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars[::3]]  # of one subject
+    assert np.allclose(ends, [(0, 0.02), (0.02, 1.98), (1.98, 2.01)])
 
 
 def test_quality_is_against_the_time_of_one_case() -> None:

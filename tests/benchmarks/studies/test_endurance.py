@@ -8,7 +8,6 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,15 +17,10 @@ from benchmarks.measure.timing import Ratio, Times, Work, race
 from benchmarks.report.results import Measurement
 from benchmarks.studies import endurance
 from benchmarks.studies.endurance import BATCH, endure, measure, targets
-from runtime.backends.tensorrt import backend as backend_module
-from runtime.bundle.opening import open_bundle
 from runtime.errors import DeviceError
 from runtime.images.arrays import Image
-from runtime.machine import gpu as cuda
 from runtime.machine.gpu import Gpu
-from runtime.machine.tensorrt_editions import Edition
-from tests.fakes.driver import FakeDriver
-from tests.fakes.trt import FakeTensorRt
+from tests.fakes.trt import FakeTensorRt, fake_machine
 
 GPU = Gpu("Fake H200", "9.0", 141 << 30, "13.0")
 USED = 7 << 30
@@ -39,21 +33,14 @@ def a_round(works: Mapping[str, Work], *limits: float) -> dict[str, Times]:
 @pytest.fixture
 def trt(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRt]:
     """TensorRT for RTX on a fake card, whose peak is 500 GFLOP/s."""
-    driver = FakeDriver()
-    trt = FakeTensorRt(driver, open_bundle(engine_bundle))
-    monkeypatch.setattr(cuda, "gpus", lambda: (GPU,))
-    monkeypatch.setattr(cuda, "_pycuda", lambda: driver)
-    edition = partial(Edition, version=trt.__version__, module=trt)
-    monkeypatch.setattr(backend_module, "load_edition", edition)
     monkeypatch.setattr("benchmarks.measure.machine.gpus", lambda: (GPU,))
     monkeypatch.setattr(endurance, "peaks", lambda threads, on_gpu: {"gpu half": 500.0})
     monkeypatch.setattr(endurance, "memory_used", lambda: USED)
     for name, smaller in (("WARM_UP", 1), ("BATCH", 2), ("THREADS", 3), ("JOBS", 4)):
         monkeypatch.setattr(endurance, name, smaller)
     monkeypatch.setattr("benchmarks.suites.setting.race", a_round)
-    cuda._context.cache_clear()
-    yield trt
-    cuda._context.cache_clear()
+    with fake_machine(engine_bundle, GPU) as trt:
+        yield trt
 
 
 def test_a_whole_run(

@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 
 from benchmarks.studies.service import Task, measure
-from export.triton.local_server import missing
 from runtime.errors import BenchmarkError
 from runtime.images.arrays import Image
+from tests.export.triton.test_local_server import needs_triton
 
 
+@needs_triton
 @pytest.mark.soak
 def test_many_clients(bundle: Path) -> None:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
     result: dict[str, Any] = measure(
         Namespace(bundle=bundle, clients=6, duration=8, rounds=1, faces=8, max_batch=4)
     )

@@ -10,7 +10,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
@@ -20,19 +22,17 @@ import pytest
 from export.tensorrt import build as engines
 from export.tensorrt.build import build_engines
 from export.tensorrt.options import BuildOptions
-from runtime.backends.tensorrt import backend as backend_module
 from runtime.backends.tensorrt.engine_files import Wanted, find_engine, read_records
 from runtime.bundle.engine_record import FOLDER, EngineRecord, Profile, Receipt
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.errors import BundleError, EngineError, ExportError
-from runtime.machine import gpu as cuda
 from runtime.machine.tensorrt_editions import Edition, load_edition
 from tests.conftest import ROOT, Command, one_line
 from tests.export.tensorrt.test_compile import builder_of
-from tests.fakes.driver import FakeDriver
-from tests.fakes.trt import FakeTensorRt
+from tests.fakes.trt import FakeTensorRt, fake_machine
 from tests.runtime.backends.test_tensorrt import GPU
 
+RTX = BuildOptions("tensorrt-rtx")
 NAME = "tensorrt_rtx-1.7.1-any-fp16.engine"
 PROGRAM = Path(sys.executable).with_name("dmd-build-engine")
 
@@ -136,14 +136,9 @@ class TestFingerprint:
         edition = Edition("tensorrt", "10.13.3.9", None)
         here = wanted(bundle, edition)
         assert here.file == "tensorrt-10.13.3-8.9-fp16.engine"
-        record = replace(
-            read_records(bundle.path)[0],
-            edition="tensorrt",
-            version="10.13.3.9",
-            capability="8.9",
-            gpu="Fake RTX",
-            driver="12.8",
-        )
+        built: dict[str, Any] = {"edition": "tensorrt"}
+        built |= {"version": "10.13.3.9", "capability": "8.9", "gpu": "Fake RTX", "driver": "12.8"}
+        record = replace(read_records(bundle.path)[0], **built)
         assert here.differences(record) == []
         other = replace(record, gpu="Other RTX")
         assert here.differences(other) == ["GPU Other RTX, here Fake RTX"]
@@ -185,12 +180,11 @@ class TestCommand:
         result = command("dmd-build-engine", bundle.path)
         assert "13 bytes in place of" in result.stderr.splitlines()[-1]
         assert result.returncode == 1
-        result = command("dmd-build-engine", bundle.path, "--max-batch", 2, "--opt-references", 3)
+        smaller = ("dmd-build-engine", bundle.path, "--max-batch", 2, "--opt-references", 3)
+        result = command(*smaller)
         assert "8 faces (best at 1)" in result.stderr.splitlines()[-1]
         assert "asked for 2 faces" in result.stderr.splitlines()[-1]
-        result = command(
-            "dmd-build-engine", bundle.path, "--max-batch", 2, "--opt-references", 3, "--rebuild"
-        )
+        result = command(*smaller, "--rebuild")
         assert result.returncode == 0, result.stderr
         records = read_records(bundle.path)
         assert [record.profile for record in records] == [Profile(2, 32, 1, 3)] * 2
@@ -201,15 +195,9 @@ class TestCommand:
         for module in ("torch", "onnxruntime"):
             (tmp_path / f"{module}.py").write_text("raise ImportError(__name__)")
         path = os.pathsep.join([str(tmp_path), str(ROOT)])
-        both = [
-            subprocess.Popen(
-                [PROGRAM, bare.path],
-                stderr=subprocess.PIPE,
-                text=True,
-                env=os.environ | {"PYTHONPATH": path},
-            )
-            for _ in range(2)
-        ]
+        environment = os.environ | {"PYTHONPATH": path}
+        start = partial(subprocess.Popen, stderr=subprocess.PIPE, text=True, env=environment)
+        both = [start([PROGRAM, bare.path]) for _ in range(2)]
         said = [process.communicate(timeout=120)[1] for process in both]
         assert [process.returncode for process in both] == [0, 0], said
         assert sum("restorer engine: " in text for text in said) == 1
@@ -235,7 +223,7 @@ class TestCommand:
         if number == signal.SIGKILL:
             assert left == {".lock", ".building"}
             assert not list((bare.path / FOLDER / ".building").rglob("*.engine"))
-            build_engines(bare, BuildOptions("tensorrt-rtx"))
+            build_engines(bare, RTX)
             assert ".building" not in {path.name for path in (bare.path / FOLDER).iterdir()}
         else:
             assert process.returncode == 130
@@ -243,16 +231,14 @@ class TestCommand:
             assert left == {".lock"}
 
     def test_wrong_arguments(self, bundle: Bundle, command: Command, int8_bundle: Path) -> None:
-        one_line(command("dmd-build-engine", "nowhere"), "nowhere: no such bundle")
-        one_line(
-            command("dmd-build-engine", bundle.path, "--workspace", "0"), "not a number of GiB"
-        )
-        one_line(command("dmd-build-engine", bundle.path, "--opt-batch", 9), "opt <= max is needed")
-        one_line(command("dmd-build-engine", bundle.path, "--max-batch", "x"), "whole number")
-        one_line(
-            command("dmd-build-engine", int8_bundle, "--engine", "tensorrt-rtx"),
-            "INT8 bundle for CPUs has no engine",
-        )
+        for words, says in (
+            (("nowhere",), "nowhere: no such bundle"),
+            ((bundle.path, "--workspace", "0"), "not a number of GiB"),
+            ((bundle.path, "--opt-batch", 9), "opt <= max is needed"),
+            ((bundle.path, "--max-batch", "x"), "whole number"),
+            ((int8_bundle, "--engine", "tensorrt-rtx"), "INT8 bundle for CPUs has no engine"),
+        ):
+            one_line(command("dmd-build-engine", *words), says)
         result = command("dmd-build-engine", int8_bundle)
         assert result.returncode == 1
         assert result.stderr == "no engine: an INT8 bundle for CPUs has no use for one\n"
@@ -260,12 +246,9 @@ class TestCommand:
 
 class TestRefused:
     def test_no_space(self, bare: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Usage:
-            free = 1 << 20
-
-        monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=1 << 20))
         with pytest.raises(EngineError, match=r"no space: the engines need about \d+ MiB, 1 are"):
-            build_engines(bare, BuildOptions("tensorrt-rtx"), report=lambda _line: None)
+            build_engines(bare, RTX, report=lambda _line: None)
         assert read_records(bare.path) == []
 
     def test_a_read_only_bundle(self, bare: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +257,7 @@ class TestRefused:
 
         monkeypatch.setattr(Path, "mkdir", refuse)
         with pytest.raises(BundleError, match="engines: cannot be written: Permission"):
-            build_engines(bare, BuildOptions("tensorrt-rtx"), report=lambda _line: None)
+            build_engines(bare, RTX, report=lambda _line: None)
 
 
 class TestJudged:
@@ -282,14 +265,6 @@ class TestJudged:
 
     @pytest.fixture
     def fake(self, engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorRt]:
-        kept = open_bundle(engine_bundle)
-        driver = FakeDriver()
-        trt = FakeTensorRt(driver, kept)
-        monkeypatch.setattr(cuda, "gpus", lambda: (GPU,))
-        monkeypatch.setattr(cuda, "_pycuda", lambda: driver)
-        edition = Edition("tensorrt_rtx", trt.__version__, trt)
-        monkeypatch.setattr(backend_module, "load_edition", lambda _name: edition)
-
         def take(source: Path, *arguments: Any) -> Receipt:
             """The engines of the bundle, in place of building."""
             (record,) = (r for r in read_records(engine_bundle) if source.stem == r.graph)
@@ -297,24 +272,18 @@ class TestJudged:
             return record.receipt
 
         monkeypatch.setattr(engines, "compile_engine", take)
-        cuda._context.cache_clear()
-        yield trt
-        cuda._context.cache_clear()
+        with fake_machine(engine_bundle, GPU) as trt:
+            yield trt
 
     def build(self, bundle: Bundle) -> tuple[tuple[EngineRecord, ...], str]:
         lines: list[str] = []
-        built = build_engines(bundle, BuildOptions("tensorrt-rtx"), report=lines.append)
+        built = build_engines(bundle, RTX, report=lines.append)
         return built, "\n".join(lines)
 
     def test_parity(self, bare: Bundle, fake: FakeTensorRt) -> None:
         (restorer, memorizer), said = self.build(bare)
-        assert [row.case for row in restorer.parity[::4]] == [
-            "generic",
-            "specific",
-            "mixed 0",
-            "mixed 1",
-            "mixed 2",
-        ]
+        cases = ["generic", "specific", "mixed 0", "mixed 1", "mixed 2"]
+        assert [row.case for row in restorer.parity[::4]] == cases
         assert [row.region for row in restorer.parity[:4]] == ["whole", "le", "re", "mo"]
         # ONNX Runtime against itself, on one thread
         assert all(row.psnr_db > 60 for row in (*restorer.parity, *memorizer.parity))
@@ -329,21 +298,19 @@ class TestJudged:
             ("restorer", np.zeros_like, "generic, whole: .* dB, under 50"),
             ("restorer", lambda x: np.full_like(x, 128), "mixed 2, mo: .* dB, under 47"),
             ("memorizer", lambda x: x * np.float16("nan"), "memorizer, dictionary: nan dB"),
+            ("engine", None, "runs 1 convolutions in float32"),
         ],
     )
     def test_black_flat_or_nan_is_not_kept(
         self, bare: Bundle, fake: FakeTensorRt, graph: str, breaking: Any, reason: str
     ) -> None:
-        fake.broken[graph] = breaking
+        if graph == "engine":
+            fake.convolution_input = "Float"
+        else:
+            fake.broken[graph] = breaking
         with pytest.raises(ExportError, match=reason):
             self.build(bare)
         assert [path.name for path in (bare.path / FOLDER).iterdir()] == [".lock"]
-        assert read_records(bare.path) == []
-
-    def test_a_float32_convolution_is_not_kept(self, bare: Bundle, fake: FakeTensorRt) -> None:
-        fake.convolution_input = "Float"
-        with pytest.raises(ExportError, match="runs 1 convolutions in float32"):
-            self.build(bare)
         assert read_records(bare.path) == []
 
     def test_a_gpu_that_cannot_run_it_is_told(self, bare: Bundle, fake: FakeTensorRt) -> None:

@@ -15,13 +15,12 @@ from runtime import Restorer
 from runtime.bundle.opening import open_bundle
 from tests.conftest import ROOT, Face, one_line
 
+needs_triton = pytest.mark.skipif(missing() is not None, reason=str(missing()))
 COMMAND = [sys.executable, "-m", "export.triton.local_server"]
 
 
+@needs_triton
 def test_serves_until_it_is_ended(bundle: Path, tmp_path: Path, faces: list[Face]) -> None:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
     write_repository(open_bundle(bundle), tmp_path / "made", Serving(device="cpu"))
     before = sorted(tmp_path.rglob("*"))
     port = _free_port()
@@ -40,12 +39,10 @@ def test_serves_until_it_is_ended(bundle: Path, tmp_path: Path, faces: list[Face
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@needs_triton
 def test_nothing_stays_when_its_start_is_interrupted(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reason = missing()
-    if reason is not None:
-        pytest.skip(reason)
     write_repository(open_bundle(bundle), tmp_path / "made", Serving(device="cpu"))
     started: list[subprocess.Popen[bytes]] = []
 

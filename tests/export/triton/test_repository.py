@@ -76,12 +76,8 @@ def test_configs_say_what_the_manifest_says(
     assert [group.kind for group in app.instance_group] == [app.instance_group[0].KIND_CPU]
     parameters = {key: value.string_value for key, value in app.parameters.items()}
     assert Manifest.from_json(parameters.pop("manifest")) == manifest
-    assert parameters == {
-        "restorer": RESTORER,
-        "memorizer": MEMORIZER,
-        "max_batch": "8",
-        "max_references": "32",
-    }
+    names = {"restorer": RESTORER, "memorizer": MEMORIZER}
+    assert parameters == names | {"max_batch": "8", "max_references": "32"}
     for each in (restorer, memorizer):
         assert [(g.kind, g.count) for g in each.instance_group] == [
             (g.KIND_GPU, 1) for g in each.instance_group
@@ -146,19 +142,7 @@ def test_int8_for_the_other_device(bundle: Path, tmp_path: Path) -> None:
 
 def int8_for(target: str, bundle: Path) -> Bundle:
     """A bundle whose manifest says that it was quantised."""
-    record = Quantization(
-        target=target,
-        method="minmax",
-        seed=0,
-        source="faces",
-        source_sha256="",
-        calibration_faces=1,
-        held_out_faces=1,
-        min_psnr_db=35.0,
-        quality=(),
-        blocks=(),
-        warnings=(),
-    )
+    record = Quantization(target, "minmax", 0, "faces", "", 1, 1, 35.0, (), (), ())
     manifest = open_bundle(bundle).manifest
     return Bundle(bundle, dataclasses.replace(manifest, precision="int8", quantization=record))
 

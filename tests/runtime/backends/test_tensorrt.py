@@ -16,7 +16,6 @@ import pytest
 
 from runtime.backends.base import DeviceSeconds
 from runtime.backends.tensorrt import backend as backend_module
-from runtime.bundle.opening import Bundle, open_bundle
 from runtime.errors import (
     ClosedError,
     DeviceError,
@@ -34,7 +33,7 @@ from runtime.restorer import Restorer
 from tests.conftest import Face
 from tests.fakes import driver as driver_module
 from tests.fakes.driver import FakeDriver
-from tests.fakes.trt import FakeTensorRt
+from tests.fakes.trt import FakeTensorRt, fake_machine
 
 IMAGE_AND_BOXES = 512 * 512 * 3 + 4 * 4 * 4  # bytes
 GPU = Gpu("Fake RTX", "8.9", 8 << 30, "13.0")
@@ -44,12 +43,15 @@ GPU = Gpu("Fake RTX", "8.9", 8 << 30, "13.0")
 class Machine:
     """A fake GPU and the bundle whose engines it can run."""
 
-    driver: FakeDriver
     trt: FakeTensorRt
-    bundle: Bundle
+    bundle: Path
+
+    @property
+    def driver(self) -> FakeDriver:
+        return self.trt.driver
 
     def restorer(self, **arguments: object) -> Restorer:
-        return Restorer(self.bundle.path, device="tensorrt-rtx", **arguments)  # type: ignore[arg-type]
+        return Restorer(self.bundle, device="tensorrt-rtx", **arguments)  # type: ignore[arg-type]
 
     def bytes_held(self) -> int:
         """On the GPU."""
@@ -57,17 +59,9 @@ class Machine:
 
 
 @pytest.fixture
-def machine(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
-    driver = FakeDriver()
-    bundle = open_bundle(engine_bundle)
-    trt = FakeTensorRt(driver, bundle)
-    monkeypatch.setattr(cuda, "gpus", lambda: (GPU,))
-    monkeypatch.setattr(cuda, "_pycuda", lambda: driver)
-    edition = Edition("tensorrt_rtx", trt.__version__, trt)
-    monkeypatch.setattr(backend_module, "load_edition", lambda _name: edition)
-    cuda._context.cache_clear()
-    yield Machine(driver, trt, bundle)
-    cuda._context.cache_clear()
+def machine(engine_bundle: Path) -> Iterator[Machine]:
+    with fake_machine(engine_bundle, GPU) as trt:
+        yield Machine(trt, engine_bundle)
 
 
 @pytest.fixture(scope="module")
@@ -270,7 +264,7 @@ def test_a_gpu_that_cannot_run_it(machine: Machine) -> None:
 
 
 def test_auto(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = machine.bundle.path
+    path = machine.bundle
     edition = Edition("tensorrt_rtx", machine.trt.__version__, machine.trt)
 
     def only_rtx(name: str) -> Edition:

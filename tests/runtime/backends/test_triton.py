@@ -1,6 +1,5 @@
 """Restorer against a Triton server: the real one, and one that fails as a test wants it to."""
 
-import dataclasses
 import shutil
 import subprocess
 import threading
@@ -8,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,10 @@ from runtime import DmdnetWarning, Remote, RemoteError, Restorer, SpecificDictio
 from runtime.backends.triton.address import Address
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.errors import ClosedError, DeviceError, DictionaryError, UsageError
-from runtime.images.arrays import Image
 from runtime.images.files import read_image
-from tests.conftest import SAMPLES, Command, Face, one_line, picture
+from tests.conftest import SAMPLES, Command, Face, levels, one_line, picture
 from tests.fakes.triton import FakeTriton, gray, serving
 
-MODELS = (APP, RESTORER, MEMORIZER)
 SHARED_MEMORY = Path("/dev/shm")
 ONCE = Remote(retries=0)
 OTHER_WEIGHTS = r"another model now, weights 1{64} in place"
@@ -49,45 +47,36 @@ def served(repository: Path) -> Path:
     return Path(shutil.copytree(repository, repository.with_name("served")))
 
 
+@dataclass(frozen=True)
+class World:
+    """A server, a Restorer that calls it, one that does the same work here, and two people."""
+
+    server: Server
+    remote: Restorer
+    local: Restorer
+    alice: SpecificDictionary
+    bob: SpecificDictionary
+
+
 @pytest.fixture(scope="module")
-def server(served: Path) -> Iterator[Server]:
+def world(
+    served: Path, bundle: Path, alice: SpecificDictionary, bob: SpecificDictionary
+) -> Iterator[World]:
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    with Server(served, ("--model-control-mode=explicit", "--load-model=*")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def remote(server: Server) -> Iterator[Restorer]:
-    with Restorer(server.url, remote=Remote(timeout=120)) as restorer:
-        yield restorer
-
-
-@pytest.fixture(scope="module")
-def local(bundle: Path) -> Restorer:
-    return Restorer(bundle, device="cpu", max_batch=4)
-
-
-@pytest.fixture(scope="module")
-def alice(local: Restorer, faces: list[Face]) -> SpecificDictionary:
-    face, points = faces[0]
-    return local.memorize([face, face // 2, face // 2 + 100], [points] * 3)
-
-
-@pytest.fixture(scope="module")
-def bob(local: Restorer, faces: list[Face]) -> SpecificDictionary:
-    return local.memorize([faces[1][0]], [faces[1][1]])
+    with (
+        Server(served, ("--model-control-mode=explicit", "--load-model=*")) as server,
+        Restorer(server.url, remote=Remote(timeout=120)) as remote,
+        Restorer(bundle, device="cpu", max_batch=4) as local,
+    ):
+        yield World(server, remote, local, alice, bob)
 
 
 @pytest.fixture
 def fake(repository: Path) -> Iterator[FakeTriton]:
     with serving(FakeTriton(repository)) as running:
         yield running
-
-
-def levels(one: np.ndarray, other: np.ndarray) -> int:
-    return int(np.abs(one.astype(int) - other).max())
 
 
 def engine_calls(server: Server) -> int:
@@ -100,15 +89,9 @@ def engine_calls(server: Server) -> int:
 # --- the real server ---
 
 
-def test_results_are_the_local_ones(
-    remote: Restorer,
-    local: Restorer,
-    server: Server,
-    faces: list[Face],
-    alice: SpecificDictionary,
-    bob: SpecificDictionary,
-) -> None:
-    assert remote.backend == f"Triton at {server.url}, fp32"
+def test_results_are_the_local_ones(world: World, faces: list[Face]) -> None:
+    remote, local, alice, bob = world.remote, world.local, world.alice, world.bob
+    assert remote.backend == f"Triton at {world.server.url}, fp32"
     assert remote.manifest == local.manifest
     assert remote.max_batch == 4
     with pytest.raises(DictionaryError, match="9 references, the engine takes 6"):
@@ -124,41 +107,25 @@ def test_results_are_the_local_ones(
     assert again.weights_sha256 == bob.weights_sha256
 
 
-def test_threads_share_calls(
-    remote: Restorer,
-    local: Restorer,
-    server: Server,
-    faces: list[Face],
-    alice: SpecificDictionary,
-    bob: SpecificDictionary,
-) -> None:
-    people = [alice, bob, None, bob]
-    expected = [local.restore_aligned(*faces[turn % 2], people[turn]) for turn in range(4)]
-
-    def work(turn: int) -> Image:
-        face, points = faces[turn % 2]
-        return remote.restore_aligned(face, points, people[turn % 4])
-
-    before = engine_calls(server)
+def test_threads_share_calls(world: World, faces: list[Face]) -> None:
+    people = zip(faces * 2, [world.alice, world.bob, None, world.bob], strict=True)
+    jobs = [(*face, person) for face, person in people]
+    expected = [world.local.restore_aligned(*job) for job in jobs]
+    before = engine_calls(world.server)
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(work, range(12)))
+        results = list(pool.map(lambda job: world.remote.restore_aligned(*job), jobs * 3))
     assert all(levels(out, expected[n % 4]) <= 1 for n, out in enumerate(results))
-    assert engine_calls(server) - before <= 9
+    assert engine_calls(world.server) - before <= 9
 
 
 def regions() -> set[Path]:
     return set(SHARED_MEMORY.glob("dmdnet-*"))
 
 
-def test_shared_memory(
-    local: Restorer,
-    server: Server,
-    faces: list[Face],
-    alice: SpecificDictionary,
-    bob: SpecificDictionary,
-) -> None:
+def test_shared_memory(world: World, faces: list[Face]) -> None:
+    server, alice, bob = world.server, world.alice, world.bob
     pictures, points = zip(*faces, strict=True)
-    here = local.restore_batch(pictures, points, [alice, bob])
+    here = world.local.restore_batch(pictures, points, [alice, bob])
     before = regions()
     with InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         with Restorer(server.url, remote=Remote(shared_memory=True)) as sharing:
@@ -175,25 +142,21 @@ def test_shared_memory(
     assert regions() == before
 
 
-def test_shared_memory_is_bounded(
-    server: Server, faces: list[Face], alice: SpecificDictionary, bob: SpecificDictionary
-) -> None:
-    before = regions()
-    kept = []
-    with Restorer(server.url, remote=Remote(shared_memory=True), dictionary_cache=1) as sharing:
-        for person in (bob, bob, alice):
-            sharing.restore_aligned(*faces[0], person)
+def test_shared_memory_is_bounded(world: World, faces: list[Face]) -> None:
+    before, kept, sharing = regions(), [], Remote(shared_memory=True)
+    with Restorer(world.server.url, remote=sharing, dictionary_cache=1) as restorer:
+        for person in (world.bob, world.bob, world.alice):
+            restorer.restore_aligned(*faces[0], person)
             kept.append(regions() - before)
     assert len(kept[0]) == 1
     assert kept[1] == kept[0]
     assert not kept[2]  # alice's 1.3 MB are more than 1 MiB
 
 
-def test_a_server_that_is_killed_and_comes_back(
-    remote: Restorer, local: Restorer, server: Server, faces: list[Face], bob: SpecificDictionary
-) -> None:
+def test_a_server_that_is_killed_and_comes_back(world: World, faces: list[Face]) -> None:
     """Four clients go on; each call is answered rightly, or fails with an error of ours."""
-    expected = local.restore_aligned(*faces[1], bob)
+    server, job = world.server, (*faces[1], world.bob)
+    expected = world.local.restore_aligned(*job)
     back = threading.Event()
     errors: list[str] = []
     late: list[str] = []
@@ -207,7 +170,7 @@ def test_a_server_that_is_killed_and_comes_back(
             while after < 2:
                 was_back = back.is_set()
                 try:
-                    out = restorer.restore_aligned(*faces[1], bob)
+                    out = restorer.restore_aligned(*job)
                 except RemoteError as error:
                     (late if was_back else errors).append(str(error))
                 else:
@@ -232,72 +195,63 @@ def test_a_server_that_is_killed_and_comes_back(
     assert not late
     assert all(server.url in error and "cannot be reached" in error for error in errors)
     # a Restorer that was idle meanwhile, too
-    assert levels(remote.restore_aligned(*faces[1], bob), expected) <= 1
+    assert levels(world.remote.restore_aligned(*job), expected) <= 1
 
 
-def test_command(
-    server: Server,
-    local: Restorer,
-    bob: SpecificDictionary,
-    tmp_path: Path,
-    command: Command,
-) -> None:
-    bob.save(tmp_path / "bob.safetensors")
+def test_command(world: World, tmp_path: Path, command: Command) -> None:
+    world.bob.save(tmp_path / "bob.safetensors")
     photo = SAMPLES / "photos" / "astronaut.png"
     done = command(
-        *("dmd-restore", photo, "--bundle", server.url, "--out", tmp_path / "out"),
+        *("dmd-restore", photo, "--bundle", world.server.url, "--out", tmp_path / "out"),
         *("--identity", tmp_path / "bob.safetensors", "--remote-timeout", 100),
     )
     assert done.returncode == 0, done.stderr
-    assert f"Triton at {server.url}" in done.stdout
-    wanted = local.restore(picture(photo), bob).image
+    assert f"Triton at {world.server.url}" in done.stdout
+    wanted = world.local.restore(picture(photo), world.bob).image
     assert np.array_equal(read_image(tmp_path / "out/astronaut.png"), wanted)
 
 
-def test_models_that_are_not_there(server: Server) -> None:
-    with pytest.raises(RemoteError, match="no model dmdnetx ready"):
-        Restorer(f"{server.url}x", remote=ONCE)
-    with pytest.raises(RemoteError, match=r"no model dmdnet ready.*version 9"):
-        Restorer(f"{server.url}/9", remote=ONCE)
-    with pytest.raises(RemoteError, match="not a model that dmd-triton wrote"):
-        Restorer(f"{server.url}_restorer", remote=ONCE)
-    with Restorer(f"{server.url}/1", remote=ONCE) as first:
+def test_models_that_are_not_there(world: World) -> None:
+    url = world.server.url
+    for ending, says in (
+        ("x", "no model dmdnetx ready"),
+        ("/9", r"no model dmdnet ready.*version 9"),
+        ("_restorer", "not a model that dmd-triton wrote"),
+    ):
+        with pytest.raises(RemoteError, match=says):
+            Restorer(url + ending, remote=ONCE)
+    with Restorer(f"{url}/1", remote=ONCE) as first:
         assert first.max_batch == 4
 
 
 def test_another_version(
-    remote: Restorer,
-    server: Server,
-    served: Path,
-    bundle: Path,
-    faces: list[Face],
-    bob: SpecificDictionary,
-    tmp_path: Path,
+    world: World, served: Path, bundle: Path, faces: list[Face], tmp_path: Path
 ) -> None:
     """The same weights: it goes on and says so. Others: an error, and no picture.
 
-    The last test of `server`, which keeps what is put there.
+    The last test of `world`, whose server keeps what is put there.
     """
-    expected = remote.restore_aligned(*faces[1], bob)
+    remote, server, job = world.remote, world.server, (*faces[1], world.bob)
+    expected = remote.restore_aligned(*job)
     same = open_bundle(bundle)
-    weights = dataclasses.replace(same.manifest.weights, sha256="1" * 64)
-    other = Bundle(same.path, dataclasses.replace(same.manifest, weights=weights))
+    weights = replace(same.manifest.weights, sha256="1" * 64)
+    other = Bundle(same.path, replace(same.manifest, weights=weights))
     serve_instead(server, served, same, 2, tmp_path)
     with pytest.warns(DmdnetWarning, match="version 2 now, in place of 1; the weights are"):
-        assert levels(remote.restore_aligned(*faces[1], bob), expected) == 0
+        assert levels(remote.restore_aligned(*job), expected) == 0
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it was said once
-        remote.restore_aligned(*faces[1], bob)
+        remote.restore_aligned(*job)
     serve_instead(server, served, other, 2, tmp_path)  # under the same number
     with pytest.raises(RemoteError, match=OTHER_WEIGHTS):
-        remote.restore_aligned(*faces[1], bob)
+        remote.restore_aligned(*job)
     with pytest.raises(RemoteError, match=OTHER_WEIGHTS):
         remote.memorize([faces[1][0]], [faces[1][1]])
     with (
         Restorer(server.url) as opened_now,
         pytest.raises(DictionaryError, match="made with weights"),
     ):
-        opened_now.restore_aligned(*faces[1], bob)
+        opened_now.restore_aligned(*job)
 
 
 def serve_instead(server: Server, served: Path, bundle: Bundle, version: int, folder: Path) -> None:
@@ -314,7 +268,7 @@ def serve_instead(server: Server, served: Path, bundle: Bundle, version: int, fo
             client.load_model(model)
 
 
-def test_encrypted(bundle: Path, tmp_path: Path, faces: list[Face], local: Restorer) -> None:
+def test_encrypted(bundle: Path, restorer: Restorer, faces: list[Face], tmp_path: Path) -> None:
     reason = missing() or (None if shutil.which("openssl") else "openssl is not installed")
     if reason is not None:
         pytest.skip(reason)
@@ -332,28 +286,25 @@ def test_encrypted(bundle: Path, tmp_path: Path, faces: list[Face], local: Resto
     out = tmp_path / "repository"
     write_repository(open_bundle(bundle), out, Serving(device="cpu"))
     stand_in(out)
-    options = (
-        "--grpc-use-ssl=true",
-        f"--grpc-server-cert={ca}",
-        f"--grpc-server-key={key}",
-    )
+    options = "--grpc-use-ssl=true", f"--grpc-server-cert={ca}", f"--grpc-server-key={key}"
     with Server(out, options) as server:
         url = server.url.replace("grpc://", "grpcs://")
         with Restorer(url, remote=Remote(ca=ca)) as encrypted:
             there = encrypted.restore_aligned(*faces[0])
-        assert (there == local.restore_aligned(*faces[0])).all()
+        assert (there == restorer.restore_aligned(*faces[0])).all()
         for untrusted in (None, other):
             with pytest.raises(RemoteError, match=r"no encrypted connection.*ca="):
                 Restorer(url, remote=Remote(ca=untrusted, retries=0))
         with pytest.raises(RemoteError, match="cannot be reached"):
             Restorer(server.url, remote=ONCE)  # plain, to a server that encrypts
-    with pytest.raises(UsageError, match="cannot be read"):
-        Restorer(url, remote=Remote(ca=tmp_path / "none.pem"))
     (tmp_path / "bad.pem").write_text("no certificate")
-    with pytest.raises(UsageError, match="not a PEM file"):
-        Restorer(url, remote=Remote(ca=tmp_path / "bad.pem"))
-    with pytest.raises(UsageError, match="goes with grpcs"):
-        Restorer(server.url, remote=Remote(ca=ca))
+    for address, file, says in (
+        (url, tmp_path / "none.pem", "cannot be read"),
+        (url, tmp_path / "bad.pem", "not a PEM file"),
+        (server.url, ca, "goes with grpcs"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            Restorer(address, remote=Remote(ca=file))
 
 
 # --- a server that fails as it is told ---

@@ -35,20 +35,15 @@ def test_contents(bundle: Path) -> None:
     assert sorted(file.name for file in bundle.iterdir()) == list(FILES)
     manifest = open_bundle(bundle).manifest
     assert sorted(manifest.files) == list(FILES[1:])
-    restorer = {t.name: (t.dtype, t.shape) for t in manifest.restorer.inputs}
+    inputs = {t.name: (t.dtype, t.shape) for t in manifest.restorer.inputs}
     columns = manifest.memorizer.outputs[0].shape[1]
-    assert restorer == {
-        "image": ("uint8", ("faces", 512, 512, 3)),
-        "boxes": ("int32", ("faces", 4, 4)),
-        "dictionary": ("float32", ("references", columns)),
-        "membership": ("float32", ("faces", "references")),
-    }
+    assert inputs.pop("dictionary") == ("float32", ("references", columns))
+    assert inputs.pop("membership") == ("float32", ("faces", "references"))
+    assert inputs.pop("boxes") == ("int32", ("faces", 4, 4))
+    assert inputs == {"image": ("uint8", ("faces", 512, 512, 3))}
     (restored,) = manifest.restorer.outputs
-    assert (restored.name, restored.dtype, restored.shape[1:]) == (
-        "restored",
-        "uint8",
-        (512, 512, 3),
-    )
+    assert (restored.name, restored.dtype) == ("restored", "uint8")
+    assert restored.shape[1:] == (512, 512, 3)
     assert [case.case for case in manifest.parity] == ["memorizer", "generic", "specific", "mixed"]
 
 
@@ -66,6 +61,8 @@ def test_one_flipped_byte_is_found(copy: Path, name: str) -> None:
     (copy / name).write_bytes(data)
     with pytest.raises(BundleError, match=name.replace(".", r"\.")):
         Restorer(copy)
+    if name.endswith(".data"):
+        open_bundle(copy, verify=False)  # skips the hashes only
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -80,33 +77,16 @@ def test_truncated_and_missing_files(copy: Path, name: str) -> None:
         open_bundle(copy, verify=False)
 
 
-def test_verify_false_skips_the_hashes_only(copy: Path) -> None:
-    file = copy / "restorer.onnx.data"
-    data = bytearray(file.read_bytes())
-    data[100] ^= 1
-    file.write_bytes(data)
-    open_bundle(copy, verify=False)
-
-
 def test_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="no such bundle"):
-        open_bundle(tmp_path / "none")
-    with pytest.raises(BundleError, match=r"manifest\.json: missing"):
-        open_bundle(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(BundleError, match="folder"):
-        open_bundle(tmp_path / "file")
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
+    for name, says in (("none", "no such bundle"), ("", "json: missing"), ("file", "folder")):
+        with pytest.raises(BundleError, match=says):
+            open_bundle(tmp_path / name)
+    for text, says in (
         ("{", "not a manifest"),
         ("[]", "not a JSON object"),
         ('{"manifest_version": 9}', "version 9"),
-    ],
-)
-def test_wrong_manifests(tmp_path: Path, text: str, says: str) -> None:
-    (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(BundleError, match=says):
-        open_bundle(tmp_path)
+    ):
+        (tmp_path / "manifest.json").write_text(text)
+        with pytest.raises(BundleError, match=says):
+            open_bundle(tmp_path)

@@ -135,11 +135,10 @@ def restore(command: Command, bundle: Path, tmp_path: Path) -> Restore:
     return run
 
 
-def face(folder: Path, name: str = "x.png", points: str | None = None) -> Path:
+def face(folder: Path, name: str = "x.png") -> Path:
     """An aligned face and its landmarks."""
     shutil.copy(SAMPLES / "astronaut.png", folder / name)
-    landmarks = (SAMPLES / "astronaut.png.txt").read_text() if points is None else points
-    (folder / f"{name}.txt").write_text(landmarks)
+    shutil.copy(SAMPLES / "astronaut.png.txt", folder / f"{name}.txt")
     return folder / name
 
 
@@ -150,7 +149,6 @@ def test_nothing_to_restore(restore: Restore, tmp_path: Path) -> None:
 
 
 def test_wrong_landmarks(restore: Restore, tmp_path: Path) -> None:
-    one_line(restore(face(tmp_path, points="1 2\n" * 67)), "x.png.txt", "67 points")
     two = [face(tmp_path), face(tmp_path, "y.png")]
     done = restore(*two, "--landmarks", tmp_path / "x.png.txt")
     assert done.returncode == 1
@@ -179,13 +177,6 @@ def test_decompression_bomb(restore: Restore, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(data)
     one_line(restore(tmp_path / "x.png"), "x.png: 20000 x 20000 px", "limit")
     one_line(restore(face(tmp_path), "--max-pixels", 1000), "x.png: 512 x 512 px", "limit")
-
-
-def test_dictionary_of_another_network(restore: Restore, tmp_path: Path) -> None:
-    bob = SpecificDictionary(np.zeros((1, 18), np.float32), "256.le.key:2x3x3", "0" * 64)
-    bob.save(tmp_path / "bob.safetensors")
-    done = restore(face(tmp_path), "--identity", tmp_path / "bob.safetensors")
-    one_line(done, "0" * 64, "enrol the person again")
 
 
 def test_inputs_are_not_overwritten(
@@ -234,7 +225,4 @@ def test_full_disk(command: Command, bundle: Path, small_disk: Path) -> None:
     assert not list((small_disk / "out").iterdir())
     file = small_disk / "alice.safetensors"
     one_line(command("dmd-enroll", picture, "--bundle", bundle, "--out", file), "No space left")
-    done = command("dmd-export", "--checkpoint", "synthetic", "--out", small_disk / "bundle")
-    assert done.returncode == 1
-    assert "no space" in done.stderr.splitlines()[-1]
     assert [f.name for f in small_disk.iterdir()] == ["out"]

@@ -48,11 +48,7 @@ def test_a_face_and_its_landmarks_are_found(finder: FaceFinder, faces: list[Samp
 
 def test_threads_change_nothing(faces: list[Sample]) -> None:
     """Tiles are searched side by side: the same faces in the same order."""
-    photo = np.zeros((1500, 2100, 3), np.uint8)
-    for index, (image, _) in enumerate((*faces, *faces)):
-        small = cv2.resize(rgb(image), None, fx=0.4 + index / 5, fy=0.4 + index / 5)
-        y, x = index // 2 * 650, index % 2 * 900
-        photo[y : y + len(small), x : x + len(small)] = small
+    photo, _ = canvas_of_faces(faces, [120, 180, 240, 300], (2100, 1500))
     alone, together = (FaceFinder(threads).find(photo) for threads in (1, 3))
     assert len(alone) == 4
     for one, other in zip(alone, together, strict=True):
