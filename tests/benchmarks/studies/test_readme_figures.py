@@ -24,7 +24,7 @@ def results(tmp_path: Path) -> Path:
     """The runs of record of November 2026."""
     folder = tmp_path / "results"
     folder.mkdir()
-    for path in (ROOT / "benchmarks" / "results").glob("2026-11-2[23]-*-cpu.json"):
+    for path in (ROOT / "benchmarks" / "results").glob("2026-11-2[234]-*-cpu.json"):
         shutil.copy(path, folder)
     return folder
 
