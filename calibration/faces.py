@@ -15,13 +15,13 @@ from tqdm import tqdm
 
 from calibration.degradation import degrade, is_clean
 from runtime.bundle.layout import IMAGE_SIZE
-from runtime.errors import CalibrationError, DmdnetError, InvalidLandmarksError, NoFaceError
+from runtime.errors import CalibrationError, DmdnetError, InvalidLandmarksError
 from runtime.faces.alignment import IDENTITY
 from runtime.faces.finder import FaceFinder, cut
 from runtime.faces.landmark_files import landmark_file, read_landmarks
 from runtime.images.arrays import Image, to_rgb
 from runtime.images.files import SUFFIXES, read_image
-from runtime.photo import is_aligned, largest
+from runtime.photo import largest_face
 from runtime.samples.faces import Sample, mirrored, samples
 from runtime.storage.local import sha256_of
 
@@ -154,11 +154,8 @@ def _place(file: Path, finder: FaceFinder) -> tuple[NDArray[np.float64], NDArray
         if image.shape != (IMAGE_SIZE, IMAGE_SIZE, 3):
             raise InvalidLandmarksError("landmarks are for aligned 512 x 512 crops only")
         return read_landmarks(given), IDENTITY
-    faces = finder.find(image)
-    if not faces:
-        raise NoFaceError("no face was found")
-    face = faces[largest(faces)]
-    return face.landmarks, IDENTITY if is_aligned(faces, image.shape) else face.transform
+    face = largest_face(image, finder)
+    return face.landmarks, face.transform
 
 
 def _load(file: Path, landmarks: NDArray[np.float64], matrix: NDArray[np.float64]) -> FacePair:

@@ -24,7 +24,10 @@ class DeviceError(DmdnetError):
 
 
 class EngineError(DeviceError):
-    """An engine is missing, altered, or was built for another machine; or a build failed."""
+    """An engine is missing, altered, or was built for another machine; or a build failed.
+
+    Also raised for an engine of the caller's own whose result has the wrong shape or type.
+    """
 
 
 class DeviceMemoryError(DeviceError):

@@ -3,6 +3,7 @@
 Between the two steps, which are functions here, `Restorer` runs the network.
 """
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,20 +116,19 @@ def find_and_crop(
     notes = [] if faces else ["no face was found: the photo is as it was"]
 
     image = enlarge(photo, options.upscale)
-    aligned = options.upscale == 1 and is_aligned(faces, photo.shape)
+    aligned = options.upscale == 1 and _is_aligned(faces, photo.shape)
     large = rgb if options.upscale == 1 else to_rgb(image, color, say_scaled=False)
     clock.stop("align")
     clock.stop("boxes")
     cuts = []
     for index in _choose(faces, options.only, photo.shape):
         face = faces[index]
-        matrix = IDENTITY if aligned else of_enlarged(face.transform, options.upscale)
+        to_crop = IDENTITY if aligned else face.transform
+        matrix = of_enlarged(to_crop, options.upscale)
         crop = extract(large, matrix)
         clock.stop("align")
         try:
-            boxes = component_boxes(
-                transform(IDENTITY if aligned else face.transform, face.landmarks)
-            )
+            boxes = component_boxes(transform(to_crop, face.landmarks))
         except InvalidLandmarksError as error:
             notes.append(f"face {index} is as it was: {error}")
             continue
@@ -201,20 +201,29 @@ def crop_reference(
     if landmarks is not None:
         return take_aligned(picture, landmarks, finder, None, color).cuts[0].crop
     image = to_rgb(picture, color)
+    face = largest_face(image, finder)
+    return cut(image, face.landmarks, face.transform)
+
+
+def largest_face(image: Image, finder: FaceFinder) -> Face:
+    """The largest face of an RGB picture; of an aligned crop, its transform is the identity.
+
+    Raises `NoFaceError`.
+    """
     faces = finder.find(image)
     if not faces:
         raise NoFaceError("no face was found")
-    face = faces[largest(faces)]
-    aligned = is_aligned(faces, image.shape)
-    return cut(image, face.landmarks, IDENTITY if aligned else face.transform)
+    face = faces[_largest(faces)]
+    aligned = _is_aligned(faces, image.shape)
+    return dataclasses.replace(face, transform=IDENTITY) if aligned else face
 
 
-def largest(faces: Sequence[Face]) -> int:
+def _largest(faces: Sequence[Face]) -> int:
     """Index of the face with the largest box."""
     return int(np.argmax([np.prod(face.box[2:] - face.box[:2]) for face in faces]))
 
 
-def is_aligned(faces: Sequence[Face], shape: tuple[int, ...]) -> bool:
+def _is_aligned(faces: Sequence[Face], shape: tuple[int, ...]) -> bool:
     """Is this 512 x 512 picture of one face an aligned crop already?"""
     if shape[:2] != (IMAGE_SIZE, IMAGE_SIZE) or len(faces) != 1:
         return False
@@ -227,7 +236,7 @@ def _choose(faces: list[Face], only: Only | None, shape: tuple[int, ...]) -> lis
     if only is None or not faces:
         return list(range(len(faces)))
     if only == "largest":
-        return [largest(faces)]
+        return [_largest(faces)]
     if only == "center":
         middle = np.array([shape[1], shape[0]]) / 2
         distances = [np.linalg.norm((f.box[:2] + f.box[2:]) / 2 - middle) for f in faces]
