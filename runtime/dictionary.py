@@ -1,5 +1,7 @@
 """A person's specific dictionary: what the memorizer keeps of a few good photographs."""
 
+import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.bundle.layout import columns_of
 from runtime.errors import DictionaryError
 from runtime.storage.local import write_atomically
 
 _FORMAT = "dmdnet-specific-dictionary"
 _VERSION = "1"
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LARGEST = 4 << 30
+"""Bytes of a dictionary's file at most: some 1,200 references in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,10 @@ class SpecificDictionary:
         if not isinstance(rows, np.ndarray) or rows.dtype not in _DTYPES or rows.ndim != 2:
             raise DictionaryError("dictionary rows must be a float32 or float16 array (K, D)")
         columns = _columns(self.layout)
+        if not isinstance(self.weights_sha256, str) or not _SHA256.fullmatch(self.weights_sha256):
+            raise DictionaryError(
+                f"not the SHA-256 of weights: {str(self.weights_sha256)[:80]!r}; enrol again"
+            )
         if rows.shape[1] != columns or not len(rows):
             raise DictionaryError(
                 f"dictionary rows have shape {rows.shape}; the layout wants (K, {columns}), K > 0"
@@ -95,6 +105,13 @@ class SpecificDictionary:
 
         path = Path(path)
         try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise DictionaryError(f"{path}: not a dictionary file: not a regular file")
+            if found.st_size > _LARGEST:
+                raise DictionaryError(
+                    f"{path}: {found.st_size >> 20} MiB; a dictionary has {_LARGEST >> 20} at most"
+                )
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 names = list(file.keys())
@@ -103,18 +120,20 @@ class SpecificDictionary:
             raise DictionaryError(f"{path}: no such dictionary file") from None
         except OSError as error:
             raise DictionaryError(f"{path}: cannot be read: {error.strerror or error}") from None
-        except (safetensors.SafetensorError, TypeError, AttributeError) as error:
-            raise DictionaryError(f"{path}: not a dictionary file: {error}") from None
+        except (safetensors.SafetensorError, TypeError, AttributeError, ValueError) as error:
+            raise DictionaryError(f"{path}: not a dictionary file: {str(error)[:200]}") from None
         if metadata.get("format") != _FORMAT or names != ["rows"]:
             raise DictionaryError(f"{path}: a safetensors file, but not of a specific dictionary")
         if metadata.get("format_version") != _VERSION:
             raise DictionaryError(
-                f"{path}: format version {metadata.get('format_version')}, this program reads "
-                f"version {_VERSION}; update dmdnet-runtime or enrol again"
+                f"{path}: format version {str(metadata.get('format_version'))[:20]}, this program "
+                f"reads version {_VERSION}; update dmdnet-runtime or enrol again"
             )
         said = (metadata.get("references"), metadata.get("dtype"))
         if said != (str(len(rows)) if rows.ndim else None, str(rows.dtype)):
-            raise DictionaryError(f"{path}: its metadata does not describe its numbers: {said}")
+            raise DictionaryError(
+                f"{path}: its metadata does not describe its numbers: {str(said)[:100]}"
+            )
         try:
             return cls(rows, metadata.get("layout", ""), metadata.get("weights_sha256", ""))
         except DictionaryError as error:
@@ -143,8 +162,9 @@ class SpecificDictionary:
 
 def _columns(layout: str) -> int:
     """Numbers in a row, from a layout's text: `256.le.key:16x40x40 256.le.value:...`."""
+    if not isinstance(layout, str):
+        raise DictionaryError(f"a dictionary's layout must be text, not {type(layout).__name__}")
     try:
-        sizes = [segment.split(":")[1].split("x") for segment in layout.split()]
-        return sum(int(c) * int(h) * int(w) for c, h, w in sizes)
-    except (ValueError, IndexError):
-        raise DictionaryError(f"not a dictionary layout: {layout[:60]!r}") from None
+        return columns_of(layout)
+    except ValueError as error:
+        raise DictionaryError(f"{error}; enrol again") from None

@@ -25,8 +25,8 @@ from export.triton.config import (
 from runtime.backends.tensorrt.engine_files import check_engine, read_records
 from runtime.bundle.engine_record import FOLDER, EngineRecord
 from runtime.bundle.opening import Bundle
-from runtime.errors import DmdnetWarning, ExportError, UsageError
-from runtime.storage.local import folder_beside
+from runtime.errors import BundleError, DmdnetWarning, ExportError, UsageError
+from runtime.storage.local import fault, folder_beside
 
 TRITON_MODEL = Path(__file__).with_name("model.py")
 _MAX_REFERENCES = 32
@@ -59,7 +59,8 @@ def write_repository(bundle: Bundle, out: Path, serving: Serving) -> tuple[str, 
     """Write the repository to `out`, whole or not at all; returns the models' names.
 
     Raises `ExportError` where `out` exists or the bundle cannot be served so, `UsageError` for
-    sizes that an engine does not take, `EngineError` for an engine that is missing or altered.
+    sizes that an engine does not take, `EngineError` for an engine that is missing or altered,
+    `BundleError` for a file that was altered since the bundle was opened.
     """
     if out.exists():
         raise ExportError(f"{out}: exists; a repository is written to a new folder")
@@ -145,16 +146,25 @@ def _write_engine(bundle: Bundle, plan: Plan, model: str, folder: Path) -> None:
     version = folder / str(plan.version)
     version.mkdir(parents=True)
     if model in plan.engines:
-        source = bundle.path / FOLDER / plan.engines[model].file
-        shutil.copyfile(source, version / "model.plan")
+        engine = plan.engines[model]
+        source = bundle.path / FOLDER / engine.file
+        _copy(source, version / "model.plan", engine.size, engine.sha256)
     else:
-        shutil.copyfile(bundle.path / spec.file, version / "model.onnx")
-        for name in manifest.files:  # weights, under the name that the graph has for them
-            if name.startswith(f"{spec.file}."):
-                shutil.copyfile(bundle.path / name, version / name)
+        graph = "restorer" if model == RESTORER else "memorizer"
+        for name, record in manifest.files_of(graph).items():
+            # weights keep the name that the graph has for them
+            target = version / ("model.onnx" if name == spec.file else name)
+            _copy(bundle.path / name, target, record.size, record.sha256)
     warm_up = folder / "warmup"
     warm_up.mkdir()
     for faces in warm_ups(plan):
         (warm_up / f"boxes-{faces}").write_bytes(np.array(_BOXES * faces, np.int32).tobytes())
     config = restorer_config(spec, plan) if model == RESTORER else memorizer_config(spec, plan)
     (folder / "config.pbtxt").write_text(config)
+
+
+def _copy(source: Path, target: Path, size: int, sha256: str) -> None:
+    """Copy a file that was checked before, and check the copy. Raises `BundleError`."""
+    shutil.copyfile(source, target)
+    if wrong := fault(target, size, sha256):
+        raise BundleError(f"{source}: {wrong} since the bundle was opened; export again")

@@ -43,7 +43,7 @@ def check_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
     """`landmarks` as float64 (68, 2); raises `InvalidLandmarksError` if they are not that."""
     try:
         points = np.asarray(landmarks, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # the last for whole numbers beyond 1e308
         raise InvalidLandmarksError(f"landmarks must be {POINTS} x 2 numbers") from None
     if points.shape != (POINTS, 2):
         raise InvalidLandmarksError(

@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +102,16 @@ def test_wrong_contents(array: NDArray[np.floating], layout: str) -> None:
         ({"rows": rows(1)}, {"references": "2"}, "metadata"),
         ({"rows": rows(1)}, {"dtype": "float16"}, "metadata"),
         ({"rows": rows(1)}, {"layout": "256.le.key:2x3x3"}, "shape"),
+        ({"rows": rows(1)}, {"layout": "256.le.key:-2x-27x1"}, "not a dictionary layout"),
+        ({"rows": rows(1)}, {"layout": "256.le.key:10**9x1x1"}, "not a dictionary layout"),
+        ({"rows": rows(1)}, {"layout": f"256.le.key:{'9' * 5000}x1x1"}, "not a dictionary layout"),
+        ({"rows": rows(1)}, {"layout": f"{LAYOUT} " * 99}, "not a dictionary layout: 199 parts"),
+        ({"rows": rows(1)}, {"layout": "256.le.key:\u0665\u0664x1x1"}, "not a dictionary layout"),
+        ({"rows": rows(1)}, {"weights_sha256": "a" * 63}, "not the SHA-256 of weights"),
+        ({"rows": rows(1)}, {"weights_sha256": ""}, "not the SHA-256 of weights"),
+        ({"rows": rows(1)}, {"references": "9" * 10_000}, r"numbers: \('9{90,98}$"),
     ],
+    ids=range(14),
 )
 def test_wrong_files(
     tmp_path: Path, tensors: dict[str, NDArray[np.float32]], changes: dict[str, str], says: str
@@ -123,6 +134,26 @@ def test_damaged_files(tmp_path: Path) -> None:
     for wrong in (b"", b"text", whole[:-1], whole[:40]):
         file.write_bytes(wrong)
         with pytest.raises(DictionaryError, match="not a dictionary file"):
+            SpecificDictionary.load(file)
+    with file.open("wb") as large:
+        large.truncate((4 << 30) + 1)  # no byte of it is on the disk
+    with pytest.raises(DictionaryError, match="4096 MiB; a dictionary has 4096 at most"):
+        SpecificDictionary.load(file)
+    os.mkfifo(tmp_path / "pipe")
+    for strange in ("pipe", "nul\0", "x" * 300):
+        with pytest.raises(DictionaryError):
+            SpecificDictionary.load(tmp_path / strange)
+
+
+def test_types_of_numbers_that_numpy_does_not_have(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    for name, nbytes in (("BF16", 108), ("F8_E4M3", 54), ("F64", 432), ("I8", 54), ("C64", 432)):
+        header: dict[str, object] = {"rows": {"dtype": name, "shape": [1, 54]}}
+        header["rows"] |= {"data_offsets": [0, nbytes]}  # type: ignore[operator]
+        header["__metadata__"] = metadata()
+        text = json.dumps(header).encode()
+        file.write_bytes(len(text).to_bytes(8, "little") + text + bytes(nbytes))
+        with pytest.raises(DictionaryError, match=str(file)):
             SpecificDictionary.load(file)
 
 

@@ -369,11 +369,17 @@ def test_timeout_holds_for_all_tries(fake: FakeTriton, faces: list[Face]) -> Non
 
 
 def test_answers_are_checked(fake: FakeTriton, faces: list[Face]) -> None:
+    side = "1, 1, 512, 512"
     changes: list[tuple[Callable[[Any], object], str]] = [
-        (lambda answer: answer.raw_output_contents.__setitem__(0, b"7"), "missing or broken"),
-        (lambda answer: setattr(answer.outputs[0], "name", "else"), "missing or broken"),
-        (lambda answer: setattr(answer.outputs[0], "datatype", "INT8"), "int8"),
-        (lambda answer: answer.outputs[0].shape.append(1), r"uint8 \(1, 1, 512, 512, 3, 1\)"),
+        (lambda answer: answer.raw_output_contents.__setitem__(0, b"7"), "broken"),
+        (lambda answer: answer.raw_output_contents.pop(), "broken"),
+        (lambda answer: setattr(answer.outputs[0], "name", "else"), "missing"),
+        (lambda answer: answer.outputs.pop(), "missing"),
+        (lambda answer: setattr(answer.outputs[0], "datatype", "INT8"), rf"INT8 \({side}, 3\)"),
+        (lambda answer: setattr(answer.outputs[0], "datatype", "BYTES"), rf"BYTES \({side}, 3\)"),
+        (lambda answer: setattr(answer.outputs[0], "datatype", "X" * 9999), "X{80}, in place"),
+        (lambda answer: answer.outputs[0].shape.append(1), rf"UINT8 \({side}, 3, 1\)"),
+        (lambda answer: answer.outputs[0].shape.__setitem__(0, -1), r"UINT8 \(-1, 1"),
     ]
     with Restorer(fake.url) as restorer:
         for change, says in changes:
@@ -437,6 +443,34 @@ def test_a_manifest_that_is_altered(fake: FakeTriton) -> None:
     manifest = fake.config.parameters["manifest"]
     manifest.string_value = manifest.string_value.replace("fp32", "fp16")
     with pytest.raises(RemoteError, match="manifest is unusable: it was altered"):
+        Restorer(fake.url)
+    manifest.string_value = "[" * 100_000
+    with pytest.raises(RemoteError, match="manifest is unusable: it is nested too deeply"):
+        Restorer(fake.url)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_batch", "1.5"),
+        ("max_batch", "0"),
+        ("max_batch", "-1"),
+        ("max_batch", "9" * 5000),
+        ("max_references", "many"),
+        ("memorizer", "a/b"),
+        ("memorizer", "\0"),
+    ],
+)
+def test_parameters_of_a_wrong_form(fake: FakeTriton, key: str, value: str) -> None:
+    fake.config.parameters[key].string_value = value
+    with pytest.raises(RemoteError, match=rf"the model's parameters are unusable: .*\$\.{key}"):
+        Restorer(fake.url)
+
+
+@pytest.mark.parametrize("versions", [[], ["newest"], ["1", ""], ["9" * 5000]])
+def test_versions_of_a_wrong_form(fake: FakeTriton, versions: list[str]) -> None:
+    fake.versions = versions
+    with pytest.raises(RemoteError, match="the server names no version of the model"):
         Restorer(fake.url)
 
 
