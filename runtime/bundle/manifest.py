@@ -129,6 +129,8 @@ class Manifest:
     parity: tuple[Parity, ...]
     tools: Mapping[str, str]
     quantization: Quantization | None = None
+    isolates_people: bool = False
+    """Whether no face can be changed by what other people's dictionaries in its call hold."""
 
     def graph_sha256(self, graph: str) -> str:
         """One hash for the "restorer" or "memorizer": of its file's and its weights' hashes."""
