@@ -83,8 +83,8 @@ def measure(paths: Sequence[Path]) -> dict[str, object]:
             "isolates_people": isolates,
             "effects": rows,
         }
-    what = "largest differences in levels of 255"
-    return {"what": what, "bundles": found} | ({"failures": failures} if failures else {})
+    result: dict[str, object] = {"what": "largest differences in levels of 255", "bundles": found}
+    return result | ({"failures": failures} if failures else {})
 
 
 def effects(bundle: Bundle, engine: Engine) -> list[Effect]:
