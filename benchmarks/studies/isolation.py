@@ -96,32 +96,33 @@ def effects(bundle: Bundle, engine: Engine) -> list[Effect]:
     graph = bundle.path / bundle.manifest.restorer.file
     asked = [queries(graph, images[[face]], boxes[[face]]) for face in (0, 1)]
 
-    def call(mine: Rows, neighbours: Rows, known: bool) -> list[Image]:
-        membership = np.zeros((2, len(mine) + len(neighbours)), np.float32)
+    def call(mine: Rows, neighbours: Rows | None) -> list[Image]:
+        people = [mine] if neighbours is None else [mine, neighbours]
+        membership = np.zeros((2, sum(map(len, people))), np.float32)
         membership[0, : len(mine)] = 1
-        membership[1, len(mine) :] = known
-        return list(engine.restore(images[:2], boxes[:2], [mine, neighbours], membership))
+        membership[1, len(mine) :] = 1
+        return list(engine.restore(images[:2], boxes[:2], people, membership))
 
     def alone(face: int, rows: Rows, known: bool) -> Image:
         membership = np.full((1, len(rows)), known, np.float32)
-        one: Image = engine.restore(images[[face]], boxes[[face]], [rows], membership)[0]
-        return one
+        restored: Image = engine.restore(images[[face]], boxes[[face]], [rows], membership)
+        return restored[0]
 
     their_picture = alone(0, theirs, True)
-    by_itself = {known: alone(1, theirs, known) for known in (True, False)}
-    beside_honest = {known: call(honest, theirs, known)[1] for known in (True, False)}
+    by_itself, by_itself_unknown = alone(1, theirs, True), alone(1, theirs, False)
+    (_, beside_honest), (_, unknown_beside_honest) = call(honest, theirs), call(honest, None)
     found = []
     for attack, rows in attacks(honest, *asked).items():
-        mine, neighbour = call(rows, theirs, True)
-        _, unknown = call(rows, theirs, False)
-        elsewhere, _ = call(rows, others, True)
+        mine, neighbour = call(rows, theirs)
+        _, unknown = call(rows, None)
+        elsewhere, _ = call(rows, others)
         found.append(
             Effect(
                 attack,
-                from_alone=_levels(neighbour, by_itself[True]),
-                from_alone_without_dictionary=_levels(unknown, by_itself[False]),
-                from_honest=_levels(neighbour, beside_honest[True]),
-                from_honest_without_dictionary=_levels(unknown, beside_honest[False]),
+                from_alone=_levels(neighbour, by_itself),
+                from_alone_without_dictionary=_levels(unknown, by_itself_unknown),
+                from_honest=_levels(neighbour, beside_honest),
+                from_honest_without_dictionary=_levels(unknown, unknown_beside_honest),
                 learnt=_levels(mine, elsewhere),
                 from_theirs=_levels(mine, their_picture),
             )
