@@ -105,8 +105,8 @@ def effects(bundle: Bundle, engine: Engine) -> list[Effect]:
 
     def alone(face: int, rows: Rows, known: bool) -> Image:
         membership = np.full((1, len(rows)), known, np.float32)
-        restored: Image = engine.restore(images[[face]], boxes[[face]], [rows], membership)
-        return restored[0]
+        (one,) = engine.restore(images[[face]], boxes[[face]], [rows], membership)
+        return np.asarray(one)
 
     their_picture = alone(0, theirs, True)
     by_itself, by_itself_unknown = alone(1, theirs, True), alone(1, theirs, False)
