@@ -25,7 +25,8 @@ def read_specific(
     sound = magnitude < _MOST
     # a weight of 0 does not keep NaN and infinity out of a product: a sound row takes their place
     rows = torch.arange(value.shape[0], device=value.device)
-    value = value.index_select(0, torch.where(sound, rows, sound.float().argmax()))
+    a_sound_one = sound[None].float().argmax(dim=1)  # TensorRT looks along the second of 2 axes
+    value = value.index_select(0, torch.where(sound, rows, a_sound_one))
     belongs = belongs & sound
     count = belongs.float().sum(dim=1, keepdim=True)
     logits = query.float() @ key.float().T / count.clamp(min=1).sqrt()
