@@ -74,3 +74,16 @@ def test_an_attacker_in_the_same_call(attacked: Path, faces: list[Face]) -> None
             allowed = FROM_ALONE[alone.manifest.precision]
             assert all(levels(a, b) <= allowed for a, b in zip(got, apart, strict=True))
             assert levels(got[0], from_theirs) > 10
+
+
+def test_a_strangers_picture_changes_nothing(attacked: Path, faces: list[Face]) -> None:
+    """Nothing in the graph has a range, or a mean, over all faces of a call."""
+    pictures, points = zip(*faces, strict=True)
+    noise = np.random.default_rng(0).integers(0, 256, pictures[0].shape).astype(np.uint8)
+    with Restorer(attacked, device="cpu", max_batch=2) as restorer:
+        theirs = restorer.memorize([pictures[1]], [points[1]])
+        for person in (theirs, None):
+            people = [theirs, person]
+            _, beside_a_face = restorer.restore_batch(pictures, points, people)
+            _, beside_noise = restorer.restore_batch([noise, pictures[1]], points, people)
+            assert np.array_equal(beside_a_face, beside_noise)
