@@ -1,6 +1,6 @@
 """Picture files and URLs: decoding them to arrays, and writing arrays in a file's format."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from PIL.ImageFile import ImageFile
 from runtime.errors import InvalidImageError
 from runtime.images.encoding import encode
 from runtime.images.formats import open_picture, without_metadata
-from runtime.images.pixels import is_deep, pixels_of
+from runtime.images.pixels import pixels_of
 from runtime.storage import locations as storage
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -57,24 +57,16 @@ def decode_photo(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     Of an animation the first frame is read and of a TIFF the first page, CMYK and LAB become RGB;
     these are noted, and so is metadata that is damaged and left out.
 
-    Decoding takes at most 16 bytes of memory for a pixel, of which one of 16 bits a channel counts
-    as two; and the file itself. Raises `InvalidImageError` that begins with `name` when it is
+    Decoding takes at most 16 bytes of memory for a pixel, 24 for one of 16 bits a channel, beside
+    the file itself. Raises `InvalidImageError` that begins with `name` when it is
     truncated, not in one of the formats that are read, or declares more than `max_pixels`.
     """
     try:
-        try:
-            return _decode(data, name, max_pixels, ())
-        except InvalidImageError:
-            raise
-        except Exception:
-            # a PNG may be sound but for its metadata, which Pillow reads first
-            bare = without_metadata(data) if data.startswith(b"\x89PNG") else data
-            if len(bare) == len(data):
-                raise
-            left_out = "its metadata is damaged or too large, and left out"
-            return _decode(bare, name, max_pixels, (left_out,))
+        return _decode_with_metadata(data, max_pixels)
     except InvalidImageError as error:
         raise InvalidImageError(f"{name}: {error}") from None
+    except MemoryError as error:
+        raise InvalidImageError(f"{name}: there is not enough memory to decode it") from error
     except Exception as error:  # decoders raise what they come across, on files made to hurt them
         kind = "" if isinstance(error, OSError | SyntaxError) else f"{type(error).__name__}: "
         raise InvalidImageError(f"{name}: damaged picture: {kind}{error}") from error
@@ -104,29 +96,41 @@ def write_image(
     return notes
 
 
-def _decode(data: bytes, name: str, max_pixels: int, notes: tuple[str, ...]) -> Photo:
-    with open_picture(data) as picture:
-        deep = is_deep(picture)
-        pixels = picture.width * picture.height
-        if pixels * (2 if deep else 1) > max_pixels:
-            raise InvalidImageError(
-                f"{picture.width} x {picture.height} px{' of 16 bits, which count twice,' * deep} "
-                f"are more than the limit of {max_pixels / 1e6:g} million pixels; raise it if you "
-                "trust the file"
-            )
-        animated = getattr(picture, "is_animated", False)
-        if animated and picture.format in ("GIF", "PNG", "WEBP"):
-            notes += ("only the first of its frames is used",)
-        elif animated and picture.format == "TIFF":
-            notes += ("only the first of its pages is used",)
-        image, more = pixels_of(picture, partial(open_picture, data))
+def _decode_with_metadata(data: bytes, max_pixels: int) -> Photo:
+    """With what came with it; without, where a PNG is sound but for that, which comes first."""
+    try:
+        return _decode(data, max_pixels, ())
+    except InvalidImageError:
+        raise
+    except Exception:
+        bare = without_metadata(data) if data.startswith(b"\x89PNG") else data
+        if len(bare) == len(data):
+            raise
+    return _decode(bare, max_pixels, ("its metadata is damaged or too large, and left out",))
+
+
+def _decode(data: bytes, max_pixels: int, notes: tuple[str, ...]) -> Photo:
+    read, orientation = _read(data, max_pixels)
+    # after the decoder's own pixels are freed: turning needs a second copy
+    image = _upright(read.image, orientation)
+    return replace(read, image=image, notes=(*notes, *read.notes))
+
+
+def _read(data: bytes, max_pixels: int) -> tuple[Photo, int]:
+    """The picture as it lies in the file, and its orientation."""
+    with open_picture(data, max_pixels) as picture:
+        parts = {"TIFF": "pages", "GIF": "frames", "PNG": "frames", "WEBP": "frames"}
+        notes = []
+        if getattr(picture, "is_animated", False) and picture.format in parts:
+            notes.append(f"only the first of its {parts[picture.format]} is used")
+        image, more = pixels_of(picture, partial(open_picture, data, max_pixels))
         orientation, exif, fault = _exif(picture)
         profile = picture.info.get("icc_profile")
         if profile is not None and not isinstance(profile, bytes):
             profile, fault = None, (*fault, "its colour profile is damaged and left out")
         if picture.mode in ("CMYK", "LAB"):
             profile = None
-    return Photo(_upright(image, orientation), exif, profile, (*notes, *more, *fault))
+    return Photo(image, exif, profile, (*notes, *more, *fault)), orientation
 
 
 def _exif(picture: ImageFile) -> tuple[int, bytes | None, tuple[str, ...]]:

@@ -48,35 +48,57 @@ _TIFF_COMPRESSIONS = (
     *("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "jpeg"),
     *("tiff_ccitt", "group3", "group4", "tiff_raw_16"),
 )
-_BITS, _PLANAR = 258, 284  # TIFF tags
+_BITS, _PLANAR, _TILE_WIDTH, _TILE_LENGTH = 258, 284, 322, 323  # TIFF tags
 _MOST_SCANS = 200  # of a JPEG; encoders write about ten, and each costs a pass over all pixels
 _PILLOW_LIMIT = threading.Lock()
 
 
-def open_picture(data: bytes) -> ImageFile:
+def open_picture(data: bytes, max_pixels: int) -> ImageFile:
     """A picture file's header, read by the decoder that its first bytes name.
 
-    Raises `InvalidImageError` for any other file, and a decoder's own errors for a damaged one.
+    Raises `InvalidImageError` for any other file and for one that declares more than `max_pixels`,
+    of which one of 16 bits a channel counts as two; and a decoder's own errors for a damaged one.
     """
     kind = next((kind for kind, starts in _SIGNATURES.items() if data.startswith(starts)), None)
     if kind is None or (kind == "WEBP" and data[8:12] != b"WEBP"):
         raise InvalidImageError(f"not a picture in a known format ({FORMATS} are read)")
     if kind == "JPEG" and _scans(data) > _MOST_SCANS:
         raise InvalidImageError(f"a JPEG of more than {_MOST_SCANS} scans is refused")
-    with _PILLOW_LIMIT:  # Pillow's limit is a global, and cannot be raised for one file
-        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
+    too_many = (
+        f"than the limit of {max_pixels / 1e6:g} million pixels; raise it if you trust the file"
+    )
+    # a global, which cannot be set for one file; some decoders look at it before they take memory
+    with _PILLOW_LIMIT:
+        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, (max_pixels + 1) // 2
         try:
             picture = _OPEN[kind](io.BytesIO(data))
+        except PIL.Image.DecompressionBombError:
+            raise InvalidImageError(f"it declares more {too_many}") from None
         finally:
             PIL.Image.MAX_IMAGE_PIXELS = limit
+    areas = {picture.size: 2 if is_deep(picture) else 1}
     if isinstance(picture, TiffImageFile):
-        compression = picture.info.get("compression")
-        if compression not in _TIFF_COMPRESSIONS:
-            raise InvalidImageError(f"TIFF pictures compressed as {compression!r} are not read")
-        bits = picture.tag_v2.get(_BITS, ())
-        if picture.tag_v2.get(_PLANAR) == 2 and len(bits) > 1 and max(bits) > 8:
-            raise InvalidImageError("TIFF pictures of 16 bits in separate planes are not read")
+        _check_tiff(picture)
+        tile = (picture.tag_v2.get(_TILE_WIDTH, 0), picture.tag_v2.get(_TILE_LENGTH, 0))
+        areas[tile] = areas[picture.size]
+    for (width, height), weight in areas.items():
+        if width * height * weight > max_pixels:
+            deep = " of 16 bits, which count twice," if weight > 1 else ""
+            raise InvalidImageError(f"{width} x {height} px{deep} are more {too_many}")
     return picture
+
+
+def is_deep(picture: ImageFile) -> bool:
+    """Whether a picture that is opened and not yet loaded has 16 bits a channel."""
+    # BMP pictures of 16 bits a pixel end in ";16", too
+    return picture.mode.startswith("I;16") or rawmode(picture).endswith((";16B", ";16L", ";16N"))
+
+
+def rawmode(picture: ImageFile) -> str:
+    """How its decoder is told that the bytes lie; "" where a format has no such thing."""
+    args = picture.tile[0].args if picture.tile else ""
+    first = args[0] if isinstance(args, tuple) and args else args
+    return first if isinstance(first, str) else ""
 
 
 def without_metadata(png: bytes) -> bytes:
@@ -87,6 +109,14 @@ def without_metadata(png: bytes) -> bytes:
         if kind[:1].isupper() or kind == b"tRNS":
             kept.append(chunk)
     return b"".join(kept)
+
+
+def _check_tiff(picture: TiffImageFile) -> None:
+    compression, bits = picture.info.get("compression"), picture.tag_v2.get(_BITS, ())
+    if compression not in _TIFF_COMPRESSIONS:
+        raise InvalidImageError(f"TIFF pictures compressed as {compression!r} are not read")
+    if picture.tag_v2.get(_PLANAR) == 2 and len(bits) > 1 and max(bits) > 8:
+        raise InvalidImageError("TIFF pictures of 16 bits in separate planes are not read")
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -11,6 +11,7 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from runtime.errors import InvalidImageError
+from runtime.images.formats import is_deep, rawmode
 
 _BAND = 1 << 18  # pixels that are turned at a time
 _TARGETS = {
@@ -20,12 +21,8 @@ _TARGETS = {
 }
 """Pillow's modes, and what they become."""
 _AS_CV2 = {"L": "L", "RGB": "BGR", "RGBA": "BGRA"}
+_NO_TRANSPARENT_COLOUR = "its transparent colour is left out"
 _EXTRA_SAMPLES = 338  # TIFF tag
-
-
-def is_deep(picture: ImageFile) -> bool:
-    """Whether a picture that is opened and not yet loaded has 16 bits a channel."""
-    return ";16" in _rawmode(picture)
 
 
 def pixels_of(
@@ -40,13 +37,13 @@ def pixels_of(
     notes = []
     if isinstance(picture, TiffImageFile) and 0 in picture.tag_v2.get(_EXTRA_SAMPLES, ()):
         notes.append("a channel of unknown meaning is left out")
-    if not is_deep(picture):
+    if not is_deep(picture) or picture.mode == "CMYK":
         return _of_8_bits(picture, notes), notes
+    if "transparency" in picture.info:
+        notes.append(_NO_TRANSPARENT_COLOUR)
     if picture.mode.startswith("I;16"):
         picture.load()
         return _joined(picture, lambda band: np.asarray(band)[:, :, None], 1, np.uint16), notes
-    if "transparency" in picture.info:
-        notes.append("its transparent colour is left out")
     return _of_16_bits(picture, again), notes
 
 
@@ -58,6 +55,8 @@ def _of_8_bits(picture: ImageFile, notes: list[str]) -> NDArray[np.generic]:
     target = _TARGETS[mode]
     if "transparency" in picture.info and mode in ("P", "RGB"):
         target = "RGBA"
+    elif "transparency" in picture.info:
+        notes.append(_NO_TRANSPARENT_COLOUR)
     if mode in ("CMYK", "LAB"):
         notes.append(f"{mode} was turned into RGB; its colour profile does not fit any more")
     if mode == "LAB":
@@ -80,7 +79,7 @@ def _of_16_bits(picture: ImageFile, again: Callable[[], ImageFile]) -> NDArray[n
     Pillow keeps the upper byte of each such number alone. Told that the bytes lie the other way
     round, it keeps the lower one, so that two readings give both.
     """
-    if _rawmode(picture) == "LA;16B":
+    if rawmode(picture) == "LA;16B":
         _set_rawmode(picture, lambda _: "RGBA")  # all four bytes of gray and alpha
         picture.load()
 
@@ -89,18 +88,22 @@ def _of_16_bits(picture: ImageFile, again: Callable[[], ImageFile]) -> NDArray[n
 
         return _joined(picture, joined, 4, np.uint16)
     if picture.mode not in ("RGB", "RGBA"):
-        raise InvalidImageError(f"pixels of the kind {_rawmode(picture)} are not supported")
-    swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-    with again() as lower:
-        # RGBa: else Pillow would divide these bytes by the alpha's
-        _set_rawmode(lower, lambda raw: raw[:-1].replace("a", "A") + swapped[raw[-1]])
-        lower.load()
-        image = _joined(lower, _values, len(lower.mode), np.uint16)
+        raise InvalidImageError(f"pixels of the kind {rawmode(picture)} are not supported")
+    image = _lower_bytes(again)
     _set_rawmode(picture, lambda raw: raw.replace("a", "A"))
     picture.load()
     for rows, band in _bands(picture):
         image[rows] |= _values(band).astype(np.uint16) << 8
     return image
+
+
+def _lower_bytes(again: Callable[[], ImageFile]) -> NDArray[np.uint8 | np.uint16]:
+    swapped = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    with again() as picture:
+        # RGBa: else Pillow would divide these bytes by the alpha's
+        _set_rawmode(picture, lambda raw: raw[:-1].replace("a", "A") + swapped[raw[-1]])
+        picture.load()
+        return _joined(picture, _values, len(picture.mode), np.uint16)
 
 
 def _values(band: Picture) -> NDArray[np.uint8]:
@@ -130,16 +133,9 @@ def _bands(picture: Picture) -> Iterator[tuple[slice, Picture]]:
         yield slice(top, bottom), picture.crop((0, top, picture.width, bottom))
 
 
-def _rawmode(picture: ImageFile) -> str:
-    """How the decoder is told that the bytes lie; "" where a format has no such thing."""
-    args = picture.tile[0].args if picture.tile else ""
-    first = args[0] if isinstance(args, tuple) and args else args
-    return first if isinstance(first, str) else ""
-
-
 def _set_rawmode(picture: ImageFile, change: Callable[[str], str]) -> None:
-    rawmode = change(_rawmode(picture))
+    new = change(rawmode(picture))
     picture.tile = [
-        tile._replace(args=(rawmode, *tile.args[1:]) if isinstance(tile.args, tuple) else rawmode)
+        tile._replace(args=(new, *tile.args[1:]) if isinstance(tile.args, tuple) else new)
         for tile in picture.tile
     ]
