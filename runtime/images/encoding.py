@@ -1,5 +1,6 @@
 """Picture files' bytes: pixels by OpenCV, and EXIF data and colour profile put beside them."""
 
+import struct
 import zlib
 
 import cv2
@@ -18,8 +19,10 @@ _JPEG_QUALITY = 95
 _LONGEST = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # side in pixels
 
 _SEGMENT = 65_533  # bytes of a JPEG segment after its length
-_MOST_PARTS = 255  # of an ICC profile in a JPEG: they are counted in a byte
 _EXIF_START, _ICC_START = b"Exif\0\0", b"ICC_PROFILE\0"
+_PART = _SEGMENT - len(_ICC_START) - 2  # bytes of an ICC profile in a JPEG segment
+_MOST_PARTS = 255  # they are counted in a byte
+_PNG_PROFILE = 8_000_000  # bytes, the limit of libpng's readers
 
 
 def encode(
@@ -67,31 +70,36 @@ def encode(
 
 def _profile_fault(profile: bytes, suffix: str, gray: bool) -> str | None:
     """Why a profile cannot be written, by its header (ICC.1:2022, 7.2), if so."""
-    if len(profile) < 132 or profile[36:40] != b"acsp":
+    tags = int.from_bytes(profile[128:132], "big")
+    end_of_table = 132 + 12 * tags
+    if profile[36:40] != b"acsp" or int.from_bytes(profile[:4], "big") != len(profile):
         return "it is damaged"
-    if int.from_bytes(profile[:4], "big") != len(profile):
-        return "it is damaged (its length is not as it says)"
+    if end_of_table > len(profile) or any(
+        start + size > len(profile)
+        for start, size in struct.iter_unpack(">4x2I", profile[132:end_of_table])
+    ):
+        return "it is damaged"
     # readers of PNG refuse such a profile; elsewhere it is kept as it came
     if suffix == ".png" and profile[16:20] != (b"GRAY" if gray else b"RGB "):
         return f"it is not for {'gray' if gray else 'RGB'} pictures"
-    if suffix in (".jpg", ".jpeg") and len(profile) > _MOST_PARTS * (_SEGMENT - 14):
-        return "it is too long for a JPEG"
-    return None
+    longest = {".png": _PNG_PROFILE, ".webp": len(profile)}.get(suffix, _MOST_PARTS * _PART)
+    return (
+        f"{len(profile)} bytes are too long for {suffix} files" if len(profile) > longest else None
+    )
 
 
 def _exif_fault(exif: bytes, suffix: str) -> str | None:
     if not exif.startswith((b"II*\0", b"MM\0*")):
         return "it is damaged"
     if suffix in (".jpg", ".jpeg") and len(exif) > _SEGMENT - len(_EXIF_START):
-        return f"{len(exif)} bytes are too long for a JPEG"
+        return f"{len(exif)} bytes are too long for {suffix} files"
     return None
 
 
 def _into_jpeg(jpeg: bytes, exif: bytes, profile: bytes) -> bytes:
     """EXIF as one APP1 segment, the profile as one or more of APP2 (ICC.1:2022, annex B.4)."""
     segments = [(b"\xff\xe1", _EXIF_START + exif)] if exif else []
-    size = _SEGMENT - len(_ICC_START) - 2
-    parts = [profile[at : at + size] for at in range(0, len(profile), size)]
+    parts = [profile[at : at + _PART] for at in range(0, len(profile), _PART)]
     for number, part in enumerate(parts, start=1):
         segments.append((b"\xff\xe2", _ICC_START + bytes([number, len(parts)]) + part))
     added = (kind + (2 + len(body)).to_bytes(2, "big") + body for kind, body in segments)
