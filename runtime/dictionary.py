@@ -20,7 +20,7 @@ _FORMAT = "dmdnet-specific-dictionary"
 _VERSION = "1"
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_LARGEST = 4 << 30
+_LARGEST_FILE = 4 << 30
 """Bytes of a dictionary's file at most: some 1,200 references in float32."""
 
 
@@ -111,9 +111,9 @@ class SpecificDictionary:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise DictionaryError(f"{path}: not a dictionary file: not a regular file")
-            if found.st_size > _LARGEST:
+            if found.st_size > _LARGEST_FILE:
                 raise DictionaryError(
-                    f"{path}: {found.st_size >> 20} MiB; a dictionary has {_LARGEST >> 20} at most"
+                    f"{path}: {found.st_size >> 20} MiB; a dictionary has {_LARGEST_FILE >> 20} at most"
                 )
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}

@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from runtime.archive.previews import before_and_after, draw_faces
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import DmdnetError, InvalidImageError, UsageError
 from runtime.faces.landmark_files import landmark_file, read_landmarks
-from runtime.images.files import KEEPS_METADATA, Photo, decode_photo, read_photo, write_image
+from runtime.images.files import Photo, decode_photo, read_photo, write_image
 from runtime.one_by_one import ItemError
 from runtime.photo import Restored
 from runtime.storage import locations as storage
@@ -129,10 +128,8 @@ class ArchiveRestorer:
         if job.draw:
             write_image(f"{output}.draw.png", draw_faces(photo.image, result))
         # last: where `resume` finds it, the others are there too
-        write_image(output, result.image, photo.exif, photo.icc_profile)
-        suffix, notes = Path(output).suffix, photo.notes + result.warnings
-        lost = (photo.exif or photo.icc_profile) and suffix.lower() not in KEEPS_METADATA
-        return (*notes, f"EXIF and ICC profile are not kept in {suffix} files") if lost else notes
+        lost = write_image(output, result.image, photo.exif, photo.icc_profile)
+        return photo.notes + result.warnings + lost
 
     def _written(
         self, picture: Picture, result: Restored, write: Future[tuple[str, ...]]
