@@ -9,7 +9,7 @@ from runtime.backends.triton.address import Remote, is_server_address
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import UsageError
+from runtime.errors import DmdnetError, UsageError
 from runtime.images.files import MAX_PIXELS, SUFFIXES
 from runtime.photo import RestoreOptions
 from runtime.restorer import Restorer
@@ -65,7 +65,10 @@ class Job:
 
     def output_of(self, name: str) -> str:
         """Where a picture goes; a format that cannot be written, as GIF, becomes PNG."""
-        base = storage.base_name(name)
+        try:
+            base = storage.base_name(name)
+        except (ValueError, DmdnetError):
+            base = Path(name).name  # that it is no name is said where it is read
         known = Path(base).suffix.lower() in SUFFIXES
         return storage.join(self.out, base if known else f"{base}.png")
 
@@ -82,18 +85,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the archive: a path or URL, or a name and the file's bytes."""
+    """One picture of the archive: a path or URL, or a name and the file's bytes.
+
+    `error`: what kept it, or all pictures of the table `name`, from being read.
+    """
 
     name: str
     data: bytes | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one picture; `error` is None where its output is written.
 
-    `faces` and `seconds`: as the report has them, None where it came to no restoration. `there`:
-    nothing was done, as `resume` found the output. `backend`: what ran the network.
+    `output`: "" where it was not read or restored. `trace`: the error's traceback. `faces` and
+    `seconds`: as the report has them, None where it came to no restoration. `there`: nothing was
+    done, as `resume` found the output. `backend`: what ran the network.
     """
 
     input: str
@@ -104,6 +112,7 @@ class Outcome:
     faces: list[dict[str, Any]] | None = None
     seconds: dict[str, float] | None = None
     there: bool = False
+    trace: str | None = None
 
     def record(self) -> dict[str, Any]:
         """A line of the report."""
@@ -122,6 +131,9 @@ def refuse_overwriting(name: str, output: str) -> None:
     if storage.is_url(name) or storage.is_url(output):
         same = name == output
     else:
-        same = Path(output).exists() and Path(name).exists() and Path(name).samefile(output)
+        try:
+            same = Path(output).exists() and Path(name).exists() and Path(name).samefile(output)
+        except (OSError, ValueError):  # a name that no file can have, or may not be looked at
+            same = False
     if same:
         raise UsageError(f"{name} would be overwritten: choose another --out")

@@ -83,7 +83,7 @@ class Cluster:
             Worker,
             fn_constructor_args=(job, ledger, Path.cwd()),
             batch_size=None,
-            batch_format="numpy",
+            batch_format="pyarrow",
             # at least 1: a node's death may leave room for no more
             concurrency=(1, workers.actors, workers.actors),
             num_cpus=workers.cpus,
@@ -140,7 +140,7 @@ class Cluster:
         """Ray's rows, in blocks of a batch each."""
         import pyarrow
 
-        from runtime.archive.tables import Tables
+        from runtime.archive.tables import Tables, texts_of
 
         count = archive.count if isinstance(archive, Tables) else len(archive)
         size = _batch_size(count, workers)
@@ -153,7 +153,7 @@ class Cluster:
             return data.select_columns(list(archive.columns))
         starts = range(0, count, size)
         return self._ray.data.from_arrow(
-            [pyarrow.table({"path": archive[start : start + size]}) for start in starts]
+            [pyarrow.table({"path": texts_of(archive[start : start + size])}) for start in starts]
         )
 
 
