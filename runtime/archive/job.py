@@ -9,7 +9,7 @@ from runtime.backends.triton.address import Remote, is_server_address
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import DmdnetError, UsageError
+from runtime.errors import UsageError
 from runtime.images.files import MAX_PIXELS, SUFFIXES
 from runtime.photo import RestoreOptions
 from runtime.restorer import Restorer
@@ -65,10 +65,7 @@ class Job:
 
     def output_of(self, name: str) -> str:
         """Where a picture goes; a format that cannot be written, as GIF, becomes PNG."""
-        try:
-            base = storage.base_name(name)
-        except (ValueError, DmdnetError):
-            base = Path(name).name  # that it is no name is said where it is read
+        base = storage.base_name(name)
         known = Path(base).suffix.lower() in SUFFIXES
         return storage.join(self.out, base if known else f"{base}.png")
 
@@ -131,9 +128,6 @@ def refuse_overwriting(name: str, output: str) -> None:
     if storage.is_url(name) or storage.is_url(output):
         same = name == output
     else:
-        try:
-            same = Path(output).exists() and Path(name).exists() and Path(name).samefile(output)
-        except (OSError, ValueError):  # a name that no file can have, or may not be looked at
-            same = False
+        same = Path(output).exists() and Path(name).exists() and Path(name).samefile(output)
     if same:
         raise UsageError(f"{name} would be overwritten: choose another --out")

@@ -79,7 +79,7 @@ class Worker:
             raise
 
     def __call__(self, batch: Any) -> Iterator[dict[str, list[str]]]:
-        """The outcomes of a batch's pictures, a pyarrow table, a row each."""
+        """The outcomes of the pictures of an Arrow table, a row each."""
         from runtime.archive.tables import pictures_of
 
         try:

@@ -1,5 +1,6 @@
 """Parquet files of pictures: a column `path` of paths or URLs, or columns `name` and `bytes`."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from runtime.errors import InvalidImageError, UsageError
 from runtime.storage import locations as storage
 
 _COLUMNS = (("path",), ("name", "bytes"))
-_ENCODING = ("utf-8", "surrogateescape")  # as Python takes the names of files
 _ROWS = 32  # that are read at a time, with their bytes
 
 
@@ -70,31 +70,17 @@ def open_tables(paths: Sequence[str], job: Job) -> Tables:
 
 
 def pictures_of(rows: Any) -> list[Picture]:
-    """The pictures of pyarrow's rows, whose columns are `path`, or `name` and `bytes`."""
+    """The pictures of some rows of Arrow, whose columns are `path`, or `name` and `bytes`."""
     if "path" in rows.schema.names:
-        return [Picture(_local(name)) for name in _texts(rows["path"])]
-    pairs = zip(_texts(rows["name"]), rows["bytes"].to_pylist(), strict=True)
-    return [Picture(name, data or b"") for name, data in pairs]
+        return [Picture(storage.local(name)) for name in _texts(rows["path"])]
+    pairs = zip(_texts(rows["name"]), rows["bytes"], strict=True)
+    return [Picture(name, data.as_py() or b"") for name, data in pairs]
 
 
-def texts_of(names: Sequence[str]) -> Any:
-    """Names as a pyarrow column for `pictures_of`: bytes, as not every file name is valid UTF-8."""
-    import pyarrow
-
-    return pyarrow.array([name.encode(*_ENCODING) for name in names], pyarrow.binary())
-
-
-def _texts(column: Any) -> list[str]:
-    import pyarrow
-
-    return [(name or b"").decode(*_ENCODING) for name in column.cast(pyarrow.binary()).to_pylist()]
-
-
-def _local(name: str) -> str:
-    try:
-        return storage.local(name)
-    except ValueError:  # what is wrong with it is said where it is read
-        return name
+def _texts(names: Any) -> Iterator[str]:
+    """Names, "" where one is missing; bytes that are no text as the names of files have them."""
+    binary = names.cast("large_binary" if str(names.type).startswith("large_") else "binary")
+    return (os.fsdecode(name.as_py() or b"") for name in binary)
 
 
 def _columns(paths: Sequence[str]) -> tuple[str, ...]:
