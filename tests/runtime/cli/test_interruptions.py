@@ -75,8 +75,8 @@ def test_a_picture_that_never_comes(
     number: signal.Signals, fifo: Path, bundle: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = ["dmd-restore", fifo, "--bundle", bundle, "--out", out]
-    with running(program(words[0]), *words[1:]) as process:
+    words = [fifo, "--bundle", bundle, "--out", out]
+    with running(program("dmd-restore"), *words) as process:
         end = wait_for_reader(fifo)
         ends(process, number, "dmd-restore", out)
     os.close(end)
