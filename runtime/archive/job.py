@@ -82,18 +82,23 @@ class Job:
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the archive: a path or URL, or a name and the file's bytes."""
+    """One picture of the archive: a path or URL, or a name and the file's bytes.
+
+    `error`: what kept it, or all pictures of the table `name`, from being read.
+    """
 
     name: str
     data: bytes | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one picture; `error` is None where its output is written.
 
-    `faces` and `seconds`: as the report has them, None where it came to no restoration. `there`:
-    nothing was done, as `resume` found the output. `backend`: what ran the network.
+    `output`: "" where it was not read or restored. `trace`: the error's traceback. `faces` and
+    `seconds`: as the report has them, None where it came to no restoration. `there`: nothing was
+    done, as `resume` found the output. `backend`: what ran the network.
     """
 
     input: str
@@ -104,6 +109,7 @@ class Outcome:
     faces: list[dict[str, Any]] | None = None
     seconds: dict[str, float] | None = None
     there: bool = False
+    trace: str | None = None
 
     def record(self) -> dict[str, Any]:
         """A line of the report."""

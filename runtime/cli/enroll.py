@@ -11,7 +11,7 @@ from runtime.cli.inputs import (
     open_restorer,
     picture_files,
 )
-from runtime.errors import DmdnetError, UsageError
+from runtime.errors import UsageError
 
 
 def main() -> NoReturn:
@@ -35,6 +35,7 @@ def enroll(args: Namespace) -> int:
     """Memorise all references or, unless some may be skipped, none. Returns the exit code."""
     from tqdm import tqdm
 
+    from runtime.archive.failures import ends_the_run, failure_of, trace_of
     from runtime.faces.landmark_files import landmark_file, read_landmarks
     from runtime.images.files import MAX_PIXELS, read_photo
 
@@ -42,7 +43,7 @@ def enroll(args: Namespace) -> int:
         raise UsageError(f"{args.out}: --out must be a file in a folder that exists")
     files = picture_files(args.references)
     check_landmark_file(args.landmarks, len(files))
-    failures: list[str] = []
+    failures: list[tuple[str, Exception]] = []
     rows = []
     with open_restorer(args) as restorer:
         for file in tqdm(files, unit="reference", disable=None, leave=False):
@@ -50,16 +51,18 @@ def enroll(args: Namespace) -> int:
                 points = landmark_file(file, args.landmarks)
                 landmarks = read_landmarks(points) if points else None
                 image = read_photo(file, args.max_pixels or MAX_PIXELS).image
-                try:
-                    rows.append(restorer.memorize([image], [landmarks]))
-                except DmdnetError as error:
-                    raise type(error)(f"{file}: {error}") from None
-            except DmdnetError as error:
-                failures.append(str(error))
+                rows.append(restorer.memorize([image], [landmarks]))
+            except Exception as error:  # of this reference, whatever it is
+                if ends_the_run(error):
+                    raise
+                console.check_interrupted()
+                failures.append((file, error))
         complete = not failures or (args.skip_bad and bool(rows))
         if complete:
             rows[0].merge(*rows[1:]).save(args.out)
-            print(f"enrolled {len(rows)} of {len(files)} in {args.out} ({restorer.backend})")
-    for failure in failures:
-        console.say(f"dmd-enroll: {'left out: ' if complete else ''}{failure}")
+            console.tell(f"enrolled {len(rows)} of {len(files)} in {args.out} ({restorer.backend})")
+    for file, failure in failures:
+        console.say_trace(trace_of(failure))
+        left_out = "left out: " if complete else ""
+        console.say(f"dmd-enroll: {left_out}{failure_of(file, failure)}")
     return 0 if complete else console.FAILED

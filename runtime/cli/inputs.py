@@ -88,11 +88,26 @@ def picture_files(arguments: Sequence[str]) -> list[str]:
 
     Raises `InvalidImageError` for an argument that gives nothing.
     """
-    from runtime.images.files import SUFFIXES
-    from runtime.storage.locations import matches
+    return list(dict.fromkeys(file for each in arguments for file in _files(each)))
 
-    found = (file for argument in arguments for file in matches(argument, SUFFIXES))
-    return list(dict.fromkeys(found))
+
+def _files(argument: str) -> list[str]:
+    from runtime.images.files import SUFFIXES
+    from runtime.storage.locations import is_url, matches
+
+    try:
+        return matches(argument, SUFFIXES)
+    except OSError:
+        if is_url(argument) or _is_folder(argument):
+            raise
+        return [argument]  # what is wrong with this one is said where it is read
+
+
+def _is_folder(argument: str) -> bool:
+    try:
+        return Path(argument).is_dir()
+    except OSError:  # a name that is too long, or in a folder that may not be looked into
+        return False
 
 
 def _bundle(text: str) -> str | Path:

@@ -1,9 +1,8 @@
 """`dmd-restore`: restore the faces of photographs with a bundle."""
 
 import json
-import sys
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -85,8 +84,9 @@ def restore(args: Namespace) -> int:
 
     job = _job(args)
     synthetic = job.check().weights.synthetic
-    failures: list[str] = []
+    failures: list[Outcome] = []
     failed = there = done = 0
+    ended: list[Exception] = []
     backends: dict[str, None] = {}
     with ExitStack() as stack:
         count, outcomes = _begin(args, job, stack)
@@ -96,7 +96,7 @@ def restore(args: Namespace) -> int:
             )
         report = stack.enter_context(args.report.open("w")) if args.report else None
         bar = stack.enter_context(tqdm(total=count, unit="photo", disable=None, leave=False))
-        for outcome in outcomes:
+        for outcome in _until_the_end(outcomes, ended):
             bar.update()
             backends[outcome.backend] = None
             if outcome.there:
@@ -106,19 +106,37 @@ def restore(args: Namespace) -> int:
             if outcome.error:
                 failed += 1
                 if len(failures) < _SHOWN:
-                    failures.append(outcome.error)
+                    failures.append(outcome)
             for note in outcome.notes:
-                tqdm.write(f"dmd-restore: {outcome.input}: {note}", file=sys.stderr)
+                console.say_above_bar(f"dmd-restore: {outcome.input}: {note}")
             if report:
                 report.write(json.dumps(outcome.record()) + "\n")
                 report.flush()
+    if ended and not done + there:
+        raise ended[0]
     resumed = f", {there} were there already" if there else ""
-    print(f"restored {done - failed} of {done} in {args.out}{resumed} ({'; '.join(backends)})")
+    by = "; ".join(backends)
+    console.tell(f"restored {done - failed} of {done} in {args.out}{resumed} ({by})")
     for failure in failures:
-        console.say(f"dmd-restore: {failure}")
+        console.say_trace(failure.trace)
+        console.say(f"dmd-restore: {failure.error}")
     if failed > len(failures):
         console.say(f"dmd-restore: and {failed - len(failures)} more: --report FILE has them all")
+    if ended:
+        left = count - done - there
+        console.say(f"dmd-restore: {left} of {count} were not done: --resume does what is missing")
+        raise ended[0]
     return console.FAILED if failed else 0
+
+
+def _until_the_end(outcomes: "Iterable[Outcome]", ended: list[Exception]) -> "Iterator[Outcome]":
+    """The outcomes of the run; an error that ends it is put into `ended`."""
+    try:
+        for outcome in outcomes:
+            console.check_interrupted()
+            yield outcome
+    except Exception as error:  # it is raised again when all is reported that was done
+        ended.append(error)
 
 
 def _begin(

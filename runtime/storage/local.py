@@ -9,19 +9,22 @@ from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 
+from runtime.storage.unfinished import unfinished
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` beside `path`, then rename. Raises OSError, and then leaves nothing."""
     temporary = _beside(path)
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with unfinished(temporary):
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
@@ -29,11 +32,12 @@ def folder_beside(path: Path) -> Iterator[Path]:
     """A new folder to be filled and renamed to `path`; gone afterwards if it was not renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
-    try:
-        temporary.mkdir()
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with unfinished(temporary):
+        try:
+            temporary.mkdir()
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def remove_unfinished(path: Path) -> None:

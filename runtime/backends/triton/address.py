@@ -61,8 +61,8 @@ class Address:
     def parse(cls, url: str) -> "Address":
         """Raises `UsageError`."""
         wanted = f"{url}: not grpc://HOST:PORT/MODEL or grpc://HOST:PORT/MODEL/VERSION"
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)
             host, port = parts.hostname, parts.port
         except ValueError:
             raise UsageError(wanted) from None
