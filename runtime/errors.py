@@ -3,9 +3,17 @@
 Each of them is exported from `runtime`.
 """
 
+from runtime.redaction import without_secrets
+
 
 class DmdnetError(Exception):
-    """Base of all errors below; its message is one line for the person who reads it."""
+    """Base of all errors below; its message is one line for the person who reads it.
+
+    URLs in it are without passwords and tokens.
+    """
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class BundleError(DmdnetError):

@@ -83,7 +83,7 @@ class Cluster:
             Worker,
             fn_constructor_args=(job, ledger, Path.cwd()),
             batch_size=None,
-            batch_format="numpy",
+            batch_format="pyarrow",  # as the columns are, even where a name is no text,
             # at least 1: a node's death may leave room for no more
             concurrency=(1, workers.actors, workers.actors),
             num_cpus=workers.cpus,
@@ -153,7 +153,12 @@ class Cluster:
             return data.select_columns(list(archive.columns))
         starts = range(0, count, size)
         return self._ray.data.from_arrow(
-            [pyarrow.table({"path": archive[start : start + size]}) for start in starts]
+            [
+                pyarrow.table(
+                    {"path": [os.fsencode(name) for name in archive[start : start + size]]}
+                )
+                for start in starts
+            ]
         )
 
 

@@ -4,7 +4,7 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import ClusterError, DmdnetError, UsageError
 from runtime.storage import locations as storage
-from runtime.storage.local import remove_unfinished
+from runtime.storage.temporary import remove_unfinished
 
 if TYPE_CHECKING:
     from runtime.archive.job import Job, Outcome, Picture
@@ -78,8 +78,8 @@ class Worker:
             ray.get(ledger.fail.remote(f"{error} (a worker on {socket.gethostname()})"))
             raise
 
-    def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
-        """The outcomes of a batch's pictures, a row each."""
+    def __call__(self, batch: Any) -> Iterator[dict[str, list[str]]]:
+        """The outcomes of the pictures of an Arrow table, a row each."""
         from runtime.archive.tables import pictures_of
 
         for outcome in self._restore(pictures_of(batch)):
@@ -97,9 +97,8 @@ class Worker:
                 error = f"{picture.name}: the worker died on this picture {_ATTEMPTS} times"
                 yield Outcome(picture.name, output, self._restorer.backend, error)
             elif picture.name in begun:
-                output = self._job.output_of(picture.name)
-                if not storage.is_url(output):
-                    remove_unfinished(Path(output))
+                if not storage.is_url(self._job.out):
+                    remove_unfinished(Path(self._job.out))
                 yield from self._do([picture])
         yield from self._do([picture for picture in pictures if picture.name not in begun])
 

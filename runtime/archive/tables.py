@@ -1,14 +1,15 @@
 """Parquet files of pictures: a column `path` of paths or URLs, or columns `name` and `bytes`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from runtime.archive.job import Job, Picture
+from runtime.archive.outputs import check_outputs
 from runtime.errors import InvalidImageError, UsageError
+from runtime.redaction import public_name
 from runtime.storage import locations as storage
 
 _COLUMNS = (("path",), ("name", "bytes"))
@@ -26,11 +27,11 @@ class Tables:
     def pictures(self) -> Iterator[Picture]:
         """One after the other, a few at a time in memory."""
         for batch in _batches(self.paths, self.columns, _ROWS):
-            yield from pictures_of({name: batch[name].to_pylist() for name in self.columns})
+            yield from pictures_of(batch)
 
 
 def open_tables(paths: Sequence[str], job: Job) -> Tables:
-    """Look at the files and at all names, of which 8 bytes each are held.
+    """Look at the files and at all names, see `check_outputs`.
 
     Raises `InvalidImageError` for what is no Parquet file or has no rows, `UsageError` for other
     columns, or two pictures with one output.
@@ -41,29 +42,26 @@ def open_tables(paths: Sequence[str], job: Job) -> Tables:
 
     def names() -> Iterator[str]:
         for batch in _batches(paths, [key], 1 << 16):
-            yield from (name or "" for name in batch[key].to_pylist())
+            yield from _texts(batch[key])
 
-    hashes = np.fromiter((hash(job.output_of(name)) for name in names()), np.int64)
-    if not len(hashes):
-        raise InvalidImageError(f"{', '.join(paths)}: no rows")
-    different, counts = np.unique(hashes, return_counts=True)
-    twice = set(different[counts > 1].tolist())
-    taken: set[str] = set()
-    for name in names() if twice else ():
-        output = job.output_of(name)
-        if output in taken:
-            raise UsageError(f"{name}: another row would also be written to {output}")
-        if hash(output) in twice:
-            taken.add(output)
-    return Tables(paths, columns, len(hashes))
+    count = check_outputs(job, names)
+    if not count:
+        raise InvalidImageError(f"{public_name(', '.join(paths))}: no rows")
+    return Tables(paths, columns, count)
 
 
-def pictures_of(rows: Mapping[str, Sequence[Any]]) -> list[Picture]:
-    """The pictures of some rows, whose columns are `path`, or `name` and `bytes`."""
-    if "path" in rows:
-        return [Picture(storage.local(name or "")) for name in rows["path"]]
-    pairs = zip(rows["name"], rows["bytes"], strict=True)
-    return [Picture(name or "", data or b"") for name, data in pairs]
+def pictures_of(rows: Any) -> list[Picture]:
+    """The pictures of some rows of Arrow, whose columns are `path`, or `name` and `bytes`."""
+    if "path" in rows.schema.names:
+        return [Picture(storage.local(name)) for name in _texts(rows["path"])]
+    pairs = zip(_texts(rows["name"]), rows["bytes"], strict=True)
+    return [Picture(name, data.as_py() or b"") for name, data in pairs]
+
+
+def _texts(names: Any) -> Iterator[str]:
+    """Names, "" where one is missing; bytes that are no text as the names of files have them."""
+    binary = names.cast("large_binary" if str(names.type).startswith("large_") else "binary")
+    return (os.fsdecode(name.as_py() or b"") for name in binary)
 
 
 def _columns(paths: Sequence[str]) -> tuple[str, ...]:

@@ -18,7 +18,10 @@ def landmark_file(picture: str | Path, landmarks: Path | None) -> Path | None:
     if landmarks is None:
         # beside a URL there may be one too, but asking for each picture costs a request
         beside = Path(f"{picture}.txt")
-        return beside if not is_url(str(picture)) and beside.exists() else None
+        try:
+            return beside if not is_url(str(picture)) and beside.exists() else None
+        except OSError:  # too long for a name, so that no file can have it
+            return None
     if landmarks.is_dir():
         return landmarks / f"{base_name(str(picture))}.txt"
     if not landmarks.exists():

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.errors import InvalidImageError
+from runtime.redaction import public_name
 from runtime.storage import locations as storage
 
 if TYPE_CHECKING:
@@ -50,9 +51,11 @@ def read_image(path: str | Path) -> NDArray[np.generic]:
     return read_photo(path).image
 
 
-def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
-    """`decode_photo` of a file or URL, which may also be missing or unreadable."""
-    return decode_photo(storage.read(str(path)), str(path), max_pixels)
+def read_photo(
+    path: str | Path, max_pixels: int = MAX_PIXELS, max_bytes: int = storage.MAX_BYTES
+) -> Photo:
+    """`decode_photo` of a file or URL, which may also be missing, unreadable or too large."""
+    return decode_photo(storage.read(str(path), max_bytes), public_name(str(path)), max_pixels)
 
 
 def decode_photo(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
