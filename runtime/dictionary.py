@@ -113,7 +113,8 @@ class SpecificDictionary:
                 raise DictionaryError(f"{path}: not a dictionary file: not a regular file")
             if found.st_size > _LARGEST_FILE:
                 raise DictionaryError(
-                    f"{path}: {found.st_size >> 20} MiB; a dictionary has {_LARGEST_FILE >> 20} at most"
+                    f"{path}: {found.st_size >> 20} MiB; a dictionary "
+                    f"has {_LARGEST_FILE >> 20} at most"
                 )
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from runtime.archive.background import interruptibly
 from runtime.archive.job import Job, Picture
+from runtime.archive.outputs import check_outputs
 from runtime.errors import InvalidImageError, UsageError
+from runtime.redaction import public_name
 from runtime.storage import locations as storage
 
 _COLUMNS = (("path",), ("name", "bytes"))
@@ -40,7 +40,7 @@ class Tables:
 
 
 def open_tables(paths: Sequence[str], job: Job) -> Tables:
-    """Look at the files and at all names, of which 8 bytes each are held.
+    """Look at the files and at all names, see `check_outputs`.
 
     Raises `InvalidImageError` for what is no Parquet file or has no rows, `UsageError` for other
     columns, or two pictures with one output.
@@ -54,19 +54,10 @@ def open_tables(paths: Sequence[str], job: Job) -> Tables:
             for batch in _batches(fragment, [key], 1 << 16):
                 yield from _texts(batch[key])
 
-    hashes = np.fromiter((hash(job.output_of(name)) for name in names()), np.int64)
-    if not len(hashes):
-        raise InvalidImageError(f"{', '.join(paths)}: no rows")
-    different, counts = np.unique(hashes, return_counts=True)
-    twice = set(different[counts > 1].tolist())
-    taken: set[str] = set()
-    for name in names() if twice else ():
-        output = job.output_of(name)
-        if output in taken:
-            raise UsageError(f"{name}: another row would also be written to {output}")
-        if hash(output) in twice:
-            taken.add(output)
-    return Tables(paths, columns, len(hashes))
+    count = check_outputs(job, names)
+    if not count:
+        raise InvalidImageError(f"{public_name(', '.join(paths))}: no rows")
+    return Tables(paths, columns, count)
 
 
 def pictures_of(rows: Any) -> list[Picture]:

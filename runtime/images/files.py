@@ -12,6 +12,7 @@ from runtime.errors import InvalidImageError
 from runtime.images.encoding import encode
 from runtime.images.formats import open_picture, without_metadata
 from runtime.images.pixels import pixels_of
+from runtime.redaction import public_name
 from runtime.storage import locations as storage
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -46,9 +47,11 @@ def read_image(path: str | Path) -> NDArray[np.generic]:
     return read_photo(path).image
 
 
-def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
-    """`decode_photo` of a file or URL, which may also be missing or unreadable."""
-    return decode_photo(storage.read(str(path)), str(path), max_pixels)
+def read_photo(
+    path: str | Path, max_pixels: int = MAX_PIXELS, max_bytes: int = storage.MAX_BYTES
+) -> Photo:
+    """`decode_photo` of a file or URL, which may also be missing, unreadable or too large."""
+    return decode_photo(storage.read(str(path), max_bytes), public_name(str(path)), max_pixels)
 
 
 def decode_photo(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
