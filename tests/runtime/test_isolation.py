@@ -5,7 +5,6 @@ the same arithmetic is done. Alone, the products have other sizes, and so are ro
 there a difference is allowed, of 1 level, and of 5 where it can flip an INT8 rounding.
 """
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +18,13 @@ from runtime.dictionary import LARGEST
 from runtime.samples.faces import sample_faces
 from tests.conftest import Face, levels
 
+pytestmark = pytest.mark.filterwarnings("ignore:a float16 bundle is slower on a CPU")
 FROM_ALONE = {"fp32": 1, "fp16": 1, "int8": 5}
 
 
 @pytest.fixture(params=["fp32", "fp16", "int8"])
 def attacked(request: pytest.FixtureRequest, narrow_bundles: dict[str, Path]) -> Path:
-    """A bundle of each precision; on a CPU a float16 one warns that it is slow."""
-    warnings.simplefilter("ignore")
+    """A bundle of each precision."""
     if request.param == "int8":
         path: Path = request.getfixturevalue("int8_bundle")
         return path
