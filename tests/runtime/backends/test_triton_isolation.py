@@ -1,6 +1,5 @@
 """Strangers whose requests a real Triton server joins into one engine call."""
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,14 +8,15 @@ import pytest
 from benchmarks.studies.isolation import attacks, queries
 from export.triton.local_server import Server, missing, stand_in
 from export.triton.repository import Serving, write_repository
-from runtime import DmdnetWarning, Remote, Restorer, SpecificDictionary
+from runtime import Remote, Restorer, SpecificDictionary
 from runtime.bundle.opening import open_bundle
 from runtime.samples.faces import sample_faces
 from tests.conftest import Face, levels
 from tests.runtime.backends.test_triton import engine_calls
 from tests.runtime.test_isolation import FROM_ALONE
 
-PAIRS = 4
+pytestmark = pytest.mark.filterwarnings("ignore:a float16 bundle is slower on a CPU")
+ROUNDS = 4
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
@@ -31,7 +31,6 @@ def test_an_attacker_on_the_same_server(
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    warnings.simplefilter("ignore", DmdnetWarning)  # float16 is slow on a CPU
     int8 = precision == "int8"
     bundle = request.getfixturevalue("int8_bundle") if int8 else narrow_bundles[precision]
     images, boxes = sample_faces()
@@ -58,10 +57,10 @@ def test_an_attacker_on_the_same_server(
     ):
         assert remote.manifest.isolates_people
         before = engine_calls(server)
-        for _ in range(PAIRS):
+        for _ in range(ROUNDS):
             got = list(pool.map(lambda job: remote.restore_aligned(*job), jobs))
             for one, alone in zip(got, wanted, strict=True):
                 assert levels(one, alone) <= FROM_ALONE[precision]
             assert all(levels(one, from_theirs) > 10 for one in got[2:])
         # else nobody shared a call, and nothing was tried
-        assert engine_calls(server) - before < PAIRS * len(jobs)
+        assert engine_calls(server) - before < ROUNDS * len(jobs)
