@@ -481,8 +481,12 @@ def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.Mon
         Restorer(bundle, remote=Remote())
     with pytest.raises(UsageError, match=r"max_batch 5.*takes 4.*dmd-triton"):
         Restorer(fake.url, max_batch=5)
-    with pytest.raises(UsageError, match="timeout must be over 0 s"):
-        Remote(timeout=0)
+    for wrong in (0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="timeout must be over 0 s, 1000000 s at most"):
+            Remote(timeout=wrong)
+    for text in ("Bearer \n", "Bearer \u0663"):
+        with pytest.raises(UsageError, match="must be one line of ASCII text"):
+            Remote(authorization=text)
     monkeypatch.setattr(Address, "is_local", lambda self: False)
     with pytest.raises(UsageError, match="needs the server on this host"):
         Restorer(fake.url, remote=Remote(shared_memory=True))
@@ -503,6 +507,10 @@ def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.Mon
         "grpc://host:99999/dmdnet",
         "grpc://host:8001/dmdnet?x=1",
         "grpc://me:secret@host:8001/dmdnet",
+        "grpc://[x",
+        "grpc://[x]:1/m",
+        "grpc://host:8001/dmdnet/\u0663",
+        f"grpc://host:8001/dmdnet/{'9' * 5000}",
     ],
 )
 def test_addresses_that_are_none(url: str) -> None:
