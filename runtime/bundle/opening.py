@@ -16,7 +16,7 @@ from runtime.bundle.onnx_files import external_files
 from runtime.bundle.typed_json import read_text
 from runtime.errors import BundleError
 
-_LARGEST_GRAPH = 16 << 20
+_LARGEST_GRAPH = 8 << 20
 """Bytes of an ONNX file without its weights, at most; ours have two million."""
 
 
