@@ -74,7 +74,8 @@ class Address:
         if parts.username is not None or parts.password is not None:
             raise UsageError("a server's URL must hold no password: use the authorization header")
         path = re.fullmatch(r"/([A-Za-z0-9_.-]+)(?:/([0-9]{1,18}))?/?", parts.path)
-        if not (host and port and path) or parts.query or parts.fragment:
+        named = host and re.fullmatch(r"[A-Za-z0-9._:-]+", host)
+        if not (host and named and port and path) or parts.query or parts.fragment:
             raise UsageError(wanted)
         return cls(url, host, port, path[1], path[2] or "", parts.scheme == "grpcs")
 
@@ -87,7 +88,7 @@ class Address:
         """Whether the host is this one: only its own addresses can be bound."""
         try:
             found = socket.getaddrinfo(self.host, 0, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):  # the second for a name such as "a..b"
             return False
         for family, kind, _, _, place in found:
             with socket.socket(family, kind) as probe, suppress(OSError):

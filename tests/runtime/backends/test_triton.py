@@ -509,6 +509,9 @@ def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.Mon
         "grpc://me:secret@host:8001/dmdnet",
         "grpc://[x",
         "grpc://[x]:1/m",
+        "grpc://ho st:1/m",
+        "grpc://\ud800:1/m",
+        "grpc://h\0:1/m",
         "grpc://host:8001/dmdnet/\u0663",
         f"grpc://host:8001/dmdnet/{'9' * 5000}",
     ],
@@ -524,6 +527,7 @@ def test_addresses() -> None:
     assert (address.host, address.port, address.model) == ("::1", 8001, "dmdnet")
     assert (address.version, address.secure, address.target) == ("3", True, "[::1]:8001")
     assert Address.parse("grpc://host:1/m").version == ""
+    assert not Address.parse("grpc://a..b:1/m").is_local()
     assert Address.parse("grpc://127.0.0.1:1/m").is_local()
     assert not Address.parse("grpc://192.0.2.1:1/m").is_local()  # of documentation
 
