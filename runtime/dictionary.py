@@ -13,11 +13,14 @@ from runtime.bundle.layout import columns_of
 from runtime.errors import DictionaryError
 from runtime.storage.local import write_atomically
 
+LARGEST = 65504.0
+"""No number of a dictionary is larger, nor smaller than its negative: it is float16's largest."""
+
 _FORMAT = "dmdnet-specific-dictionary"
 _VERSION = "1"
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_LARGEST = 4 << 30
+_LARGEST_FILE = 4 << 30
 """Bytes of a dictionary's file at most: some 1,200 references in float32."""
 
 
@@ -27,7 +30,8 @@ class SpecificDictionary:
 
     `rows`: (K, D) float32 or float16, one row a reference photograph, read-only; columns as in
     `layout` (see `runtime.bundle.layout`). `weights_sha256` names the weights that made the rows:
-    no other weights can read them. Raises `DictionaryError` when the parts do not fit together.
+    no other weights can read them. Numbers are finite, from -`LARGEST` to `LARGEST`. Raises
+    `DictionaryError` when the parts do not fit together.
 
     The file holds features of a face, from which a likeness can be computed: treat it as
     personal data. It never holds a picture.
@@ -46,12 +50,11 @@ class SpecificDictionary:
             raise DictionaryError(
                 f"not the SHA-256 of weights: {str(self.weights_sha256)[:80]!r}; enrol again"
             )
-        if rows.shape[1] != columns or not len(rows):
+        if rows.shape[1] != columns or not rows.size:
             raise DictionaryError(
                 f"dictionary rows have shape {rows.shape}; the layout wants (K, {columns}), K > 0"
             )
-        if not np.isfinite(rows).all():
-            raise DictionaryError("the dictionary holds numbers that are not finite")
+        _check_numbers(rows)
         view = rows.view()
         view.setflags(write=False)
         object.__setattr__(self, "rows", view)
@@ -108,9 +111,10 @@ class SpecificDictionary:
             found = path.stat()
             if not stat.S_ISREG(found.st_mode):
                 raise DictionaryError(f"{path}: not a dictionary file: not a regular file")
-            if found.st_size > _LARGEST:
+            if found.st_size > _LARGEST_FILE:
                 raise DictionaryError(
-                    f"{path}: {found.st_size >> 20} MiB; a dictionary has {_LARGEST >> 20} at most"
+                    f"{path}: {found.st_size >> 20} MiB; a dictionary "
+                    f"has {_LARGEST_FILE >> 20} at most"
                 )
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
@@ -142,13 +146,7 @@ class SpecificDictionary:
     def rows_for(self, layout: str, weights_sha256: str, dtype: np.dtype) -> NDArray[np.floating]:
         """The rows as a bundle of these weights wants them. Raises `DictionaryError`."""
         self._check_same("the bundle", weights_sha256, layout)
-        if self.rows.dtype == dtype:
-            return self.rows
-        with np.errstate(over="ignore"):
-            rows = self.rows.astype(dtype)
-        if not np.isfinite(rows).all():
-            raise DictionaryError(f"the dictionary's numbers do not fit into {dtype}")
-        return rows
+        return self.rows.astype(dtype, copy=False)
 
     def _check_same(self, whose: str, weights_sha256: str, layout: str) -> None:
         if weights_sha256 != self.weights_sha256:
@@ -158,6 +156,17 @@ class SpecificDictionary:
             )
         if layout != self.layout:
             raise DictionaryError(f"the dictionary's layout differs from that of {whose}")
+
+
+def _check_numbers(rows: NDArray[np.floating]) -> None:
+    low, high = rows.min(), rows.max()  # NaN if there is one
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DictionaryError("the dictionary holds numbers that are not finite; enrol again")
+    if low < -LARGEST or high > LARGEST:
+        raise DictionaryError(
+            f"the dictionary holds numbers from {low:g} to {high:g}, and {LARGEST:g} is the "
+            "largest magnitude that it may hold; enrol again"
+        )
 
 
 def _columns(layout: str) -> int:

@@ -10,7 +10,7 @@ from runtime.cli import console
 from runtime.errors import ExportError, UsageError
 
 _PROG = "dmd-export"
-_NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "skimage")
+_NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "filelock", "skimage")
 
 
 def main() -> NoReturn:
@@ -61,7 +61,7 @@ def export() -> int:
         draw(bundle.manifest.quantization, args.chart)
     if notice := bundle.manifest.weights.notice:
         console.say(f"dmd-export: {notice}")
-    print(f"{precision} bundle in {out}")
+    console.tell(f"{precision} bundle in {out}")
     return 0
 
 

@@ -7,7 +7,7 @@ Three models: `dmdnet_restorer` and `dmdnet_memorizer` are the bundle's graphs o
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +40,10 @@ class Serving:
 
     `device`: "cpu" or "gpu". `engine`: "tensorrt" or an engine's file name, in place of ONNX
     Runtime. `max_batch`: faces in one engine call; None: what the engine takes, 8 on a GPU; on a
-    CPU 1, for a batch of float32 saves no time there, and 4 for int8. `max_references`: dictionary
-    rows in one engine call; None: what the engine takes, or 32. `queue_delay_us`: how long a
-    request may wait for others; None: 2 ms on a GPU, 20 ms on a CPU. `instances` of each engine.
+    CPU 1, for a batch of float32 saves no time there, and 4 for int8; 1 for a bundle whose graph
+    does not isolate people. `max_references`: dictionary rows in one engine call; None: what the
+    engine takes, or 32. `queue_delay_us`: how long a request may wait for others; None: 2 ms on a
+    GPU, 20 ms on a CPU. `instances` of each engine.
     `version` of the three models.
     """
 
@@ -95,6 +96,9 @@ def _plan(bundle: Bundle, serving: Serving) -> Plan:
             DmdnetWarning,
             stacklevel=3,
         )
+    if not manifest.isolates_people:
+        _allow_only_one_face(serving)
+        serving = replace(serving, max_batch=1)
     most = [engine.profile for engine in engines.values()]
     max_batch = min((p.max_batch for p in most), default=(4 if target else 1) if cpu else 8)
     max_references = min((p.max_references for p in most), default=_MAX_REFERENCES)
@@ -115,6 +119,21 @@ def _plan(bundle: Bundle, serving: Serving) -> Plan:
         (20_000 if cpu else 2_000) if delay is None else delay,
         serving.instances,
         serving.version,
+    )
+
+
+def _allow_only_one_face(serving: Serving) -> None:
+    """Of a bundle whose graph does not isolate people who share a call."""
+    why = "this bundle's graph does not isolate people who share an engine call"
+    if serving.max_batch not in (None, 1):
+        raise UsageError(
+            f"--max-batch {serving.max_batch}: {why}; export the bundle again, or serve 1 face a "
+            "call"
+        )
+    warnings.warn(
+        f"{why}, so each call has 1 face (--max-batch 1); export the bundle again to batch",
+        DmdnetWarning,
+        stacklevel=4,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.archive.background import interruptibly
 from runtime.archive.ray_worker import Ledger, Worker, load_ray
 from runtime.errors import ClusterError, DmdnetWarning, UsageError
 from runtime.storage import locations as storage
@@ -83,7 +84,7 @@ class Cluster:
             Worker,
             fn_constructor_args=(job, ledger, Path.cwd()),
             batch_size=None,
-            batch_format="numpy",
+            batch_format="pyarrow",  # as the columns are, even where a name is no text,
             # at least 1: a node's death may leave room for no more
             concurrency=(1, workers.actors, workers.actors),
             num_cpus=workers.cpus,
@@ -153,7 +154,12 @@ class Cluster:
             return data.select_columns(list(archive.columns))
         starts = range(0, count, size)
         return self._ray.data.from_arrow(
-            [pyarrow.table({"path": archive[start : start + size]}) for start in starts]
+            [
+                pyarrow.table(
+                    {"path": [os.fsencode(name) for name in archive[start : start + size]]}
+                )
+                for start in starts
+            ]
         )
 
 
@@ -172,7 +178,7 @@ def _connect(ray: Any, address: str) -> None:
                 "--ray after the INPUTs"
             )
         try:  # Ray itself would try for minutes, and then end the process
-            socket.create_connection((host, int(port)), _CONNECT_S).close()
+            interruptibly(socket.create_connection, (host, int(port)), _CONNECT_S).close()
         except (OSError, OverflowError) as error:
             raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
     options: dict[str, Any] = {}

@@ -1,14 +1,16 @@
 """Parquet files of pictures: a column `path` of paths or URLs, or columns `name` and `bytes`."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from runtime.archive.background import interruptibly
 from runtime.archive.job import Job, Picture
+from runtime.archive.outputs import check_outputs
 from runtime.errors import InvalidImageError, UsageError
+from runtime.redaction import public_name
 from runtime.storage import locations as storage
 
 _COLUMNS = (("path",), ("name", "bytes"))
@@ -24,13 +26,21 @@ class Tables:
     count: int
 
     def pictures(self) -> Iterator[Picture]:
-        """One after the other, a few at a time in memory."""
-        for batch in _batches(self.paths, self.columns, _ROWS):
-            yield from pictures_of({name: batch[name].to_pylist() for name in self.columns})
+        """One after the other, a few at a time in memory.
+
+        For a file that turns out to be damaged there is one with an error, after those of its rows
+        that could be read; the other files are read all the same.
+        """
+        for fragment in interruptibly(_fragments, self.paths):
+            try:
+                for batch in _batches(fragment, self.columns, _ROWS):
+                    yield from pictures_of(batch)
+            except InvalidImageError as error:
+                yield Picture(fragment.path, error=error)
 
 
 def open_tables(paths: Sequence[str], job: Job) -> Tables:
-    """Look at the files and at all names, of which 8 bytes each are held.
+    """Look at the files and at all names, see `check_outputs`.
 
     Raises `InvalidImageError` for what is no Parquet file or has no rows, `UsageError` for other
     columns, or two pictures with one output.
@@ -40,34 +50,32 @@ def open_tables(paths: Sequence[str], job: Job) -> Tables:
     key = columns[0]
 
     def names() -> Iterator[str]:
-        for batch in _batches(paths, [key], 1 << 16):
-            yield from (name or "" for name in batch[key].to_pylist())
+        for fragment in interruptibly(_fragments, paths):
+            for batch in _batches(fragment, [key], 1 << 16):
+                yield from _texts(batch[key])
 
-    hashes = np.fromiter((hash(job.output_of(name)) for name in names()), np.int64)
-    if not len(hashes):
-        raise InvalidImageError(f"{', '.join(paths)}: no rows")
-    different, counts = np.unique(hashes, return_counts=True)
-    twice = set(different[counts > 1].tolist())
-    taken: set[str] = set()
-    for name in names() if twice else ():
-        output = job.output_of(name)
-        if output in taken:
-            raise UsageError(f"{name}: another row would also be written to {output}")
-        if hash(output) in twice:
-            taken.add(output)
-    return Tables(paths, columns, len(hashes))
+    count = check_outputs(job, names)
+    if not count:
+        raise InvalidImageError(f"{public_name(', '.join(paths))}: no rows")
+    return Tables(paths, columns, count)
 
 
-def pictures_of(rows: Mapping[str, Sequence[Any]]) -> list[Picture]:
-    """The pictures of some rows, whose columns are `path`, or `name` and `bytes`."""
-    if "path" in rows:
-        return [Picture(storage.local(name or "")) for name in rows["path"]]
-    pairs = zip(rows["name"], rows["bytes"], strict=True)
-    return [Picture(name or "", data or b"") for name, data in pairs]
+def pictures_of(rows: Any) -> list[Picture]:
+    """The pictures of some rows of Arrow, whose columns are `path`, or `name` and `bytes`."""
+    if "path" in rows.schema.names:
+        return [Picture(storage.local(name)) for name in _texts(rows["path"])]
+    pairs = zip(_texts(rows["name"]), rows["bytes"], strict=True)
+    return [Picture(name, data.as_py() or b"") for name, data in pairs]
+
+
+def _texts(names: Any) -> Iterator[str]:
+    """Names, "" where one is missing; bytes that are no text as the names of files have them."""
+    binary = names.cast("large_binary" if str(names.type).startswith("large_") else "binary")
+    return (os.fsdecode(name.as_py() or b"") for name in binary)
 
 
 def _columns(paths: Sequence[str]) -> tuple[str, ...]:
-    kinds = {field.name: field.type for field in _open(paths).schema}
+    kinds = {field.name: field.type for field in interruptibly(_open, paths).schema}
     shown = ", ".join(paths)
     for columns in _COLUMNS:
         if set(columns) <= set(kinds):
@@ -84,14 +92,21 @@ def _columns(paths: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def _batches(paths: Sequence[str], columns: Sequence[str], rows: int) -> Iterator[Any]:
+def _fragments(paths: Sequence[str]) -> list[Any]:
+    """The files of all paths, as pyarrow has them."""
+    return list(_open(paths).get_fragments())
+
+
+def _batches(fragment: Any, columns: Sequence[str], rows: int) -> Iterator[Any]:
     ahead = {"batch_readahead": 1, "fragment_readahead": 1}  # rows of bytes are large
     import pyarrow
 
     try:
-        yield from _open(paths).to_batches(columns=list(columns), batch_size=rows, **ahead)
+        batches = fragment.to_batches(columns=list(columns), batch_size=rows, **ahead)
+        while (batch := interruptibly(next, batches, None)) is not None:
+            yield batch
     except (pyarrow.ArrowException, OSError) as error:
-        raise _unreadable(", ".join(paths), error) from None
+        raise _unreadable(fragment.path, error) from None
 
 
 def _open(paths: Sequence[str]) -> Any:

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 from runtime.backends.base import Boxes, Rows
 from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
-from runtime.errors import BundleError, ClosedError, DeviceError, DmdnetWarning
+from runtime.errors import (
+    BundleError,
+    ClosedError,
+    DeviceError,
+    DmdnetWarning,
+    EngineCallError,
+)
 from runtime.images.arrays import Image
 from runtime.machine.onnx_session import (
     PROVIDERS,
@@ -19,6 +25,7 @@ from runtime.machine.onnx_session import (
     offered_providers,
     open_session,
 )
+from runtime.text import squeezed
 
 # On a CPU a batch saves no time (README, figures) and costs hundreds of MB a face
 _MAX_BATCH = {"cuda": 8, "cpu": 1}
@@ -129,5 +136,12 @@ class OnnxRuntimeBackend:
         for name, array in inputs.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array))
         binding.bind_output(session.get_outputs()[0].name, "cpu")
-        session.run_with_iobinding(binding)
-        return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
+        try:
+            session.run_with_iobinding(binding)
+            return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
+        except Exception as error:  # as in `_open`
+            text = squeezed(str(error)) or type(error).__name__
+            # after any other failure of CUDA, all later calls of the process fail, too
+            lost = "CUDA failure" in text and "out of memory" not in text
+            kind = DeviceError if lost else EngineCallError
+            raise kind(f"ONNX Runtime failed at this engine call: {text}") from error

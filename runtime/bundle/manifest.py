@@ -208,6 +208,13 @@ class Manifest:
             "to the float32 graph"
         ),
     ] = None
+    isolates_people: Annotated[
+        bool,
+        Meta(
+            description="true: no face can be changed by what other people's dictionaries in its "
+            "engine call hold; absent: an earlier version's graph, which does not promise that"
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         for graph in (self.restorer, self.memorizer):

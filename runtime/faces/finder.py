@@ -7,7 +7,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime.errors import InvalidLandmarksError
-from runtime.faces.alignment import TEMPLATE, Points, five_points, inverse, similarity, transform
+from runtime.faces.alignment import (
+    TEMPLATE,
+    Points,
+    check_crop,
+    five_points,
+    inverse,
+    similarity,
+    transform,
+)
 from runtime.faces.compositing import extract
 from runtime.faces.detection import Detection, FaceDetector
 from runtime.faces.landmark_network import LandmarkNetwork
@@ -46,6 +54,7 @@ LandmarkDetector = Callable[[Image], ArrayLike]
 """Your own landmark detector, in place of the built-in network (docs/landmarks.md).
 
 It is given an aligned RGB face (512, 512, 3), and returns (68, 2) x, y in its pixels, iBUG order.
+What cannot be a face's points is an `InvalidLandmarksError`.
 """
 
 
@@ -63,7 +72,11 @@ class FaceFinder:
         self._custom = landmark_detector
 
     def find(self, photo: Image) -> list[Face]:
-        """Faces of an RGB photo (H, W, 3), best first."""
+        """Faces of an RGB photo (H, W, 3), best first.
+
+        Raises `InvalidLandmarksError` where a landmark detector of the caller's own returns what
+        cannot be the points of a face.
+        """
         faces: list[Face] = []
         for detection in self._detector.detect(photo):
             face = self._place(photo, detection)
@@ -86,13 +99,23 @@ class FaceFinder:
 
     def _place(self, photo: Image, detection: Detection) -> Face | None:
         """Landmarks on the crop that the detection gives, then on the crop that they give."""
-        matrix = similarity(detection.keypoints, _KEYPOINTS)
+        try:
+            matrix = similarity(detection.keypoints, _KEYPOINTS)
+            check_crop(matrix, photo.shape)
+        except InvalidLandmarksError:
+            return None
         for _ in range(2):
             points, presence = self._run(extract(photo, matrix))
             if presence < _PRESENCE:
                 return None
             landmarks = transform(inverse(matrix), points)
-            matrix = similarity(five_points(landmarks), TEMPLATE)
+            try:
+                matrix = similarity(five_points(landmarks), TEMPLATE)
+                check_crop(matrix, photo.shape)
+            except InvalidLandmarksError:
+                if self._custom is not None:  # its fault, which somebody should know of
+                    raise
+                return None
         return Face(detection.box, detection.score, landmarks, matrix)
 
     def _run(self, face: Image) -> tuple[NDArray[np.float64], float]:

@@ -8,6 +8,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from runtime import DictionaryError, SpecificDictionary
+from runtime.dictionary import LARGEST
 
 LAYOUT = "256.le.key:2x3x3 256.le.value:4x3x3"
 WEIGHTS = "a" * 64
@@ -72,8 +73,30 @@ def test_precisions_are_exchanged_where_they_fit() -> None:
     half = alice.rows_for(LAYOUT, WEIGHTS, np.dtype(np.float16))
     assert half.dtype == np.float16
     assert np.abs(half - alice.rows).max() < 2e-3
-    with pytest.raises(DictionaryError, match="float16"):
-        SpecificDictionary(rows(1) * 1e6, LAYOUT, WEIGHTS).rows_for(LAYOUT, WEIGHTS, half.dtype)
+    largest = SpecificDictionary(np.full((1, 54), -LARGEST, np.float32), LAYOUT, WEIGHTS)
+    assert (largest.rows_for(LAYOUT, WEIGHTS, half.dtype) == -LARGEST).all()
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (np.nan, "not finite"),
+        (np.inf, "not finite"),
+        (-np.inf, "not finite"),
+        (3e38, "to 3e[+]38, and 65504 is the largest"),
+        (-65536, "from -65536 to .*, and 65504 is the largest"),
+    ],
+)
+def test_numbers_are_checked_wherever_a_dictionary_is_made(
+    number: float, says: str, tmp_path: Path
+) -> None:
+    wrong, file = rows(2), tmp_path / "x.safetensors"
+    wrong[1, 7] = number
+    with pytest.raises(DictionaryError, match=says):
+        SpecificDictionary(wrong, LAYOUT, WEIGHTS)
+    file.write_bytes(safetensors.numpy.save({"rows": wrong}, metadata(references="2")))
+    with pytest.raises(DictionaryError, match=f"x.safetensors: .*{says}"):
+        SpecificDictionary.load(file)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +106,7 @@ def test_precisions_are_exchanged_where_they_fit() -> None:
         (rows(1).astype(np.float64), LAYOUT),
         (rows(1)[:, :50], LAYOUT),
         (rows(1)[:0], LAYOUT),
-        (rows(1) * np.nan, LAYOUT),
+        (rows(1)[:, :0], "256.le.key:0x3x3"),
         (rows(1), "nonsense"),
         (rows(1), ""),
     ],

@@ -43,6 +43,13 @@ class TritonBackend:
         except BaseException:
             self._client.close()
             raise
+        if self.max_batch > 1 and not self.manifest.isolates_people:
+            warnings.warn(
+                f"{self._url}: the server joins requests of people whom its graph does not isolate "
+                "from each other; export the bundle again, and write its repository anew",
+                DmdnetWarning,
+                stacklevel=2,
+            )
         self.description = f"Triton at {self._url}, {self.manifest.precision}"
 
     def restore(

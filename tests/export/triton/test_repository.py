@@ -126,6 +126,22 @@ def test_defaults_by_device(
     assert app.dynamic_batching.max_queue_delay_microseconds == delay
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_graph_that_does_not_isolate_people_gets_one_face_a_call(
+    bundle: Path, device: str, tmp_path: Path
+) -> None:
+    manifest = dataclasses.replace(open_bundle(bundle).manifest, isolates_people=False)
+    old = Bundle(bundle, manifest)
+    with pytest.warns(DmdnetWarning, match=r"not isolate people.*1 face.*export the bundle again"):
+        write_repository(old, tmp_path / "out", Serving(device=device))
+    app = config(tmp_path / "out", APP)
+    assert app.max_batch_size == 1
+    assert app.parameters["max_batch"].string_value == "1"
+    with pytest.raises(UsageError, match=r"--max-batch 4: .*export the bundle again"):
+        write_repository(old, tmp_path / "more", Serving(device=device, max_batch=4))
+    assert not (tmp_path / "more").exists()
+
+
 def test_half_precision_on_a_cpu(half_bundle: Path, tmp_path: Path) -> None:
     with pytest.warns(DmdnetWarning, match="slower on a CPU"):
         write_repository(open_bundle(half_bundle), tmp_path / "out", Serving(device="cpu"))

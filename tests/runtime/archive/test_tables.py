@@ -51,8 +51,8 @@ def test_bytes(job: Job, tmp_path: Path) -> None:
         ({"url": ["x.png"]}, "`path`, or `name` and `bytes`, is needed; there are url"),
         ({"path": [1, 2]}, "`path` must be string, not int64"),
         ({"name": ["x.png"], "bytes": ["y"]}, "`bytes` must be binary, not string"),
-        ({"path": ["a/x.png", "b/y.png", "b/x.png"]}, "b/x.png: another row would also be"),
-        ({"path": ["x.gif", "x.gif.png"]}, "x.gif.png: another row would also be"),
+        ({"path": ["a/x.png", "b/y.png", "b/x.png"]}, "a/x.png and b/x.png would both be"),
+        ({"path": ["x.gif", "x.gif.png"]}, "x.gif and x.gif.png would both be"),
     ],
 )
 def test_wrong_columns(job: Job, tmp_path: Path, columns: dict[str, list[Any]], says: str) -> None:

@@ -21,6 +21,7 @@ from export.triton.local_server import Server, missing, stand_in
 from export.triton.repository import Serving, write_repository
 from runtime import DmdnetWarning, Remote, RemoteError, Restorer, SpecificDictionary
 from runtime.backends.triton.address import Address
+from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.errors import ClosedError, DeviceError, DictionaryError, UsageError
 from runtime.images.files import read_image
@@ -403,6 +404,21 @@ def test_nobodys_rows_do_not_cross_the_network(
     generic, specific = (sum(map(len, call.raw_input_contents)) for call in fake.calls)
     assert generic == 512 * 512 * 3 + 4 * 4 * 4
     assert specific == generic + bob.rows.nbytes + 4
+
+
+def test_a_server_whose_graph_does_not_isolate_people(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    """A repository of an earlier version: strangers share its calls, our own faces do not."""
+    manifest = fake.config.parameters["manifest"]
+    old = replace(Manifest.from_json(manifest.string_value), isolates_people=False)
+    manifest.string_value = old.to_json()
+    with pytest.warns(DmdnetWarning, match="joins requests of people.*export the bundle again"):
+        restorer = Restorer(fake.url)
+    (face, points), _ = faces
+    with restorer, pytest.warns(DmdnetWarning, match="calls of their own"):
+        restorer.restore_batch([face] * 3, [points] * 3, [bob, bob, None])
+    assert len(fake.calls) == 2
 
 
 def test_authorization_goes_with_every_call(

@@ -124,7 +124,7 @@ def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [PIL.Image.new("RGB", (30, 20), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
     photo = read_photo(tmp_path / "x.gif")
-    assert photo.notes == ("the first of 2 frames is used",)
+    assert photo.notes == ("only the first of its frames is used",)
     assert photo.image[5, 5, :3].tolist() == [0, 0, 255]
 
 
