@@ -46,11 +46,9 @@ def state_of(path: Path) -> State | None:
     return found.st_dev, found.st_ino, found.st_size, *times
 
 
-def is_settled(state: State | None) -> bool:
+def is_settled(state: State) -> bool:
     """Whether a write from now on would show in the state.
 
     It may not show in that of a file written just now; Windows' ctime never changes.
     """
-    if state is None or sys.platform == "win32":
-        return False
-    return max(state[-2:]) < time.time_ns() - _SETTLED_NS
+    return sys.platform != "win32" and max(state[-2:]) < time.time_ns() - _SETTLED_NS

@@ -160,7 +160,7 @@ class Quantization:
         tuple[QuantizedBlock, ...],
         Meta(description="each block quantised alone, on one held-out face"),
     ]
-    warnings: tuple[Text, ...]
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from runtime.bundle.onnx_files import external_files
 from runtime.bundle.typed_json import read_text
 from runtime.errors import BundleError
 
-_LARGEST_GRAPH = 16 << 20
+_LARGEST_GRAPH = 8 << 20
 """Bytes of an ONNX file without its weights, at most; ours have two million."""
 
 
@@ -64,9 +64,9 @@ def open_bundle(path: str | Path, verify: bool = True) -> Bundle:
     states = {}
     for name, record in manifest.files.items():
         state = state_of(path / name)
-        _check(path, name, record.size, record.sha256 if verify else None)
-        if verify and state is not None and is_settled(state):
+        if verify and state is not None and is_settled(state):  # before it is hashed
             states[name] = state
+        _check(path, name, record.size, record.sha256 if verify else None)
     for graph in ("restorer", "memorizer"):
         _refuse_unlisted(path, manifest, graph, verify)
     return Bundle(path, manifest, verify, states)
@@ -86,7 +86,7 @@ def _read_manifest(path: Path) -> Manifest:
     except OSError as error:
         raise BundleError(f"{file}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise BundleError(f"{file}: not a manifest: {error}") from None
+        raise BundleError(f"{file}: not a manifest: {error}; export again") from None
 
 
 def _check(folder: Path, name: str, size: int | None, sha256: str | None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta
 
-LONGEST = 1 << 20
+LONGEST = 4 << 20
 """Bytes of a manifest or a record at most; ours have some thousand."""
 
 _DEEPEST = 32  # objects and arrays inside each other
@@ -26,7 +26,7 @@ TensorName = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$(?!\n)"
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Size = Annotated[int, Meta(ge=0, le=1 << 40, description="bytes")]
 Count = Annotated[int, Meta(ge=0, le=1 << 31)]
-Text = Annotated[str, Meta(max_length=1000)]
+Text = Annotated[str, Meta(max_length=10_000)]
 Time = Annotated[
     str,
     Meta(
@@ -86,11 +86,11 @@ def convert(content: dict[str, Any], kind: type[_T]) -> _T:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice[:60]!r} is given twice")
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise ValueError(f"{key[:60]!r} is given twice")
+        content[key] = value
     return content
 
 

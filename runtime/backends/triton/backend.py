@@ -126,7 +126,7 @@ class TritonBackend:
                 self._confirm()  # says it better if another model is served now
             raise
         answer = result.get_response()
-        return read_output(self._url, answer, output, dtype, shape), str(answer.model_version)
+        return read_output(self._url, answer, output, dtype, shape), str(answer.model_version)[:20]
 
     def _confirm(self) -> None:
         """Raise `RemoteError` unless the server still has a model that reads our dictionaries."""

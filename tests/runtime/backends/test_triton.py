@@ -497,8 +497,12 @@ def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.Mon
         Restorer(bundle, remote=Remote())
     with pytest.raises(UsageError, match=r"max_batch 5.*takes 4.*dmd-triton"):
         Restorer(fake.url, max_batch=5)
-    with pytest.raises(UsageError, match="timeout must be over 0 s"):
-        Remote(timeout=0)
+    for wrong in (0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="timeout must be over 0 s, 1000000 s at most"):
+            Remote(timeout=wrong)
+    for text in ("Bearer \n", "Bearer \u0663"):
+        with pytest.raises(UsageError, match="must be one line of ASCII text"):
+            Remote(authorization=text)
     monkeypatch.setattr(Address, "is_local", lambda self: False)
     with pytest.raises(UsageError, match="needs the server on this host"):
         Restorer(fake.url, remote=Remote(shared_memory=True))
@@ -519,6 +523,13 @@ def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.Mon
         "grpc://host:99999/dmdnet",
         "grpc://host:8001/dmdnet?x=1",
         "grpc://me:secret@host:8001/dmdnet",
+        "grpc://[x",
+        "grpc://[x]:1/m",
+        "grpc://ho st:1/m",
+        "grpc://\ud800:1/m",
+        "grpc://h\0:1/m",
+        "grpc://host:8001/dmdnet/\u0663",
+        f"grpc://host:8001/dmdnet/{'9' * 5000}",
     ],
 )
 def test_addresses_that_are_none(url: str) -> None:
@@ -532,6 +543,7 @@ def test_addresses() -> None:
     assert (address.host, address.port, address.model) == ("::1", 8001, "dmdnet")
     assert (address.version, address.secure, address.target) == ("3", True, "[::1]:8001")
     assert Address.parse("grpc://host:1/m").version == ""
+    assert not Address.parse("grpc://a..b:1/m").is_local()
     assert Address.parse("grpc://127.0.0.1:1/m").is_local()
     assert not Address.parse("grpc://192.0.2.1:1/m").is_local()  # of documentation
 

@@ -96,7 +96,7 @@ def test_wrong_records(path: Path, change: Callable[[dict[str, Any]], None], say
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"\xff", b"[" * 100_000, b'{"a": NaN}', b" " * (1 << 20) + b"{}", b"[]"]
+    "text", [b"", b"\xff", b"[" * 100_000, b'{"a": NaN}', b" " * (4 << 20) + b"{}", b"[]"]
 )
 def test_text_that_is_no_record(path: Path, text: bytes) -> None:
     path.write_bytes(text)

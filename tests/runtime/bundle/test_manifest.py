@@ -161,7 +161,7 @@ def test_each_field_of_each_wrong_kind(content: dict[str, Any]) -> None:
         (b'{"a": ' + b"9" * 10_000 + b"}", "4300 digits"),
         (b'{"a": 1, "a": 2}', "'a' is given twice"),
         (b"{}", "it was altered"),
-        (b" " * (1 << 20) + b"{}", "more than 1 MiB"),
+        (b" " * (4 << 20) + b"{}", "more than 4 MiB"),
     ],
 )
 def test_text_that_is_no_manifest(tmp_path: Path, text: bytes, says: str) -> None:
