@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from runtime.bundle.layout import IMAGE_SIZE
 from runtime.errors import InvalidLandmarksError
 from runtime.faces.alignment import (
     TEMPLATE,
@@ -24,6 +25,7 @@ from runtime.images.arrays import Image
 
 _PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
 _SAME = 0.1  # of a face's size: landmarks that are nearer are of one face
+_MIDDLE, _REACH = IMAGE_SIZE / 2, 1.5 * IMAGE_SIZE  # of a crop: as far as a face may lie out of it
 _KEYPOINTS = np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])  # as the detector's
 
 
@@ -123,6 +125,12 @@ class FaceFinder:
         points, presence = self._network.run(face)
         if self._custom is not None and presence >= _PRESENCE:
             points = check_landmarks(self._custom(face))
+            if (far := np.abs(points - _MIDDLE).max(axis=1) > _REACH).any():
+                index = int(far.argmax())
+                raise InvalidLandmarksError(
+                    f"the landmark detector put landmark {index} of a 512 x 512 crop at "
+                    f"{points[index, 0]:.4g}, {points[index, 1]:.4g}"
+                )
         return points, presence
 
 

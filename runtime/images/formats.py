@@ -3,12 +3,14 @@
 Only these decoders are ever given a file, whatever its name says; Pillow knows some forty others.
 """
 
+import ctypes
 import io
 import logging
 import threading
 import warnings
 from collections.abc import Iterator
 
+import PIL._imaging
 import PIL.Image
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
@@ -26,6 +28,11 @@ FORMATS = "PNG, JPEG, WebP, BMP, TIFF and the first frame of a GIF"
 # what Pillow warns of is an error or a note here; its log is for who sets up logging
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+# Pillow leaves it to libtiff to print what is wrong with a file, beside the error that it raises
+_libtiff = ctypes.CDLL(PIL._imaging.__file__)
+for _setter in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+    if hasattr(_libtiff, _setter):  # where Pillow's module hides its libraries it cannot be told
+        getattr(_libtiff, _setter)(None)
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _SIGNATURES = {

@@ -63,7 +63,10 @@ def test_small_components_are_named() -> None:
         (np.zeros((68, 3)), "68, 3"),
         ("no", "numbers"),
         (np.vstack([template()[:67], [[np.nan, 1]]]), "landmark 67 is not finite"),
+        (np.vstack([template()[:67], [[-2e6, 1]]]), "landmark 67 lies 2e\\+06 px away"),
         ([[10**400, 1]] * 68, "numbers"),
+        ([["1", "2"]] * 68, "numbers"),
+        (template() * 1j, "numbers"),
     ],
 )
 def test_wrong_landmarks(points: object, says: str) -> None:
@@ -92,8 +95,9 @@ def test_read_landmarks() -> None:
         ("1 2\n" * 67 + "1 \0\n", "line 68 must be two numbers"),
         ("", "0 points where 68"),
         ("1 2\n" * 100_000, "more than 64 KiB"),
+        ("1 2\n" * 67 + "1e300 2\n", r"landmark 67 lies 1e\+300 px away"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_wrong_landmark_files(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "x.png.txt"
