@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.archive.background import interruptibly
 from runtime.archive.ray_worker import Ledger, Worker, load_ray
-from runtime.errors import ClusterError, DmdnetWarning, UsageError
+from runtime.errors import ClusterError, DmdnetWarning, UsageError, error_line
 from runtime.storage import locations as storage
 
 if TYPE_CHECKING:
@@ -99,15 +99,17 @@ class Cluster:
         for text in ray.get(ledger.warnings.remote()):
             warnings.warn(text, DmdnetWarning, stacklevel=2)
 
-    def _failure(self, ledger: Any, error: Exception) -> Any:
-        """What a worker said before it failed; a bug's own trace; or that the cluster failed."""
+    def _failure(self, ledger: Any, error: Exception) -> ClusterError:
+        """What a worker said before it failed, or that the cluster failed."""
         with suppress(self._ray.exceptions.RayError):
             said: str | None = self._ray.get(ledger.failure.remote(), timeout=_CONNECT_S)
             if said is not None:
                 return ClusterError(said)
-        if isinstance(error, self._ray.exceptions.RayTaskError):
-            return error  # a bug: its trace is what helps
-        text = str(error).strip().splitlines()[0]
+        cause = getattr(error, "cause", None)  # of a task, such as one that reads a Parquet file
+        if isinstance(cause, Exception):
+            text = error_line(cause)
+        else:
+            text = str(error).strip().splitlines()[0]
         return ClusterError(f"the Ray cluster failed: {text}; --resume does what is missing")
 
     def _fitted(self, workers: Workers, job: "Job") -> tuple[Workers, int | None]:

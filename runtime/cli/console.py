@@ -4,6 +4,7 @@ import argparse
 import atexit
 import gc
 import io
+import logging
 import os
 import signal
 import sys
@@ -68,6 +69,7 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
         say(f"{prog}: warning: {message if ours else squeezed(str(message))}")
 
     warnings.showwarning = show_warning
+    logging.getLogger().addHandler(_LibrariesLog())
     if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     _on_interruption(_interrupt)
@@ -90,6 +92,14 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
             abandon()  # before it is said that nothing is left
         say(f"{prog}: {message}")
         _leave(code)
+
+
+class _LibrariesLog(logging.Handler):
+    """What libraries log is for their developers: shown with `--debug`, else not."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _debug:
+            say(f"{record.name}: {squeezed(record.getMessage())}")
 
 
 def _leave(code: int) -> NoReturn:

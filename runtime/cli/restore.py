@@ -1,7 +1,7 @@
 """`dmd-restore`: restore the faces of photographs with a bundle."""
 
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -15,6 +15,7 @@ from runtime.cli.inputs import (
     refuse_in_bundle,
     server_of,
 )
+from runtime.cli.tally import Tally
 from runtime.errors import UsageError
 from runtime.redaction import public_name
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from runtime.archive.job import Job, Outcome
     from runtime.archive.tables import Tables
     from runtime.photo import Only
-
-_SHOWN = 1000  # failures that are kept to be listed at the end; --report has them all
 
 
 def main() -> NoReturn:
@@ -92,12 +91,9 @@ def restore(args: Namespace) -> int:
     if args.report is not None:
         refuse_in_bundle("--report", args.report, args.bundle)
     synthetic = job.check().weights.synthetic
-    failures: list[Outcome] = []
-    failed = there = done = 0
-    ended: list[Exception] = []
-    backends: dict[str, None] = {}
     with ExitStack() as stack:
-        count, outcomes = _begin(args, job, stack)
+        tally = stack.enter_context(Tally(args.out))
+        tally.count, outcomes = _begin(args, job, stack)
         if synthetic:
             console.say(
                 "dmd-restore: warning: this bundle has synthetic weights: nothing is restored"
@@ -105,47 +101,18 @@ def restore(args: Namespace) -> int:
         report = None
         if args.report is not None:
             report = stack.enter_context(Report(args.report, args.resume, _say))
-        bar = stack.enter_context(tqdm(total=count, unit="photo", disable=None, leave=False))
-        for outcome in _until_the_end(outcomes, ended):
+        bar = stack.enter_context(tqdm(total=tally.count, unit="photo", disable=None, leave=False))
+        for outcome in outcomes:
+            console.check_interrupted()
             bar.update()
-            backends[outcome.backend] = None
+            tally.add(outcome)
             if outcome.there:
-                there += 1
                 continue
-            done += 1
-            if outcome.error:
-                failed += 1
-                if len(failures) < _SHOWN:
-                    failures.append(outcome)
             for note in outcome.notes:
                 console.say_above_bar(f"dmd-restore: {public_name(outcome.input)}: {note}")
             if report:
                 report.add(outcome)
-    if ended and not done + there:
-        raise ended[0]
-    resumed = f", {there} were there already" if there else ""
-    by = "; ".join(backends)
-    console.tell(f"restored {done - failed} of {done} in {args.out}{resumed} ({by})")
-    for failure in failures:
-        console.say_trace(failure.trace)
-        console.say(f"dmd-restore: {failure.error}")
-    if failed > len(failures):
-        console.say(f"dmd-restore: and {failed - len(failures)} more: --report FILE has them all")
-    if ended:
-        left = count - done - there
-        console.say(f"dmd-restore: {left} of {count} were not done: --resume does what is missing")
-        raise ended[0]
-    return console.FAILED if failed else 0
-
-
-def _until_the_end(outcomes: "Iterable[Outcome]", ended: list[Exception]) -> "Iterator[Outcome]":
-    """The outcomes of the run; an error that ends it is put into `ended`."""
-    try:
-        for outcome in outcomes:
-            console.check_interrupted()
-            yield outcome
-    except Exception as error:  # it is raised again when all is reported that was done
-        ended.append(error)
+    return console.FAILED if tally.failed else 0
 
 
 def _begin(

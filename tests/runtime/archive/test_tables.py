@@ -69,3 +69,28 @@ def test_wrong_files(job: Job, tmp_path: Path) -> None:
         open_tables([empty], job)
     with pytest.raises(InvalidImageError, match=r"y\.parquet: no such file"):
         open_tables([str(tmp_path / "y.parquet")], job)
+
+
+def test_a_damaged_file_among_others(job: Job, tmp_path: Path) -> None:
+    """Its rows are one error, and the other files are read."""
+    rows = {"name": [f"{i}.png" for i in range(40)], "bytes": [bytes([i]) * 99 for i in range(40)]}
+    bad = tmp_path / "bad.parquet"
+    parquet.write_table(pyarrow.table(rows), bad)
+    good = written(tmp_path / "good.parquet", {"name": ["x.png"], "bytes": [b"1"]})
+    page = parquet.ParquetFile(bad).metadata.row_group(0).column(1).data_page_offset
+    data = bytearray(bad.read_bytes())
+    data[page : page + 30] = b"\xff" * 30
+    bad.write_bytes(data)
+    torn, whole = open_tables([str(bad), good], job).pictures()
+    assert torn.name == str(bad)
+    assert str(torn.error).startswith(f"{bad}: cannot be read as Parquet: ")
+    assert whole == Picture("x.png", b"1")
+
+
+def test_names_that_are_no_text(job: Job, tmp_path: Path) -> None:
+    """They are those of files, and spoil no other row."""
+    offsets = pyarrow.array([b"a.png", b"b\xff.png"], pyarrow.binary()).buffers()
+    names = pyarrow.Array.from_buffers(pyarrow.string(), 2, offsets)
+    parquet.write_table(pyarrow.table({"path": names}), tmp_path / "x.parquet")
+    tables = open_tables([str(tmp_path / "x.parquet")], job)
+    assert [picture.name for picture in tables.pictures()] == ["a.png", "b\udcff.png"]

@@ -125,6 +125,12 @@ def test_nothing_from_outside_forges_a_line(work: str) -> None:
     assert SAFE in line
 
 
+def test_what_libraries_log() -> None:
+    work = "import logging; logging.getLogger('PIL').error('bad\\n tag \\x1b[2J')"
+    assert run(work).stderr == ""
+    assert run(work, "--debug").stderr == r"PIL: bad tag \x1b[2J" + "\n"
+
+
 def test_words_of_the_command_line_are_escaped() -> None:
     done = run("pass", "--what\n\x1b[2J")
     assert done.returncode == 2

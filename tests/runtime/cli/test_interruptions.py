@@ -152,8 +152,13 @@ import sys
 from runtime.backends.onnxruntime import OnnxRuntimeBackend
 from runtime.errors import DeviceError
 
+work, left = OnnxRuntimeBackend.restore, [None] * int(sys.argv.pop(1))
+
 def restore(self, *arguments):
-    raise DeviceError("the device is gone")
+    if not left:
+        raise DeviceError("the device is gone")
+    left.pop()
+    return work(self, *arguments)
 
 OnnxRuntimeBackend.restore = restore
 from runtime.cli.restore import main
@@ -167,7 +172,41 @@ def test_an_engine_that_fails_while_a_picture_never_comes(
 ) -> None:
     """Here nobody interrupts: the error itself ends it, and not after the other picture."""
     words = [FACE, fifo, "--bundle", bundle, "--out", tmp_path / "out"]
-    with running(sys.executable, "-c", BROKEN_ENGINE, *words) as process:
+    with running(sys.executable, "-c", BROKEN_ENGINE, 0, *words) as process:
         said = process.communicate(timeout=60)[1]
         assert said == "dmd-restore: the device is gone\n"
         assert process.returncode == 1
+
+
+def test_nothing_is_lost_when_the_engine_fails(bundle: Path, tmp_path: Path) -> None:
+    """What was done before and what had failed are told, then why it ends."""
+    for name in "bcd":
+        (tmp_path / f"{name}.png").write_bytes(FACE.read_bytes())
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    words = [tmp_path, "--bundle", bundle, "--out", tmp_path / "out"]
+    with running(sys.executable, "-c", BROKEN_ENGINE, 1, *words) as process:
+        printed, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert printed.startswith(f"restored 1 of 2 in {tmp_path}/out (")
+    bad, left, why = said.splitlines()
+    assert bad.startswith(f"dmd-restore: {tmp_path}/a.png: ")
+    assert left == "dmd-restore: 2 of 4 were not done: --resume does what is missing"
+    assert why == "dmd-restore: the device is gone"
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["b.png"]
+
+
+def test_an_interruption_tells_what_was_done(fifo: Path, bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [tmp_path / "none.png", fifo, "--bundle", bundle, "--out", out]
+    with running(program("dmd-restore"), *words) as process:
+        end = wait_for_reader(fifo)
+        time.sleep(1)  # until the main thread waits, too
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=_LIMIT_S)
+    os.close(end)
+    assert printed.startswith("restored 0 of 1")
+    assert said.splitlines() == [
+        f"dmd-restore: {tmp_path}/none.png: no such file",
+        "dmd-restore: 1 of 2 were not done: --resume does what is missing",
+        "dmd-restore: interrupted; nothing half written is left",
+    ]
