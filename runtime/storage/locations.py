@@ -41,6 +41,7 @@ def local(name: str) -> str:
 
 def base_name(name: str) -> str:
     """The last part of a path or URL, without a web URL's query."""
+    name = local(name)
     web = _WEB_PATH.match(name)
     return Path(unquote(web[1]) if web else name).name
 
@@ -52,9 +53,10 @@ def join(folder: str, name: str) -> str:
 
 def flaw(name: str) -> str | None:
     """Why nothing can have this name; None: something may."""
-    if not base_name(name):
+    base = base_name(name)
+    if not base:
         return f"{name}: this names no file" if name else "a picture without a name"
-    if "\0" in name or "\0" in base_name(name):
+    if "\0" in base or "\0" in local(name):
         return f"{name}: no file's name holds a NUL character"
     try:
         os.fsencode(name)
@@ -69,9 +71,10 @@ def read(name: str, max_bytes: int = MAX_BYTES) -> bytes:
     No more is read than that, whatever the file or the server says about its size. Raises
     `UsageError` for a URL of a kind that is not opened.
     """
+    name = local(name)
     if wrong := flaw(name):
         raise InvalidImageError(wrong)
-    name, shown = local(name), public_name(name)
+    shown = public_name(name)
     try:
         data = stores.download(name, max_bytes) if is_url(name) else _content(name, max_bytes)
     except FileNotFoundError:
