@@ -1,13 +1,18 @@
 """Restorer against a Triton server: the real one, and one that fails as a test wants it to."""
 
+import errno
+import gc
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +29,7 @@ from runtime.backends.triton.address import Address
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.errors import ClosedError, DeviceError, DictionaryError, UsageError
 from runtime.images.files import read_image
-from tests.conftest import SAMPLES, Command, Face, levels, one_line, picture
+from tests.conftest import ROOT, SAMPLES, Command, Face, levels, one_line, picture
 from tests.fakes.triton import FakeTriton, gray, serving
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -484,6 +489,130 @@ def test_addresses() -> None:
     assert Address.parse("grpc://host:1/m").version == ""
     assert Address.parse("grpc://127.0.0.1:1/m").is_local()
     assert not Address.parse("grpc://192.0.2.1:1/m").is_local()  # of documentation
+
+
+def refuse(status: grpc.StatusCode, request: Any, context: grpc.ServicerContext) -> Any:
+    context.abort(status, "because")
+
+
+STUCK = 60  # seconds that no call of these tests takes
+
+
+@dataclass
+class Working:
+    """A call with a dictionary in shared memory, which the server has and does not answer."""
+
+    fake: FakeTriton
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.fake.infer = lambda request, context: (
+            self.release.wait(STUCK) and gray(request, context)
+        )
+
+    def begun(self) -> None:
+        deadline = time.monotonic() + STUCK
+        while not self.fake.calls and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert self.fake.calls
+
+
+def test_nothing_is_left_when_a_restorer_is_closed_at_work(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    """The region goes when the call ends that reads it, from the server, too."""
+    before, working = regions(), Working(fake)
+    restorer = Restorer(fake.url, remote=Remote(shared_memory=True))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(restorer.restore_aligned, *faces[0], bob)
+        working.begun()
+        assert len(regions() - before) == len(fake.regions) == 1
+        restorer.close()
+        with pytest.raises(ClosedError):
+            waiting.result()
+        working.release.set()
+    assert regions() == before
+    assert fake.regions == {}
+    with pytest.raises(ClosedError):
+        restorer.restore_aligned(*faces[0], bob)
+    assert regions() == before
+
+
+def test_nothing_is_left_by_a_restorer_that_is_forgotten(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    before = regions()
+    restorer = Restorer(fake.url, remote=Remote(shared_memory=True))
+    restorer.restore_aligned(*faces[0], bob)
+    assert len(regions() - before) == len(fake.regions) == 1
+    del restorer
+    gc.collect()
+    assert regions() == before
+    assert fake.regions == {}
+
+
+def test_nothing_is_left_by_calls_that_fail(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = regions()
+    sharing = Remote(shared_memory=True, retries=0)
+    for status in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE):
+        fake.infer = partial(refuse, status)
+        with Restorer(fake.url, remote=sharing) as restorer, pytest.raises(RemoteError):
+            restorer.restore_aligned(*faces[0], bob)
+        assert regions() == before
+        assert fake.regions == {}
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("runtime.backends.triton.shared_memory._write", no_room)
+    with Restorer(fake.url, remote=sharing) as restorer:
+        with pytest.raises(RemoteError, match="/dev/shm: no room for a dictionary of 0 MiB"):
+            restorer.restore_aligned(*faces[0], bob)
+        assert regions() == before
+
+
+CLIENT = """
+import sys, time
+from runtime import Remote, Restorer, SpecificDictionary
+from runtime.samples.faces import samples
+face = samples()[0]
+restorer = Restorer(sys.argv[1], remote=Remote(shared_memory=True))
+restorer.restore_aligned(face.image, face.landmarks, SpecificDictionary.load(sys.argv[2]))
+print("done", flush=True)
+if sys.argv[3] == "stays":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGKILL"])
+def test_nothing_is_left_by_a_process_that_ends(
+    fake: FakeTriton, bob: SpecificDictionary, tmp_path: Path, end: str
+) -> None:
+    """However it ends, and although nobody closes the Restorer."""
+    before = regions()
+    bob.save(tmp_path / "bob.safetensors")
+    words = [fake.url, str(tmp_path / "bob.safetensors"), "goes" if end == "exit" else "stays"]
+    with subprocess.Popen(
+        [sys.executable, "-c", CLIENT, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdout is not None
+        assert client.stderr is not None
+        assert client.stdout.readline() == "done\n", client.stderr.read()
+        if end != "exit":
+            assert len(regions() - before) == 1
+            client.send_signal(getattr(signal, end))
+        errors = client.stderr.read()  # ends when Python's tracker of shared memory has ended, too
+    assert regions() == before
+    if end == "exit":
+        assert client.returncode == 0
+        assert errors == ""
+        assert fake.regions == {}
 
 
 def test_closed(fake: FakeTriton, faces: list[Face]) -> None:
