@@ -35,6 +35,8 @@ def main(name: str, folder: Path, first: int, examples: int, seconds: float) -> 
             data = value if isinstance(value, bytes) else repr(value).encode(errors="replace")
             (folder / "current").write_bytes(data)
             fault = judge.judge(kind, value)
+            (folder / "tally.new").write_text(json.dumps(vars(judge.tally)))
+            (folder / "tally.new").replace(folder / "tally.json")  # this process may be killed
             if fault is not None and judge.tally.faults[fault] <= _KEPT:
                 number = sum(1 for _ in (folder / "faults").iterdir()) // 2
                 (folder / "faults" / f"{name}-{first}-{number}.input").write_bytes(data)
@@ -52,7 +54,6 @@ def main(name: str, folder: Path, first: int, examples: int, seconds: float) -> 
                 suppress_health_check=list(HealthCheck),
             )
             seed(number)(wanted(given(kind.inputs)(attempt)))()
-            (folder / "tally.json").write_text(json.dumps(vars(judge.tally)))
             examples -= ROUND
             number += 1
 

@@ -1,6 +1,7 @@
 """The rule that every input must keep: a right result, or one clean line of ours; nothing else."""
 
 import os
+import re
 import sys
 import traceback
 import unicodedata
@@ -86,7 +87,7 @@ def unclean(text: str) -> str | None:
 class Judge:
     """Watches attempts in this process, which works in a `folder` of its own and nowhere else.
 
-    The folder holds `inside`, where files may come and go; `cwd`, `home` and `tmp` stay empty.
+    The folder holds `inside`, where files may come and go; `cwd`, `home` and `tmp` stay as they are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -94,6 +95,7 @@ class Judge:
         self.detail = ""
         """What the last exception said that was not ours."""
         self._folder, self._seen = folder, list[str]()
+        self._there = self._elsewhere()  # ONNX Runtime leaves files of its own as it is imported
         sys.addaudithook(self._heed)
 
     def judge(self, kind: Kind, given: object) -> str | None:
@@ -114,9 +116,11 @@ class Judge:
             fault = self._seen[0]
         if fault is None and foreign:
             where = Path(foreign[0].filename).name
-            fault = f"warning {foreign[0].category.__name__} in {where}: {foreign[0].message}"
+            self.detail = str(foreign[0].message)
+            fault = f"warning {foreign[0].category.__name__} in {where}"
         if fault is None and os.fstat(2).st_size > said:
-            fault = f"chatter on stderr: {_tail(os.fstat(2).st_size - said)}"
+            self.detail = _tail(os.fstat(2).st_size - said)
+            fault = f"chatter on stderr: {re.sub('[^A-Za-z].*', '', self.detail.lstrip('[ '))} ..."
         if fault is None and taken > MEMORY:
             fault = f"memory: over {MEMORY} MiB"
         left = self._left()
@@ -146,11 +150,15 @@ class Judge:
 
     def _left(self) -> str | None:
         """A file where none may be, or a temporary file."""
-        for name in ("cwd", "home", "tmp"):
-            for entry in (self._folder / name).iterdir():
-                return f"{name}/{entry.name}"
+        left = sorted(self._elsewhere() - self._there)
+        if left:
+            return left[0]
         tmp = next((self._folder / "inside").rglob("*.tmp"), None)
         return None if tmp is None else "a .tmp file"
+
+    def _elsewhere(self) -> set[str]:
+        empty = (self._folder / name for name in ("cwd", "home", "tmp"))
+        return {f"{each.name}/{entry.name}" for each in empty for entry in each.iterdir()}
 
     def _heed(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Python tells of what it opens, renames and starts."""
@@ -192,4 +200,4 @@ def _memory(field: str) -> int:
 def _tail(size: int) -> str:
     with os.fdopen(os.open("/proc/self/fd/2", os.O_RDONLY), "rb") as file:
         file.seek(-size, os.SEEK_END)
-        return repr(file.read(60).decode(errors="replace"))
+        return file.read(500).decode(errors="replace").strip()

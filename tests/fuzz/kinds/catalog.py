@@ -28,6 +28,7 @@ KINDS: Mapping[str, Opener] = {
         "bundles": ("manifests", "engine_records"),
         "dictionaries": ("dictionaries",),
         "pictures": ("pictures",),
+        "landmarks": ("landmark_files", "landmarks", "detectors"),
     }.items()
     for name in names
 }
