@@ -34,9 +34,7 @@ def write_bundle(folder: Path) -> dict[str, Any]:
     one = helper.make_tensor("columns", TensorProto.INT64, (2,), (1, COLUMNS))
     axes = helper.make_tensor("axes", TensorProto.INT64, (2,), (1, 2))
     first = helper.make_tensor("first", TensorProto.INT64, (1,), (0,))
-    _write_graph(
-        folder, restorer, [helper.make_node("Identity", ["image"], ["restored"])], []
-    )
+    _write_graph(folder, restorer, [helper.make_node("Identity", ["image"], ["restored"])], [])
     _write_graph(
         folder,
         memorizer,

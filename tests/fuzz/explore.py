@@ -11,17 +11,25 @@ from pathlib import Path
 from tests.fuzz.rule import Tally
 
 ROOT = Path(__file__).parents[2]
-HANG_S = 30.0
+PATIENCE_S = 60.0
 """Seconds for one input: far more than any takes that does not hang."""
 
 
 def explore(
-    name: str, work: Path, *, seed: int, examples: int = 0, seconds: float = 0, save: Path
+    name: str,
+    work: Path,
+    save: Path,
+    *,
+    seed: int,
+    examples: int = 0,
+    seconds: float = 0,
+    patience: float = PATIENCE_S,
 ) -> Tally:
     """Try `examples` inputs of a kind, or those of some `seconds`; faults go to the folder `save`.
 
     A process that hangs or dies is a fault too, and its input is kept; where there is time left,
-    another goes on with other inputs. `work` is a folder that is removed afterwards.
+    another goes on with other inputs. `work` is a folder that is removed afterwards; `patience` is
+    how many seconds one input may take.
     """
     found = Tally()
     save.mkdir(parents=True, exist_ok=True)
@@ -31,23 +39,27 @@ def explore(
         for part in ("inside", "cwd", "home", "tmp"):
             (work / part).mkdir(parents=True)
         left = max(0.0, end - time.monotonic()) if seconds else 0.0
-        died = _run(name, work.resolve(), seed, examples, left)
+        died = _run(name, work.resolve(), seed, examples, left, patience)
         if (work / "tally.json").exists():
             found.add(json.loads((work / "tally.json").read_text()))
         for file in (work / "faults").glob("*"):
             shutil.copy(file, save)
+        begun = (work / "current").exists()
         if died is not None:
             found.faults[died] += 1
-            if (work / "current").exists():
-                shutil.copy(work / "current", save / f"{name}-{seed}-died.input")
             (save / f"{name}-{seed}-died.txt").write_text(f"{died}\n")
+            if begun:
+                found.tried += 1
+                shutil.copy(work / "current", save / f"{name}-{seed}-died.input")
         shutil.rmtree(work, ignore_errors=True)
-        if died is None or time.monotonic() >= end:
+        if died is None or not begun or time.monotonic() >= end:
             return found
         seed += 1000
 
 
-def _run(name: str, work: Path, seed: int, examples: int, seconds: float) -> str | None:
+def _run(
+    name: str, work: Path, seed: int, examples: int, seconds: float, patience: float
+) -> str | None:
     """One process; returns how it ended if it did not come to its end by itself."""
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
@@ -68,8 +80,8 @@ def _run(name: str, work: Path, seed: int, examples: int, seconds: float) -> str
             while process.poll() is None:
                 time.sleep(0.05)
                 since = current.stat().st_mtime if current.exists() else started
-                if time.time() - since > HANG_S:
-                    return f"hang: over {HANG_S:g} s"
+                if time.time() - since > patience:
+                    return f"hang: over {patience:g} s"
         finally:
             process.kill()
             process.wait()

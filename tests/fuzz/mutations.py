@@ -12,22 +12,26 @@ Draw = Callable[..., Any]
 
 NUMBERS = (0, 1, 2, 3, 7, 8, 127, 128, 255, 256, 32767, 65535, 1 << 24, (1 << 31) - 1, 1 << 31)
 BIG = (*NUMBERS, (1 << 32) - 1)
+# fmt: off
 FLOATS = (
-    (0.0, -0.0, 1.0, -1.0, 0.5, 1e-30, -1e-300, 512.0, 65504.0, 65505.0, 1e6, -1e6, 1e9, -1e9)
-    + (2.0**31, -(2.0**31), 2.0**63, 1e30, 3e38, -3e38, 1e300, -1e300)
-    + (float("nan"), float("inf"), float("-inf"))
+    0.0, -0.0, 1.0, -1.0, 0.5, 1e-30, -1e-300, 512.0, 65504.0, 65505.0, 1e6, -1e6, 1e9,
+    -1e9, 2.0**31, -(2.0**31), 2.0**63, 1e30, 3e38, -3e38, 1e300, -1e300, float("nan"),
+    float("inf"), float("-inf"),
 )
 TEXTS = (
-    ("", " ", ".", "..", "../outside.onnx", "/etc/hostname", "sub/restorer.onnx", "a" * 300)
-    + ("restorer.onnx\0", "a\nb", "\x1b[2Jcleared", "\ud800", "\u202egnp.exe", "C:\\x", "1.5")
-    + ("-1", "1e9", "nan", "9" * 400, "x" * 20_000, "fp32", "float32", "float64", "object", "é")
-    + ('" value { string_value: "x', "http://[x", "manifest.json", "memorizer.onnx", "|O", "<U9")
+    "", " ", ".", "..", "../outside.onnx", "/etc/hostname", "sub/restorer.onnx",
+    "a" * 300, "restorer.onnx\0", "a\nb", "\x1b[2Jcleared", "\ud800", "\u202egnp.exe",
+    "C:\\x", "1.5", "-1", "1e9", "nan", "9" * 400, "x" * 20_000, "fp32", "float32",
+    "float64", "object", "é", '" value { string_value: "x', "http://[x",
+    "manifest.json", "memorizer.onnx", "|O", "<U9",
 )
 RAW = (
-    ("NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "9" * 5000, "-0", "1.0", "[" * 3000)
-    + ("[" * 200_000, '{"a":' * 100_000, "[" * 900 + "]" * 900, "\\", "tru", '"\\ud800"', '"\\u0000"')
-    + ('{"a": 1, "a": 2}', "18446744073709551616", "-9223372036854775809", "1E400")
+    "NaN", "Infinity", "-Infinity", "1e999", "9" * 400, "9" * 5000, "-0", "1.0",
+    "[" * 3000, "[" * 200_000, '{"a":' * 100_000, "[" * 900 + "]" * 900, "\\", "tru",
+    '"\\ud800"', '"\\u0000"', '{"a": 1, "a": 2}', "18446744073709551616",
+    "-9223372036854775809", "1E400",
 )
+# fmt: on
 _MARK = "raw-json-"
 
 
@@ -52,7 +56,9 @@ def _edit(draw: Draw, data: bytearray, places: Sequence[int], seeds: Sequence[by
         at = min(draw(st.sampled_from(places)), size)
     else:
         at = draw(st.integers(0, min(size, 64)) | st.integers(0, size))
-    match draw(st.sampled_from(("bit", "byte", "word", "long", "cut", "copy", "junk", "end", "mix"))):
+    match draw(
+        st.sampled_from(("bit", "byte", "word", "long", "cut", "copy", "junk", "end", "mix"))
+    ):
         case "bit" if at < size:
             data[at] ^= 1 << draw(st.integers(0, 7))
         case "byte" if at < size:
@@ -127,7 +133,7 @@ def _chunks(data: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def hostile_values() -> st.SearchStrategy[Any]:
-    """Values that no field of a JSON file expects; some stand for text that json would not write."""
+    """Values that no field expects; some stand for text that json itself would not write."""
     simple = st.sampled_from((None, True, False, -1, 0, 1, 1 << 31, 1 << 63, -(1 << 63), 10**30))
     raw = st.integers(0, len(RAW) - 1).map(lambda n: f"{_MARK}{n}")
     floats = st.sampled_from([number for number in FLOATS if number - number == 0])

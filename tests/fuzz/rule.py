@@ -87,7 +87,8 @@ def unclean(text: str) -> str | None:
 class Judge:
     """Watches attempts in this process, which works in a `folder` of its own and nowhere else.
 
-    The folder holds `inside`, where files may come and go; `cwd`, `home` and `tmp` stay as they are.
+    The folder holds `inside`, where files may come and go; its `cwd`, `home` and `tmp` stay as they
+    are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -108,6 +109,8 @@ class Judge:
         self.detail = ""
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
+            for unseen in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
+                warnings.simplefilter("ignore", unseen)  # as Python does for users
             fault = self._try(kind, given)
         taken = (_memory("VmHWM") - base) / 1024
         self.tally.peak_mib = max(self.tally.peak_mib, round(taken, 1))
@@ -173,7 +176,7 @@ class Judge:
     def _written(self, event: str, path: object) -> None:
         if isinstance(path, str | bytes | os.PathLike):
             with suppress(ValueError):  # a name with NUL opens nothing
-                file = os.path.realpath(os.fsdecode(path))  # noqa: PTH118
+                file = os.path.realpath(os.fsdecode(path))
                 if not file.startswith((f"{self._folder}/", "/dev/")):
                     self._seen.append(f"{event} outside of the folder")
 

@@ -29,6 +29,15 @@ KINDS: Mapping[str, Opener] = {
         "dictionaries": ("dictionaries",),
         "pictures": ("pictures",),
         "landmarks": ("landmark_files", "landmarks", "detectors"),
+        "triton": ("requests", "replies"),
+        "downloads": ("downloads", "web_pictures"),
+        "checkpoints": ("checkpoints",),
+        "archives": ("archives",),
+        "commands": ("commands",),
     }.items()
     for name in names
 }
+FAULTY: Mapping[str, Opener] = {
+    name: _late("faulty", name) for name in ("faulty", "deadly", "hanging")
+}
+"""Kinds that break the rule, for the tests of what watches over it."""

@@ -18,11 +18,14 @@ LAYOUT = "256.le.key:1x2x2 256.le.value:4x2x2"
 LARGEST = 65504.0  # of float16
 _COLUMNS = 20
 _WEIGHTS = "1" * 64
+# fmt: off
 _LAYOUTS = (
-    ("", "256.le.key:1x2x2", "256.le.key:4294967296x4294967296x5", "x:-1x-1x20", "a:1x1x20")
-    + ("256.le.key:0x0x0", f"{LAYOUT} b:0x1x1", "a:" + "9" * 5000 + "x1x1", "a:1e1x2x1", "a:20")
-    + ("a:1x1x1x20", "a:\u0661x1x20", "a:1_0x2x1", "a: 20x1x1", "256.le.key:1x2x2\n256.le.value:4x2x2")
+    "", "256.le.key:1x2x2", "256.le.key:4294967296x4294967296x5", "x:-1x-1x20",
+    "a:1x1x20", "256.le.key:0x0x0", f"{LAYOUT} b:0x1x1", "a:" + "9" * 5000 + "x1x1",
+    "a:1e1x2x1", "a:20", "a:1x1x1x20", "a:\u0661x1x20", "a:1_0x2x1", "a: 20x1x1",
+    "256.le.key:1x2x2\n256.le.value:4x2x2",
 )
+# fmt: on
 
 
 @contextmanager
@@ -82,6 +85,6 @@ def _packed(kind: str, number: float) -> bytes:
         return bytes(np.array(number).astype(dtype).tobytes())
 
 
-def _file(header: str, numbers: bytes) -> bytes:
+def _file(header: str, numbers: bytes | bytearray) -> bytes:
     text = header.encode(errors="surrogatepass")
     return struct.pack("<Q", len(text)) + text + bytes(numbers)

@@ -20,10 +20,13 @@ from tests.fakes.bundle import write_bundle
 from tests.fuzz.mutations import FLOATS, TEXTS, Draw, mutated
 from tests.fuzz.rule import Kind
 
+# fmt: off
 _WORDS = (
-    ("nan", "inf", "-inf", "1e400", "-1e308", "9" * 400, "1_0", "0x10", "\u0661\u0662", "+3", "1,5")
-    + ("1e", "--1", "1e-400", ".5", "5.", "\u00bd", "1\x00", "1\u00a02", *TEXTS)
+    "nan", "inf", "-inf", "1e400", "-1e308", "9" * 400, "1_0", "0x10", "\u0661\u0662",
+    "+3", "1,5", "1e", "--1", "1e-400", ".5", "5.", "\u00bd", "1\x00", "1\u00a02",
+    *TEXTS,
 )
+# fmt: on
 _SEPARATORS = (" ", "\t", "  ", ",", ";", "\u2003", "\x0b", "\x1c", "", "\x85")
 _ENDS = ("\n", "\r\n", "\r", "\u2028", "\x0c", "\n\n")
 _ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1")
@@ -67,7 +70,7 @@ def landmarks(folder: Path) -> Iterator[Kind]:
 def detectors(folder: Path) -> Iterator[Kind]:
     """What a detector of the caller's own says of the faces of a small and of a large photo."""
     write_bundle(folder / "bundle")
-    photo = read_image(PHOTOS / "astronaut.png")
+    photo = np.asarray(read_image(PHOTOS / "astronaut.png"), np.uint8)
     small = cv2.resize(photo, (160, 160), interpolation=cv2.INTER_AREA)
     answer: list[Any] = [None]
     detector: Callable[[Image], Any] = lambda face: answer[0]  # noqa: E731
@@ -115,9 +118,8 @@ def _texts(draw: Draw, points: NDArray[np.float64]) -> bytes:
     end = draw(st.just("\n") | st.sampled_from(_ENDS))
     text = end.join(separator.join(row) for row in rows) + draw(st.sampled_from(("", end)))
     encoding = draw(st.just("utf-8") | st.sampled_from(_ENCODINGS))
-    if encoding == "latin-1":
-        return text.encode(encoding, errors="replace")
-    return text.encode(encoding, errors="surrogatepass")
+    lost = "replace" if encoding == "latin-1" else "surrogatepass"
+    return bytes(text.encode(encoding, errors=lost))
 
 
 @st.composite
@@ -147,15 +149,35 @@ def _answers(draw: Draw, points: NDArray[np.float64]) -> Any:
     return found
 
 
+# fmt: off
 _NOTHING: Sequence[Any] = (
-    ("", "68", b"68", 0, 1.5, [], {}, [[]], [[1, 2]] * 67, [[1, 2]] * 69, [[1]] * 68, [[1, 2, 3]] * 68)
-    + ([[1, 2]] * 67 + [[1]], [["a", "b"]] * 68, [[None, None]] * 68, {"x": 1}, object, [[10**400, 1]] * 68)
-    + ([[1 + 2j, 3]] * 68, [[True, False]] * 68, set(), range(136), np.zeros(0), np.zeros((68, 2, 1)))
+    "", "68", b"68", 0, 1.5, [], {}, [[]], [[1, 2]] * 67, [[1, 2]] * 69, [[1]] * 68,
+    [[1, 2, 3]] * 68, [[1, 2]] * 67 + [[1]], [["a", "b"]] * 68, [[None, None]] * 68,
+    {"x": 1}, object, [[10**400, 1]] * 68, [[1 + 2j, 3]] * 68, [[True, False]] * 68,
+    set(), range(136), np.zeros(0), np.zeros((68, 2, 1)),
 )
+# fmt: on
 
 
 def _typed(draw: Draw, points: NDArray[np.float64]) -> Any:
-    kinds = "f2 f4 i1 u1 i8 u8 c16 O S9 U9 M8[s] m8[s] ? f8 >f8 >i4".split()
+    kinds = [
+        "f2",
+        "f4",
+        "i1",
+        "u1",
+        "i8",
+        "u8",
+        "c16",
+        "O",
+        "S9",
+        "U9",
+        "M8[s]",
+        "m8[s]",
+        "?",
+        "f8",
+        ">f8",
+        ">i4",
+    ]
     with np.errstate(all="ignore"):
         return points.astype(np.int64).astype(draw(st.sampled_from(kinds)))
 

@@ -86,7 +86,8 @@ def _level(image: NDArray[Any]) -> float:
 def whole_pictures() -> Mapping[str, bytes]:
     """Pictures of 40 x 30 px that a user may well have, by what they are."""
     rng = np.random.default_rng(0)
-    smooth = cv2.resize(rng.integers(0, 256, (4, 5, 4), np.uint8), (_WIDTH, _HEIGHT))
+    coarse = rng.integers(0, 256, (4, 5, 4), np.uint8)
+    smooth = np.asarray(cv2.resize(coarse, (_WIDTH, _HEIGHT)), np.uint8)
     rgba = PIL.Image.fromarray(smooth)
     modes = {mode: rgba.convert("RGB").convert(mode) for mode in ("RGB", "L", "1", "P", "CMYK")}
     modes |= {"RGBA": rgba, "LA": rgba.convert("LA"), "I;16": _deep(smooth)}
@@ -172,7 +173,9 @@ def other_files() -> Sequence[bytes]:
     rgb.convert("F").save(floats, "TIFF")
     found += [floats.getvalue(), b"ZZ" + found[-1], b"PK\3\4" + bytes(60)]
     # a BMP and a PNG that declare far more than they hold
-    found.append(b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60000, 60000, 1, 24, *[0] * 6))
+    found.append(
+        b"BM" + struct.pack("<IIIIiiHHIIiiII", 54, 0, 54, 40, 60000, 60000, 1, 24, *[0] * 6)
+    )
     found.append(b"GIF89a" + struct.pack("<HHBBB", 65535, 65535, 0, 0, 0) + b";")
     return found
 
@@ -198,7 +201,9 @@ def _hot(data: bytes) -> Sequence[int]:
         (at,) = struct.unpack(f"{'<' if data[:2] == b'II' else '>'}I", data[4:8])
         places += range(at, min(at + 200, len(data)))
     if data[:2] == b"\xff\xd8":
-        places += [at + 2 for at in range(len(data) - 4) if data[at] == 0xFF and data[at + 1] >= 0xC0]
+        places += [
+            at + 2 for at in range(len(data) - 4) if data[at] == 0xFF and data[at + 1] >= 0xC0
+        ]
     if data[:4] == b"RIFF":
         for kind in (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"ICCP"):
             at = data.find(kind)
@@ -214,8 +219,11 @@ def named_picture(draw: Draw) -> tuple[str, bytes]:
     return f"{stem}{suffix}", draw(picture_bytes())
 
 
+# fmt: off
 NAMES = (
-    ("a", "b c", "-rf", "--out", "#1", "50%25", "%00", "a\nb", "a\rb", "\x1b]0;title\x07", "\x7f")
-    + ("caf\u00e9", "\u202egnp", "\udcff\udcfe", "\U0001f600", "http:", "a.png.compare", "a?b", "*")
-    + ("[x]", "~", "$(id)", "`id`", "x" * 240, "\u2028line", "file:", "...", " ", "a\tb", "\\\\host")
+    "a", "b c", "-rf", "--out", "#1", "50%25", "%00", "a\nb", "a\rb",
+    "\x1b]0;title\x07", "\x7f", "caf\u00e9", "\u202egnp", "\udcff\udcfe", "\U0001f600",
+    "http:", "a.png.compare", "a?b", "*", "[x]", "~", "$(id)", "`id`", "x" * 240,
+    "\u2028line", "file:", "...", " ", "a\tb", "\\\\host",
 )
+# fmt: on
