@@ -72,6 +72,7 @@ def write_bundle(folder: Path) -> dict[str, Any]:
             }
         ],
         "tools": {"onnx": onnx.__version__},
+        "isolates_people": True,
     }
     (folder / "manifest.json").write_text(signed(json.dumps(content)))
     return content

@@ -108,9 +108,6 @@ class Judge:
         self._seen.clear()
         self.detail = ""
         with warnings.catch_warnings(record=True) as warned:
-            warnings.simplefilter("always")
-            for unseen in (DeprecationWarning, PendingDeprecationWarning, ResourceWarning):
-                warnings.simplefilter("ignore", unseen)  # as Python does for users
             fault = self._try(kind, given)
         taken = (_memory("VmHWM") - base) / 1024
         self.tally.peak_mib = max(self.tally.peak_mib, round(taken, 1))

@@ -1,5 +1,6 @@
 """Archive runs over folders of which some files are an attacker's, by name or by content."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,16 +11,14 @@ import cv2
 import numpy as np
 from hypothesis import strategies as st
 
-from runtime.archive.job import Job, Outcome, Picture
-from runtime.archive.local import restore_archive
-from runtime.errors import UsageError
+from runtime.errors import InvalidImageError, UsageError
 from runtime.images.files import SUFFIXES, read_image
 from runtime.samples.faces import PHOTOS, SAMPLES
-from runtime.storage.locations import matches
 from tests.fakes.bundle import write_bundle
+from tests.fuzz.kinds.command_line import call
 from tests.fuzz.kinds.pictures import LIMIT, named_picture
 from tests.fuzz.mutations import Draw, mutated
-from tests.fuzz.rule import Kind, unclean
+from tests.fuzz.rule import Kind
 
 _GOOD = ("good face.png", "good photo.jpg", "good small.png")
 
@@ -41,42 +40,35 @@ def archives(folder: Path) -> Iterator[Kind]:
     given, out = folder / "given", folder / "out"
     good = _good_pictures()
     _fill(given, good, [])
-    job = Job(str(folder / "bundle"), str(out), device="cpu", max_pixels=LIMIT)
-    assert [o.error for o in _run(job, given)] == [None] * len(_GOOD)
+    words = ["dmd-restore", "given", "--bundle", "bundle", "--out", "out", "--device", "cpu"]
+    words += ["--report", "report", "--max-pixels", str(LIMIT)]
+    assert call(words, folder) == 0
     expected = {name: (out / name).read_bytes() for name in _GOOD}
 
     def attempt(hostile: list[Hostile]) -> None:
         shutil.rmtree(out, ignore_errors=True)
+        (folder / "report").unlink(missing_ok=True)
         _fill(given, good, hostile)
         before = {file: file.read_bytes() for file in given.iterdir()}
-        names = matches(str(given), SUFFIXES)
-        refused = None
-        try:
-            job.check_outputs(names)
-        except UsageError as error:
-            refused = error  # two files with one output: nothing is done
-        else:
-            outcomes = list(restore_archive(job, map(Picture, names)))
-            assert sorted(each.input for each in outcomes) == sorted(names), "a picture is lost"
-            for each in outcomes:
-                wrong = unclean(each.error) if each.error is not None else None
-                assert wrong is None, f"an outcome with {wrong}"
-                assert Path(each.output).parent == out, "an output in another folder"
-                assert Path(each.output).exists() != bool(each.error), "an output that is not there"
-            for name, data in expected.items():
-                assert (out / name).read_bytes() == data, "a good picture came out changed"
-            written = len(list(out.iterdir()))
-            assert written == sum(not each.error for each in outcomes), "another file was written"
+        code = call(words, folder)
         after = {file: file.read_bytes() for file in given.iterdir()}
         assert after == before, "an input was changed"
-        if refused is not None:
-            raise refused
+        if code and not (folder / "report").exists():
+            raise UsageError("refused before anything was done")  # two with one output
+        lines = [json.loads(line) for line in (folder / "report").read_text().splitlines()]
+        names = [Path(line["input"]).name for line in lines]
+        pictures = [file.name for file in before if file.suffix.lower() in SUFFIXES]
+        assert sorted(names) == sorted(pictures), "a picture is lost"
+        failed = [line["input"] for line in lines if line["error"] is not None]
+        assert code == (1 if failed else 0), "a failure that the exit code does not tell"
+        written = {folder / line["output"] for line in lines if line["error"] is None}
+        assert written == set(out.iterdir()), "another file was written"
+        for name, data in expected.items():
+            assert (out / name).read_bytes() == data, "a good picture came out changed"
+        if failed:
+            raise InvalidImageError(f"{len(failed)} of {len(names)} pictures were refused")
 
     yield Kind(st.lists(_hostile_file(), min_size=1, max_size=4), attempt)
-
-
-def _run(job: Job, given: Path) -> list[Outcome]:
-    return list(restore_archive(job, map(Picture, matches(str(given), SUFFIXES))))
 
 
 def _good_pictures() -> dict[str, bytes]:

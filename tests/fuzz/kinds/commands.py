@@ -1,29 +1,19 @@
 """Arguments of our commands, run in this process as `main` runs them."""
 
-import io
-import os
 import shutil
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from importlib import import_module
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from unittest import mock
 
 from hypothesis import strategies as st
 
 from runtime.errors import UsageError
 from runtime.samples.faces import SAMPLES
 from tests.fakes.bundle import write_bundle
+from tests.fuzz.kinds.command_line import COMMANDS, call
 from tests.fuzz.mutations import Draw
-from tests.fuzz.rule import Kind, unclean
+from tests.fuzz.rule import Kind
 
-_COMMANDS = {
-    "dmd-restore": "runtime.cli.restore",
-    "dmd-enroll": "runtime.cli.enroll",
-    "dmd-triton": "export.cli.triton",
-}
 _OPTIONS = {
     "dmd-restore": (
         "--only",
@@ -87,11 +77,7 @@ def commands(folder: Path) -> Iterator[Kind]:
             (world / "given" / name.replace("astronaut", "face")).write_bytes(
                 (SAMPLES / name).read_bytes()
             )
-        code, said = _main(words, world)
-        assert isinstance(code, int), f"exit code {code!r}"
-        for line in said.split("\n"):
-            wrong = unclean(line) if line.strip() else None
-            assert wrong is None, f"a line with {wrong}"
+        code = call(words, world)
         kept = (world / "given" / "face.png").read_bytes()
         assert kept == (SAMPLES / "astronaut.png").read_bytes(), "an input was changed"
         if code:
@@ -100,31 +86,10 @@ def commands(folder: Path) -> Iterator[Kind]:
     yield Kind(_words(), attempt)
 
 
-def _main(words: Sequence[str], world: Path) -> tuple[object, str]:
-    """Exit code and output of a command that works in the folder `world`."""
-    main = import_module(_COMMANDS[words[0]]).main
-    out = io.StringIO()
-    here, show = Path.cwd(), warnings.showwarning
-    os.chdir(world)
-    try:
-        with (
-            mock.patch.object(sys, "argv", list(words)),
-            redirect_stdout(out),
-            redirect_stderr(out),
-        ):
-            main()
-    except SystemExit as end:
-        return end.code, out.getvalue()
-    finally:
-        os.chdir(here)
-        warnings.showwarning = show
-    return None, out.getvalue()
-
-
 @st.composite
 def _words(draw: Draw) -> list[str]:
     """A command line that would work, with some of its words replaced and some added."""
-    command = draw(st.sampled_from(sorted(_COMMANDS)))
+    command = draw(st.sampled_from(sorted(COMMANDS)))
     words = {
         "dmd-restore": ["given/face.png", "--bundle", "bundle", "--out", "out", "--device", "cpu"],
         "dmd-enroll": ["given/face.png", "--bundle", "bundle", "--out", "person.safetensors"],
