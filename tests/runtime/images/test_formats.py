@@ -1,6 +1,7 @@
 """What is read at all, and what a file may make the decoders do."""
 
 import io
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +67,11 @@ def test_a_jpeg_of_many_scans_is_refused() -> None:
     assert decode_photo(whole, "x.jpg").image.shape == (30, 40, 3)
     last = whole.rindex(b"\xff\xda")
     slow = whole[:last] + whole[last:-2] * 300 + whole[-2:]
-    with pytest.raises(InvalidImageError, match="more than 200 scans"):
+    with pytest.raises(InvalidImageError, match="more than 100 scans"):
         decode_photo(slow, "x.jpg")
+    parts = b"\xff\xe1\0\x0cExif\0\0abcd" * 101
+    with pytest.raises(InvalidImageError, match="100 parts of EXIF data"):
+        decode_photo(whole[:2] + parts + whole[2:], "x.jpg")
 
 
 def test_the_limit_holds_for_each_format() -> None:
@@ -106,6 +110,26 @@ def gif_of(width: int, height: int, disposal: int) -> bytes:
 def test_what_a_header_declares_is_not_allocated(data: bytes) -> None:
     with pytest.raises(InvalidImageError, match="million pixels; raise it if you trust"):
         decode_photo(data, "x")
+
+
+@pytest.mark.parametrize("kind", [1, 3, 5])
+def test_tags_of_a_tiff_take_no_more_memory_than_the_file(kind: int) -> None:
+    """Pillow makes an object of each number: 40 MB of offsets would become 10 GB."""
+    size = {1: 1, 3: 2, 5: 8}[kind]
+    whole = tiff(NOISE)
+    at = whole.rindex(struct.pack("<HHII", 273, 4, 1, 16))
+    offsets = struct.pack("<HHII", 273, kind, 1_100_000, len(whole))
+    data = whole[:at] + offsets + whole[at + 12 :] + bytes(1_100_000 * size)
+    with pytest.raises(InvalidImageError, match=r"x\.tif: its TIFF tags hold 110\d+ numbers"):
+        decode_photo(data, "x.tif")
+
+
+def test_exif_of_a_tiff() -> None:
+    """Its tags say how the file is laid out, which is wrong in another."""
+    empty_directory = 16  # in the pixels, all 0
+    photo = decode_photo(tiff(NOISE * 0, more=[(34665, empty_directory)]), "x.tif")
+    assert photo.exif is None
+    assert photo.notes == ("EXIF data of a TIFF is left out",)
 
 
 def test_pillow_keeps_its_own_limit() -> None:
