@@ -54,6 +54,7 @@ _OPEN = {
 }
 # of a JPEG: encoders write about ten scans, and each costs a pass over all pixels
 _MOST_SCANS, _MOST_EXIF_SEGMENTS = 100, 100
+_PILLOW_DEFAULT = 89_478_485
 _PILLOW_LIMIT = threading.Lock()
 
 
@@ -70,12 +71,12 @@ def open_picture(data: bytes, max_pixels: int) -> ImageFile:
         _check_jpeg(data)
     elif kind == "TIFF":
         tiff.check_tags(data)
-    too_many = (
-        f"than the limit of {max_pixels / 1e6:g} million pixels; raise it if you trust the file"
-    )
+    too_many = f"than the limit of {max_pixels:,} pixels; raise it if you trust the file"
     # a global, which cannot be set for one file; some decoders look at it before they take memory
     with _PILLOW_LIMIT:
-        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, (max_pixels + 1) // 2
+        limit = PIL.Image.MAX_IMAGE_PIXELS
+        # Pillow allows twice as many; never less than else, as other threads open pictures, too
+        PIL.Image.MAX_IMAGE_PIXELS = max((max_pixels + 1) // 2, limit or _PILLOW_DEFAULT)
         try:
             picture = _OPEN[kind](io.BytesIO(data))
         except PIL.Image.DecompressionBombError:

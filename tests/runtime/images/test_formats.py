@@ -4,11 +4,15 @@ import io
 import struct
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+from PIL.PngImagePlugin import PngImageFile
 
 from runtime import InvalidImageError
 from runtime.images.files import decode_photo
@@ -78,7 +82,7 @@ def test_the_limit_holds_for_each_format() -> None:
     for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"):
         data = saved(RED, kind)
         assert decode_photo(data, "x", max_pixels=1200).image.shape[:2] == (30, 40)
-        with pytest.raises(InvalidImageError, match=r"x: .*the limit of 0\.001199 million pixels"):
+        with pytest.raises(InvalidImageError, match=r"x: .*the limit of 1,199 pixels"):
             decode_photo(data, "x", max_pixels=1199)
 
 
@@ -108,7 +112,7 @@ def gif_of(width: int, height: int, disposal: int) -> bytes:
     ],
 )
 def test_what_a_header_declares_is_not_allocated(data: bytes) -> None:
-    with pytest.raises(InvalidImageError, match="million pixels; raise it if you trust"):
+    with pytest.raises(InvalidImageError, match="pixels; raise it if you trust"):
         decode_photo(data, "x")
 
 
@@ -132,6 +136,31 @@ def test_exif_of_a_tiff() -> None:
     assert photo.notes == ("EXIF data of a TIFF is left out",)
 
 
+def test_limits_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture's limit is not another's, nor one of whoever else uses Pillow."""
+    data = saved(RED.resize((3000, 2000)), "PNG")
+    stop = threading.Event()
+    opened = PngImageFile.__init__
+
+    def slowly(*arguments: Any) -> None:
+        stop.wait(0.05)
+        opened(*arguments)
+
+    def refuse() -> None:
+        while not stop.is_set():
+            with pytest.raises(InvalidImageError, match="the limit of 1 pixels"):
+                decode_photo(data, "x", max_pixels=1)
+
+    monkeypatch.setattr(PngImageFile, "__init__", slowly)
+    other = threading.Thread(target=refuse)
+    other.start()
+    for _ in range(8):
+        PIL.Image.new("RGB", (3000, 2000)).crop((0, 0, 2999, 2000))
+        time.sleep(0.02)
+    stop.set()
+    other.join()
+
+
 def test_pillow_keeps_its_own_limit() -> None:
     limit = PIL.Image.MAX_IMAGE_PIXELS
     decode_photo(saved(RED, "PNG"), "x")
@@ -142,7 +171,10 @@ def test_pillow_keeps_its_own_limit() -> None:
 
 NOISY = """
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 from runtime import InvalidImageError
 from runtime.images.files import decode_photo
 refused = 0
