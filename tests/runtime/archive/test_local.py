@@ -183,3 +183,15 @@ def test_urls_that_cannot_be(bundle: Path) -> None:
     job = Job(bundle, "out", device="cpu")
     assert job.output_of("https://x/a%20b.JPG?size=9/c.png") == "out/a b.JPG"
     assert job.output_of("s3://x/../a.gif") == "out/a.gif.png"
+
+
+def test_what_the_outputs_format_cannot_hold_is_noted(bundle: Path, tmp_path: Path) -> None:
+    """A 16-bit PNG by the name of a JPEG came out white."""
+    photo = picture(PHOTOS / "astronaut.png")
+    deep = cv2.imencode(".png", photo.astype(np.uint16) * 257)[1].tobytes()
+    job = Job(bundle, str(tmp_path / "out"), device="cpu")
+    (outcome,) = restore_archive(job, [Picture("x.jpg", deep)])
+    assert outcome.error is None
+    assert [note for note in outcome.notes if "16 bits a channel were scaled to 8" in note]
+    written = picture(tmp_path / "out" / "x.jpg")
+    assert np.abs(written.mean() - photo.mean()) < 5
