@@ -3,17 +3,19 @@
 Each of them is exported from `runtime`.
 """
 
+from runtime.redaction import without_secrets
 from runtime.text import shown, squeezed
 
 
 class DmdnetError(Exception):
     """Base of all errors below; its message is one line for the person who reads it.
 
-    What came from outside into the message, such as a file name with a line break, is escaped.
+    What came from outside into the message, such as a file name with a line break, is escaped, and
+    URLs in it are without passwords and tokens.
     """
 
     def __str__(self) -> str:
-        return shown(super().__str__())
+        return shown(without_secrets(super().__str__()))
 
 
 class BundleError(DmdnetError):

@@ -10,7 +10,7 @@ from runtime.cli import console
 from runtime.errors import ExportError, UsageError
 
 _PROG = "dmd-export"
-_NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "skimage")
+_NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "filelock", "skimage")
 
 
 def main() -> NoReturn:

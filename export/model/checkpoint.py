@@ -6,31 +6,29 @@ is downloaded once into the user's cache directory. Their licence is CC BY-NC-SA
 
 import hashlib
 import os
-import urllib.error
-import urllib.request
-import warnings
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPException
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-import platformdirs
 import torch
 
+from export.model.download import Source, download, is_url
 from export.model.network import DMDNet, checkpoint_shapes
 from export.model.synthetic import synthetic_state
+from export.model.torch_file import read_tensors
 from runtime.bundle.manifest import PUBLISHED_SHA256, WeightsRecord
-from runtime.errors import CheckpointError, CheckpointUnavailableError
-from runtime.storage.local import sha256_of
+from runtime.errors import CheckpointError
 
 PUBLISHED_URL = "https://github.com/csxmli2016/DMDNet/releases/download/v1/DMDNet.pth"
 ENVIRONMENT = "DMDNET_CHECKPOINT"
 SYNTHETIC = "synthetic"
 SYNTHETIC_SEED = 0
 
-_CHUNK = 1 << 20
-_TIMEOUT = 30  # seconds without a byte
+# O_NONBLOCK: a pipe is refused without waiting for whoever would write into it
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 @dataclass(frozen=True)
@@ -44,23 +42,25 @@ class Weights:
 def load_weights(checkpoint: str | None = None) -> Weights:
     """Load `checkpoint`: path, URL or `synthetic`; None: `DMDNET_CHECKPOINT`, or the published.
 
-    Raises `CheckpointError`, and `CheckpointUnavailableError` when a download fails.
+    Nothing in the file is executed, and it cannot take more memory than its own size warrants
+    (`export.model.torch_file`). Raises `CheckpointError`, and `CheckpointUnavailableError` when a
+    download fails or brings something else.
     """
-    checkpoint = checkpoint or os.environ.get(ENVIRONMENT) or PUBLISHED_URL
+    if checkpoint is None:
+        checkpoint = os.environ.get(ENVIRONMENT) or PUBLISHED_URL
     if checkpoint == SYNTHETIC:
         state = synthetic_state(SYNTHETIC_SEED)
         record = WeightsRecord(f"synthetic, seed {SYNTHETIC_SEED}", _hash_tensors(state), True)
         return Weights(build_network(state, SYNTHETIC), record)
-    url = urlsplit(checkpoint)
-    if url.scheme in ("http", "https"):
-        path = download(checkpoint)
-        source = f"{url.scheme}://{url.hostname}{url.path}"  # without any password or token
-    else:
+    if not is_url(checkpoint):
         path = Path(checkpoint)
-        source = path.name
-    state = _read(path)
-    record = WeightsRecord(source, sha256_of(path), False)
-    return Weights(build_network(state, str(path)), record)
+        return _read(path, path.name)
+    source = Source.parse(checkpoint, PUBLISHED_SHA256 if checkpoint == PUBLISHED_URL else None)
+    path = download(source, lambda path: _read(path, source.shown))
+    try:
+        return _read(path, source.shown)
+    except CheckpointError as error:  # cached by a version that did not look into it
+        raise CheckpointError(f"{error}; remove this file, and it is downloaded again") from None
 
 
 def build_network(state: dict[str, torch.Tensor], source: str) -> DMDNet:
@@ -87,89 +87,42 @@ def build_network(state: dict[str, torch.Tensor], source: str) -> DMDNet:
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise CheckpointError(f"{source}: not DMDNet's weights: {'; '.join(wrong[:4])}{more}")
-    network.load_state_dict(_fold_spectral_norm(state), assign=True)
+    folded = _fold_spectral_norm(state)
+    wrong = [name for name, tensor in folded.items() if not torch.isfinite(tensor).all()]
+    if wrong:
+        raise CheckpointError(f"{source}: {wrong[0]} has no usable spectral norm")
+    network.load_state_dict(folded, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def download(url: str) -> Path:
-    """The cached file of `url`, downloaded or resumed if need be; the published one is verified.
-
-    Raises `CheckpointUnavailableError` that says where to put the file.
-    """
-    name = Path(urlsplit(url).path).name or "checkpoint.pth"
-    expected = PUBLISHED_SHA256 if url == PUBLISHED_URL else None
-    if expected is None:
-        name = f"{hashlib.sha256(url.encode()).hexdigest()[:12]}-{name}"
-    target = Path(platformdirs.user_cache_dir("dmdnet-runtime")) / name
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{name}.part")
+def _read(path: Path, source: str) -> Weights:
+    """The checkpoint at `path`; `source`: what the record calls it."""
+    with _opened(path) as file:
         try:
-            _fetch(url, partial)
-        except (OSError, HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            raise CheckpointUnavailableError(
-                f"cannot download {url} ({reason}); get the file elsewhere and put it at {target}, "
-                f"or name it with --checkpoint or {ENVIRONMENT}"
-            ) from None
-        if expected and sha256_of(partial) != expected:
-            partial.unlink()
-            raise CheckpointUnavailableError(
-                f"{url}: the download's SHA-256 is not {expected}; it was removed, try again"
-            )
-        partial.replace(target)
-    elif expected and sha256_of(target) != expected:
-        raise CheckpointError(f"{target}: its SHA-256 is not {expected}; remove the file")
-    return target
+            digest = hashlib.file_digest(file, "sha256").hexdigest()  # of the file that is loaded
+            state = read_tensors(file, str(path))
+        except OSError as error:
+            raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    return Weights(build_network(state, str(path)), WeightsRecord(source, digest, False))
 
 
-def _fetch(url: str, partial: Path) -> None:
-    """Download to `partial`, going on where an earlier attempt stopped if the server can."""
-    from tqdm import tqdm
-
-    have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
     try:
-        response = urllib.request.urlopen(request, timeout=_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # the range starts at the end: everything is there
-            raise
-        return
-    with response:
-        resumed = response.status == 206
-        have = have if resumed else 0
-        length = response.headers.get("Content-Length")
-        total = have + int(length) if length else None
-        bar = tqdm(
-            total=total, initial=have, unit="B", unit_scale=True, desc=partial.stem, disable=None
-        )
-        with partial.open("ab" if resumed else "wb") as file, bar:
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
-                bar.update(len(chunk))
-    if total is not None and partial.stat().st_size != total:
-        raise OSError(f"the connection broke after {partial.stat().st_size} of {total} bytes")
-
-
-def _read(path: Path) -> dict[str, torch.Tensor]:
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such checkpoint")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickle protocols
-            state: Any = torch.load(path, map_location="cpu", weights_only=True)
+        number = os.open(path, _READ)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # many classes, and texts that advise to execute the file
-        raise CheckpointError(
-            f"{path}: not a PyTorch file of plain tensors ({type(error).__name__} in torch.load)"
-        ) from error
-    if not isinstance(state, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
-        for name, tensor in state.items()
-    ):
-        raise CheckpointError(f"{path}: not a state dict (names with floating-point tensors)")
-    return {name: tensor.float() for name, tensor in state.items()}
+    except ValueError:  # NUL, or what no file's name can hold
+        raise CheckpointError(f"{str(path)!r}: not a file name") from None
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise CheckpointError(f"{path}: {what}, and not a checkpoint file")
+    with os.fdopen(number, "rb") as file:
+        yield file
 
 
 def _size(state: dict[str, torch.Tensor]) -> tuple[int, int]:

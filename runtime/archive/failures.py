@@ -13,6 +13,7 @@ from runtime.errors import (
     OutputError,
     error_line,
 )
+from runtime.redaction import public_name
 from runtime.storage import locations as storage
 from runtime.text import shown
 
@@ -44,7 +45,8 @@ def failure_of(name: str, error: Exception) -> str:
         line = shown(error.strerror)  # it may name a temporary file
     else:
         line = error_line(error)
-    return line if shown(name) in line else f"{shown(name)}: {line}"
+    name = shown(public_name(name))
+    return line if name in line else f"{name}: {line}"
 
 
 def trace_of(error: BaseException) -> str:

@@ -4,19 +4,18 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.archive.background import Background
 from runtime.archive.failures import ends_the_run, failure_of, trace_of, unwritable
-from runtime.archive.job import Job, Outcome, Picture, refuse_overwriting
+from runtime.archive.job import COMPARE, DRAW, Job, Outcome, Picture, refuse_overwriting
 from runtime.archive.previews import before_and_after, draw_faces
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import InvalidImageError, OutputError, UsageError
 from runtime.faces.landmark_files import landmark_file, read_landmarks
-from runtime.images.files import KEEPS_METADATA, Photo, decode_photo, read_photo, write_image
+from runtime.images.files import Photo, decode_photo, read_photo, write_image
 from runtime.one_by_one import ItemError, together
 from runtime.photo import Restored
 from runtime.storage import locations as storage
@@ -96,15 +95,19 @@ class ArchiveRestorer:
         job = self._job
         if picture.error is not None:
             raise picture.error
-        if not storage.base_name(picture.name):
-            raise InvalidImageError("a picture without a name")
-        refuse_overwriting(picture.name, self._output(picture))
+        if wrong := storage.flaw(picture.name):
+            raise InvalidImageError(wrong)
+        if picture.data is None:
+            for output in job.outputs_of(picture.name):
+                refuse_overwriting(picture.name, output)
+        elif len(picture.data) > job.max_bytes:
+            raise InvalidImageError(f"{picture.name}: {storage.too_large(job.max_bytes)}")
         if job.resume and storage.exists(self._output(picture)):
             return None
         points = landmark_file(picture.name, job.landmarks)
         landmarks = read_landmarks(points) if points else None
         if picture.data is None:
-            return read_photo(picture.name, job.max_pixels), landmarks
+            return read_photo(picture.name, job.max_pixels, job.max_bytes), landmarks
         return decode_photo(picture.data, picture.name, job.max_pixels), landmarks
 
     def _restore(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
@@ -135,14 +138,12 @@ class ArchiveRestorer:
         if job.compare:
             synthetic = self._restorer.manifest.weights.synthetic
             comparison = before_and_after(photo.image, result, synthetic)
-            write_image(f"{output}.compare.png", comparison)
+            write_image(output + COMPARE, comparison)
         if job.draw:
-            write_image(f"{output}.draw.png", draw_faces(photo.image, result))
+            write_image(output + DRAW, draw_faces(photo.image, result))
         # last: where `resume` finds it, the others are there too
-        write_image(output, result.image, photo.exif, photo.icc_profile)
-        suffix, notes = Path(output).suffix, photo.notes + result.warnings
-        lost = (photo.exif or photo.icc_profile) and suffix.lower() not in KEEPS_METADATA
-        return (*notes, f"EXIF and ICC profile are not kept in {suffix} files") if lost else notes
+        lost = write_image(output, result.image, photo.exif, photo.icc_profile)
+        return photo.notes + result.warnings + lost
 
     def _outcomes(
         self, writing: _Writing, most: int

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import ClusterError, UsageError, error_line
 from runtime.storage import locations as storage
-from runtime.storage.local import remove_unfinished
+from runtime.storage.temporary import remove_unfinished
 
 if TYPE_CHECKING:
     from runtime.archive.job import Job, Outcome, Picture
@@ -106,9 +106,8 @@ class Worker:
                 error = f"{picture.name}: the worker died on this picture {_ATTEMPTS} times"
                 yield Outcome(picture.name, output, self._restorer.backend, error)
             elif picture.name in begun:
-                output = self._job.output_of(picture.name)
-                if not storage.is_url(output):
-                    remove_unfinished(Path(output))
+                if not storage.is_url(self._job.out):
+                    remove_unfinished(Path(self._job.out))
                 yield from self._do([picture])
         yield from self._do([picture for picture in pictures if picture.name not in begun])
 

@@ -37,6 +37,12 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="refuse pictures that declare more (default: 150000000)",
     )
+    parser.add_argument(
+        "--max-bytes",
+        type=positive,
+        metavar="N",
+        help="refuse picture files that are larger (default: 1073741824, which is 1 GiB)",
+    )
     parser.add_argument("--device", choices=("auto", *DEVICES), default="auto")
     parser.add_argument(
         "--no-fallback",
@@ -130,6 +136,13 @@ def number(text: str, below: float, what: str) -> float:
     if not 0 < value < below:
         raise ArgumentTypeError(f"{text!r} is not a number of {what} between 0 and {below:g}")
     return value
+
+
+def refuse_in_bundle(option: str, file: Path, bundle: str | Path) -> None:
+    """Raise `UsageError` for a file to be written in the bundle's folder."""
+    folders = (folder for folder in file.resolve().parents if folder.exists())
+    if isinstance(bundle, Path) and bundle.exists() and any(map(bundle.samefile, folders)):
+        raise UsageError(f"{option} {file} lies in the bundle: choose another place")
 
 
 def check_landmark_file(landmarks: Path | None, pictures: int) -> None:
