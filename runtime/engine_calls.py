@@ -10,7 +10,7 @@ import numpy as np
 from runtime.backends.base import Boxes, Engine, Rows
 from runtime.bundle.manifest import Manifest
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import DictionaryError, DmdnetWarning, EngineError
+from runtime.errors import ClosedError, DictionaryError, DmdnetWarning, EngineError
 from runtime.faces.finder import Crop
 from runtime.images.arrays import Image
 
@@ -25,6 +25,7 @@ class EngineCalls:
     def __init__(self, engine: Engine, manifest: Manifest, max_batch: int) -> None:
         self._engine, self._manifest, self._max_batch = engine, manifest, max_batch
         self._said = threading.Lock()  # held from the one warning on
+        self._closed = False
         # the same array at each call, so that a backend can keep it on its device
         self._rows_of: WeakKeyDictionary[SpecificDictionary, Rows] = WeakKeyDictionary()
         # the graph wants a row, even where nobody reads it
@@ -52,6 +53,7 @@ class EngineCalls:
 
     def rows(self, person: SpecificDictionary) -> Rows:
         """A dictionary as the engine reads it. Raises `DictionaryError` if it cannot."""
+        self.refuse_closed()
         rows = self._rows_of.get(person)
         if rows is None:
             manifest, most = self._manifest, self._engine.max_references
@@ -64,6 +66,16 @@ class EngineCalls:
                 manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
             )
         return rows
+
+    def close(self) -> None:
+        """Free the engine; what comes later raises `ClosedError`."""
+        self._closed = True
+        self._engine.close()
+
+    def refuse_closed(self) -> None:
+        """Raise `ClosedError` after `close`, also where the engine is not asked."""
+        if self._closed:
+            raise ClosedError
 
     def _chunks(
         self, owners: Sequence[int | None], people: Mapping[int, Rows]

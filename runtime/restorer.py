@@ -282,8 +282,8 @@ class Restorer:
         return seconds
 
     def close(self) -> None:
-        """Free the engine; the Restorer cannot be used afterwards."""
-        self._engine.close()
+        """Free the engine; all work afterwards raises `ClosedError`, in other threads, too."""
+        self._calls.close()
 
     def __enter__(self) -> "Restorer":
         return self
@@ -331,8 +331,13 @@ class Restorer:
             (each, list(islice(faces, len(each.cuts))), a_face * len(each.cuts)) for each in found
         ]
 
-    @cached_property
+    @property
     def _finder(self) -> FaceFinder:
+        self._calls.refuse_closed()
+        return self._opened_finder
+
+    @cached_property
+    def _opened_finder(self) -> FaceFinder:
         return FaceFinder(self._threads, self._landmark_detector)
 
 

@@ -46,8 +46,10 @@ class TritonPythonModel:
         for index, request in enumerate(requests):
             try:
                 jobs.append(self._read(index, request, jobs))
-            except ValueError as error:
-                answers[index] = _refusal(str(error), pb_utils.TritonError.INVALID_ARG)
+            except Exception as error:  # whatever is wrong with it, the others are answered
+                ours = type(error) is ValueError
+                said = str(error) if ours else f"it cannot be read ({type(error).__name__})"
+                answers[index] = _refusal(said, pb_utils.TritonError.INVALID_ARG)
         for batch in self._batches(jobs):
             for job, answer in zip(batch, self._run(batch), strict=True):
                 answers[job.index] = answer
@@ -63,14 +65,16 @@ class TritonPythonModel:
             for name in ("image", "boxes", "dictionary", "membership")
         )
         faces, rows = image.shape[1], dictionary.shape[1]
-        for name, given, shape in (
-            ("image", image, (1, faces, _SIDE, _SIDE, 3)),
-            ("boxes", boxes, (1, faces, 4, 4)),
-            ("dictionary", dictionary, (1, rows, self._columns)),
-            ("membership", membership, (1, faces, rows)),
+        for name, given, dtype, shape in (
+            ("image", image, "uint8", (1, faces, _SIDE, _SIDE, 3)),
+            ("boxes", boxes, "int32", (1, faces, 4, 4)),
+            ("dictionary", dictionary, self._dtype, (1, rows, self._columns)),
+            ("membership", membership, "float32", (1, faces, rows)),
         ):
-            if given.shape != shape:
-                raise ValueError(f"{name} has shape {given.shape}, wanted is {shape}")
+            if given.dtype != dtype or given.shape != shape:
+                raise ValueError(
+                    f"{name} has shape {given.shape} of {given.dtype}, wanted is {shape} of {dtype}"
+                )
         for what, count, most in (
             ("faces", faces, self._max_batch),
             ("dictionary rows", rows, self._max_references),
@@ -110,6 +114,15 @@ class TritonPythonModel:
             yield batch
 
     def _run(self, batch: "Sequence[_Job]") -> list[Any]:
+        """Each request's answer, from one call, or from one each where that fails."""
+        try:
+            return self._call(batch)
+        except Exception as error:  # an engine's, or of memory that is short
+            if len(batch) > 1:  # nobody fails for a neighbour
+                return [answer for job in batch for answer in self._run([job])]
+            return [_refusal(f"{self._restorer} failed: {str(error) or type(error).__name__}")]
+
+    def _call(self, batch: "Sequence[_Job]") -> list[Any]:
         """One call of the restorer, and each request's part of the answer."""
         people = _people(batch) or [np.zeros((1, self._columns), self._dtype)]
         ends = np.cumsum([len(person) for person in people])
@@ -134,9 +147,7 @@ class TritonPythonModel:
             preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
         ).exec()
         if done.has_error():
-            if len(batch) > 1:  # nobody fails for a neighbour
-                return [answer for job in batch for answer in self._run([job])]
-            return [_refusal(f"{self._restorer} failed: {done.error().message()}")]
+            raise RuntimeError(done.error().message())
         restored = array(pb_utils.get_output_tensor_by_name(done, "restored"))
         return [
             pb_utils.InferenceResponse([tensor("restored", restored[None, first:last])])

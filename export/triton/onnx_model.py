@@ -34,11 +34,11 @@ class TritonPythonModel:
         return [self._answer(request) for request in requests]
 
     def _answer(self, request: Any) -> Any:
-        inputs = {
-            name: self._model.array(pb_utils.get_input_tensor_by_name(request, name))
-            for name in self._inputs
-        }
         try:
+            inputs = {
+                name: self._model.array(pb_utils.get_input_tensor_by_name(request, name))
+                for name in self._inputs
+            }
             (out,) = self._session.run([self._output], inputs)
         except Exception as error:  # the binding raises many classes, none public
             return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(error)))

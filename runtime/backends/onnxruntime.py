@@ -77,10 +77,13 @@ class OnnxRuntimeBackend:
         with self._lock:
             if self._memorizer is None and self._restorer is not None:
                 self._memorizer = self._open("memorizer", self._bundle.manifest.memorizer)
-        return cast(Rows, self._run(self._memorizer, {"image": image, "boxes": boxes}))
+            memorizer = self._memorizer
+        return cast(Rows, self._run(memorizer, {"image": image, "boxes": boxes}))
 
     def close(self) -> None:
-        self._restorer = self._memorizer = None
+        self._restorer = None  # at once, whoever opens the memorizer just now
+        with self._lock:
+            self._memorizer = None
 
     def _refuse(self, device: str) -> None:
         """An INT8 graph for one kind of engine, since it is slower than float on the other."""

@@ -55,7 +55,10 @@ def read_landmarks(path: str | Path) -> NDArray[np.float64]:
         points.append((x, y))
     if len(points) != POINTS:
         raise InvalidLandmarksError(f"{path}: {len(points)} points where {POINTS} are needed")
-    return check_landmarks(points)
+    try:
+        return check_landmarks(points)
+    except InvalidLandmarksError as error:
+        raise InvalidLandmarksError(f"{path}: {error}") from None
 
 
 def _text(path: Path) -> str:

@@ -23,6 +23,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.versions = ["1"]
         self.calls: list[Any] = []  # requests of ModelInfer
         self.headers: list[dict[str, str]] = []  # of every call
+        self.regions: dict[str, str] = {}  # shared memory that it was told of: the key by its name
         self.port = 0
 
     @property
@@ -41,6 +42,16 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self._heard(context)
         self.calls.append(request)
         return self.infer(request, context)
+
+    def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._heard(context)
+        self.regions[request.name] = request.key
+        return service_pb2.SystemSharedMemoryRegisterResponse()
+
+    def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:  # noqa: N802
+        self._heard(context)
+        self.regions.pop(request.name, None)
+        return service_pb2.SystemSharedMemoryUnregisterResponse()
 
     def _heard(self, context: grpc.ServicerContext) -> None:
         self.headers.append({key: str(value) for key, value in context.invocation_metadata()})

@@ -21,6 +21,7 @@ from runtime.errors import (
     UsageError,
 )
 
+_FAREWELL_S = 2.0
 _FIRST_DELAY_S = 0.5  # before the first retry; doubled for each further one
 # gRPC's own limit is 4 MB a message, and it would look for a lost server ever more rarely
 _CHANNEL = (
@@ -86,12 +87,7 @@ class TritonClient:
             )
         if remote.ca is not None:
             _check_certificates(remote.ca)
-        self._client = tritonclient.InferenceServerClient(
-            address.target,
-            ssl=address.secure,
-            root_certificates=None if remote.ca is None else str(remote.ca),
-            channel_args=_CHANNEL,
-        )
+        self._client = self._connection()
 
     def config(self) -> Any:
         """The model's ModelConfig."""
@@ -135,10 +131,30 @@ class TritonClient:
                 raise
 
     def unregister(self, region: SharedRegion) -> None:
-        self._call(self._client.unregister_system_shared_memory, region.name)
+        """Have the server forget shared memory: one short try, which `close` does not prevent.
+
+        The last call of a Restorer that is closed ends when the connection is already closed.
+        """
+        with self._connection() as client:
+            try:
+                client.unregister_system_shared_memory(
+                    region.name, headers=self._headers, client_timeout=_FAREWELL_S
+                )
+            except self._failed as error:
+                status = str(error.status()).removeprefix("StatusCode.")
+                raise self._named(status, error.message() or "", 0) from None
 
     def close(self) -> None:
+        """End the calls in flight, which raise `ClosedError`; so do all later ones."""
         self._client.close()
+
+    def _connection(self) -> Any:
+        return self._tritonclient.InferenceServerClient(
+            self.address.target,
+            ssl=self.address.secure,
+            root_certificates=None if self._remote.ca is None else str(self._remote.ca),
+            channel_args=_CHANNEL,
+        )
 
     def _tensor(self, name: str, value: NDArray[Any] | SharedRegion) -> Any:
         from tritonclient.utils import np_to_triton_dtype

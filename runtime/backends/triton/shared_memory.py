@@ -1,7 +1,9 @@
 """Dictionaries in system shared memory, which a server on this host reads where they are."""
 
-import shutil
+import errno
+import os
 import uuid
+import weakref
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import numpy as np
 from runtime.backends.base import Rows
 from runtime.backends.dictionary_cache import KeptRows
 from runtime.backends.triton.client import CallError, SharedRegion, TritonClient
-from runtime.errors import RemoteError, UsageError
+from runtime.errors import ClosedError, RemoteError, UsageError
 
 _FOLDER = Path("/dev/shm")  # where Linux keeps it
 
@@ -18,7 +20,9 @@ _FOLDER = Path("/dev/shm")  # where Linux keeps it
 class SharedRows(KeptRows[SharedRegion]):
     """Regions by the rows in them; only this user's processes, and root's, can read them.
 
-    Raises `UsageError` where the server is on another host.
+    A region goes when it is evicted, when the last call that reads it ends after `close`, and with
+    this object or this process where nobody closed it. Raises `UsageError` where the server is on
+    another host.
     """
 
     def __init__(self, client: TritonClient, limit: int) -> None:
@@ -29,6 +33,13 @@ class SharedRows(KeptRows[SharedRegion]):
             )
         super().__init__(limit)
         self._client = client
+        self._closed = False
+        self._regions: dict[str, SharedRegion] = {}  # all that exist
+        weakref.finalize(self, _free_forgotten, self._regions, client, os.getpid())
+
+    def close(self) -> None:
+        self._closed = True
+        super().close()
 
     def introduce(self, region: SharedRegion) -> None:
         """Make the region known to the server. Raises `RemoteError`."""
@@ -48,23 +59,61 @@ class SharedRows(KeptRows[SharedRegion]):
     def _put(self, people: tuple[Rows, ...]) -> SharedRegion:
         from tritonclient.utils import shared_memory
 
+        if self._closed:
+            raise ClosedError
         size = sum(rows.nbytes for rows in people)
-        free = shutil.disk_usage(_FOLDER).free
-        if size > free:  # else the process would die while it writes
-            raise RemoteError(
-                f"{_FOLDER}: {free >> 20} MiB free, a dictionary of {size >> 20} MiB; enlarge it, "
-                "or leave shared_memory out"
-            )
         name = f"dmdnet-{uuid.uuid4().hex[:16]}"
-        handle = shared_memory.create_shared_memory_region(name, name, size, create_only=True)
-        shared_memory.set_shared_memory_region(handle, [np.ascontiguousarray(r) for r in people])
+        try:
+            handle = shared_memory.create_shared_memory_region(name, name, size, create_only=True)
+        except shared_memory.SharedMemoryException as error:
+            raise RemoteError(f"{_FOLDER}: no shared memory ({error.__cause__})") from None
         shape = (1, sum(len(rows) for rows in people), people[0].shape[1])
-        return SharedRegion(name, shape, people[0].dtype, size, handle)
+        region = SharedRegion(name, shape, people[0].dtype, size, handle)
+        self._regions[name] = region
+        try:
+            _fill(_FOLDER / name, people)
+        except BaseException:
+            self._free(region)
+            raise
+        return region
 
     def _free(self, memory: SharedRegion) -> None:
-        from tritonclient.utils import shared_memory
+        _free(self._regions, memory, self._client)
 
-        if memory.known:
-            with suppress(RemoteError):  # a server that is away has forgotten it anyway
-                self._client.unregister(memory)
-        shared_memory.destroy_shared_memory_region(memory.handle)
+
+def _fill(path: Path, people: tuple[Rows, ...]) -> None:
+    """Through the file, for a process that writes into memory for which there is no room dies."""
+    try:
+        _write(path, people)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        size = sum(rows.nbytes for rows in people)
+        raise RemoteError(
+            f"{_FOLDER}: no room for a dictionary of {size >> 20} MiB; enlarge it, or leave "
+            "shared_memory out"
+        ) from None
+
+
+def _write(path: Path, people: tuple[Rows, ...]) -> None:
+    with path.open("r+b") as file:
+        for rows in people:
+            file.write(np.ascontiguousarray(rows).data)
+
+
+def _free(regions: dict[str, SharedRegion], region: SharedRegion, client: TritonClient) -> None:
+    """Its name and our memory go first, for they go without the server, too."""
+    from tritonclient.utils import shared_memory
+
+    shared_memory.destroy_shared_memory_region(region.handle)
+    regions.pop(region.name, None)
+    if region.known:
+        with suppress(RemoteError):  # a server that is away has forgotten it anyway
+            client.unregister(region)
+
+
+def _free_forgotten(regions: dict[str, SharedRegion], client: TritonClient, owner: int) -> None:
+    """What is left when nobody called `close`; a forked child leaves its parent's alone."""
+    if os.getpid() == owner:
+        for region in list(regions.values()):
+            _free(regions, region, client)

@@ -105,6 +105,39 @@ def test_nobody_is_one_row_that_nobody_reads(model: Any, calls: list[Arrays]) ->
     assert not calls[0]["membership"].any()
 
 
+def test_one_that_cannot_be_read_fails_alone(
+    model: Any, calls: list[Arrays], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever reading a request raises, those that wait with it are answered."""
+    good, missing, odd, typed = (request(model, 10, person=1) for _ in range(4))
+    del missing.inputs["boxes"]  # type: ignore[attr-defined]
+    monkeypatch.setattr(odd, "parameters", lambda: "[" * 100_000)
+    typed.inputs = dict(typed.inputs) | {"dictionary": good.inputs["dictionary"].astype(float)}
+    answers = model.execute([missing, odd, typed, good])
+    assert [answer.error().message() for answer in answers[:3]] == [
+        "it cannot be read (KeyError)",
+        "it cannot be read (RecursionError)",
+        f"dictionary has shape (1, 1, {model._columns}) of float64, wanted is "
+        f"(1, 1, {model._columns}) of float32",
+    ]
+    assert levels(answers[3]) == [11]
+
+
+def test_memory_that_is_short_for_all_is_enough_for_each(
+    model: Any, calls: list[Arrays], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = pb_utils.restorer
+
+    def short(inputs: Arrays) -> NDArray[np.uint8] | str:
+        if len(inputs["image"]) > 1:
+            raise MemoryError
+        return real(inputs)
+
+    monkeypatch.setattr(pb_utils, "restorer", short)
+    answers = model.execute([request(model, level, person=1) for level in (10, 20)])
+    assert [levels(answer) for answer in answers] == [[11], [21]]
+
+
 def test_one_that_fails_fails_alone(model: Any, calls: list[Arrays]) -> None:
     answers = model.execute([request(model, level, person=1) for level in (10, 13, 20)])
     assert [levels(answers[0]), levels(answers[2])] == [[11], [21]]

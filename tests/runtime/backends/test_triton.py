@@ -1,21 +1,29 @@
 """Restorer against a Triton server: the real one, and one that fails as a test wants it to."""
 
+import errno
+import gc
 import shutil
+import signal
 import subprocess
+import sys
 import threading
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import InferenceServerClient, service_pb2, service_pb2_grpc
 
+from benchmarks.studies.closing import endure
 from export.triton.config import APP, MEMORIZER, RESTORER
 from export.triton.local_server import Server, missing, stand_in
 from export.triton.repository import Serving, write_repository
@@ -25,7 +33,7 @@ from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.errors import ClosedError, DeviceError, DictionaryError, UsageError
 from runtime.images.files import read_image
-from tests.conftest import SAMPLES, Command, Face, levels, one_line, picture
+from tests.conftest import ROOT, SAMPLES, Command, Face, levels, one_line, picture
 from tests.fakes.triton import FakeTriton, gray, serving
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -223,6 +231,110 @@ def test_models_that_are_not_there(world: World) -> None:
             Restorer(url + ending, remote=ONCE)
     with Restorer(f"{url}/1", remote=ONCE) as first:
         assert first.max_batch == 4
+
+
+# a tensor's Triton type, its shape, and its bytes, or its region in shared memory
+Tensor = tuple[str, list[int], bytes | str]
+
+
+def ask(server: Server, model: str, tensors: dict[str, Tensor], **parameters: object) -> Any:
+    """Send a request as it is, with nothing of a client's checks."""
+    request = service_pb2.ModelInferRequest(model_name=model)
+    for name, (datatype, shape, content) in tensors.items():
+        tensor = request.inputs.add(name=name, datatype=datatype, shape=shape)
+        if isinstance(content, bytes):
+            request.raw_input_contents.append(content)
+        else:
+            tensor.parameters["shared_memory_region"].string_param = content
+            tensor.parameters["shared_memory_byte_size"].int64_param = 1 << 40
+    for name, value in parameters.items():
+        kind = {bool: "bool_param", int: "int64_param", str: "string_param"}[type(value)]
+        setattr(request.parameters[name], kind, value)
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        return service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
+
+
+def test_hostile_requests(world: World, faces: list[Face], bob: SpecificDictionary) -> None:
+    """Each is an error of its own; the server goes on, and those beside it are answered."""
+    columns, job = bob.rows.shape[1], (*faces[1], bob)
+    expected = world.local.restore_aligned(*job)
+    picture_, box = bytes(512 * 512 * 3), np.array([[100, 100, 200, 200]] * 4, np.int32).tobytes()
+    row, one = bytes(4 * columns), np.ones(1, np.float32).tobytes()
+    nan = np.full(1, np.nan, np.float32).tobytes()
+    good: dict[str, Tensor] = {}
+    huge = 1 << 62
+    changes: list[dict[str, Tensor | None]] = []
+    for name, kind, shape, content in (
+        ("image", "UINT8", [1, 1, 512, 512, 3], picture_),
+        ("boxes", "INT32", [1, 1, 4, 4], box),
+        ("dictionary", "FP32", [1, 1, columns], row),
+        ("membership", "FP32", [1, 1, 1], one),
+    ):
+        good[name] = (kind, shape, content)
+        wrong: list[Tensor | None] = [
+            None,
+            *((other, shape, bytes(9)) for other in ("BYTES", "FP64", "", "nonsense")),
+            (kind, [], content),
+            (kind, [-1, *shape[1:]], content),
+            (kind, [2, *shape[1:]], 2 * content),
+            (kind, [1, huge, *shape[2:]], content),
+            (kind, [1, 0, *shape[2:]], b""),
+            (kind, shape, b"7"),
+            (kind, shape, "no-such-region"),
+            (kind, shape, "../../etc/passwd"),
+        ]
+        changes += [{name: tensor} for tensor in wrong]
+    seven = ("FP32", [1, 7, columns], 7 * row), ("FP32", [1, 1, 7], 7 * one)
+    changes += [
+        {"evil": ("FP32", [1, 1], one)},
+        {"membership": ("FP32", [1, 1, 1], nan)},
+        {"membership": ("FP32", [1, 1, huge], b"")},
+        {"boxes": ("INT32", [1, 1, 4, 4], b"\xff" * 64)},
+        {"boxes": ("INT32", [1, 1, 4, 4], b"\x7f" * 64)},
+        dict(zip(("dictionary", "membership"), seven, strict=True)),
+        {"dictionary": ("FP32", [1, 1, columns - 1], row[4:])},
+        {"dictionary": ("FP16", [1, 1, columns], row[: 2 * columns])},
+    ]
+    parameters: list[dict[str, object]] = [
+        {"weights": ""},
+        {"weights": 5},
+        {"weights": True},
+        {"weights": '"}{\\ \x01\u2028'},
+        {"weights": "x" * 1_000_000},
+    ]
+
+    def refused(request: tuple[dict[str, Tensor | None], dict[str, object]]) -> str:
+        change, named = request
+        sent = {name: tensor for name, tensor in (good | change).items() if tensor is not None}
+        try:
+            ask(world.server, APP, sent, **named)
+        except grpc.RpcError as error:
+            return str(error.code())
+        return f"answered: {list(change)} {named}"
+
+    ask(world.server, APP, good, unheard_of="x" * 1000)
+    hostile = [*((change, {}) for change in changes), *(({}, named) for named in parameters)]
+    with ThreadPoolExecutor(8) as pool:
+        beside = pool.map(lambda _: world.remote.restore_aligned(*job), range(12))
+        outcomes = list(pool.map(refused, hostile))
+        assert all(levels(out, expected) <= 1 for out in beside)
+    assert set(outcomes) == {"StatusCode.INVALID_ARGUMENT"}, Counter(outcomes)
+    for model in (RESTORER, MEMORIZER):  # operators' alone, but they must live, too
+        for change in changes:
+            sent = {name: each for name, each in (good | change).items() if each is not None}
+            names = ("image", "boxes") if model == MEMORIZER else tuple(good)
+            with suppress(grpc.RpcError):
+                ask(world.server, model, {name: sent[name] for name in names if name in sent})
+    assert levels(world.remote.restore_aligned(*job), expected) <= 1
+
+
+def test_sixteen_threads_and_close(world: World) -> None:
+    """A short form of `python -m benchmarks.studies.closing`."""
+    sharing = Remote(shared_memory=True, timeout=120)
+    seen = endure(lambda: Restorer(world.server.url, remote=sharing), 0, life=3, levels=1)
+    assert seen.failures == {}
+    assert seen.right.total() > 0
+    assert min(seen.refused.values()) >= 16
 
 
 def test_another_version(
@@ -546,6 +658,130 @@ def test_addresses() -> None:
     assert not Address.parse("grpc://a..b:1/m").is_local()
     assert Address.parse("grpc://127.0.0.1:1/m").is_local()
     assert not Address.parse("grpc://192.0.2.1:1/m").is_local()  # of documentation
+
+
+def refuse(status: grpc.StatusCode, request: Any, context: grpc.ServicerContext) -> Any:
+    context.abort(status, "because")
+
+
+STUCK = 60  # seconds that no call of these tests takes
+
+
+@dataclass
+class Working:
+    """A call with a dictionary in shared memory, which the server has and does not answer."""
+
+    fake: FakeTriton
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.fake.infer = lambda request, context: (
+            self.release.wait(STUCK) and gray(request, context)
+        )
+
+    def begun(self) -> None:
+        deadline = time.monotonic() + STUCK
+        while not self.fake.calls and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert self.fake.calls
+
+
+def test_nothing_is_left_when_a_restorer_is_closed_at_work(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    """The region goes when the call ends that reads it, from the server, too."""
+    before, working = regions(), Working(fake)
+    restorer = Restorer(fake.url, remote=Remote(shared_memory=True))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(restorer.restore_aligned, *faces[0], bob)
+        working.begun()
+        assert len(regions() - before) == len(fake.regions) == 1
+        restorer.close()
+        with pytest.raises(ClosedError):
+            waiting.result()
+        working.release.set()
+    assert regions() == before
+    assert fake.regions == {}
+    with pytest.raises(ClosedError):
+        restorer.restore_aligned(*faces[0], bob)
+    assert regions() == before
+
+
+def test_nothing_is_left_by_a_restorer_that_is_forgotten(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    before = regions()
+    restorer = Restorer(fake.url, remote=Remote(shared_memory=True))
+    restorer.restore_aligned(*faces[0], bob)
+    assert len(regions() - before) == len(fake.regions) == 1
+    del restorer
+    gc.collect()
+    assert regions() == before
+    assert fake.regions == {}
+
+
+def test_nothing_is_left_by_calls_that_fail(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = regions()
+    sharing = Remote(shared_memory=True, retries=0)
+    for status in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE):
+        fake.infer = partial(refuse, status)
+        with Restorer(fake.url, remote=sharing) as restorer, pytest.raises(RemoteError):
+            restorer.restore_aligned(*faces[0], bob)
+        assert regions() == before
+        assert fake.regions == {}
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("runtime.backends.triton.shared_memory._write", no_room)
+    with Restorer(fake.url, remote=sharing) as restorer:
+        with pytest.raises(RemoteError, match="/dev/shm: no room for a dictionary of 0 MiB"):
+            restorer.restore_aligned(*faces[0], bob)
+        assert regions() == before
+
+
+CLIENT = """
+import sys, time
+from runtime import Remote, Restorer, SpecificDictionary
+from runtime.samples.faces import samples
+face = samples()[0]
+restorer = Restorer(sys.argv[1], remote=Remote(shared_memory=True))
+restorer.restore_aligned(face.image, face.landmarks, SpecificDictionary.load(sys.argv[2]))
+print("done", flush=True)
+if sys.argv[3] == "stays":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("end", ["exit", "SIGTERM", "SIGKILL"])
+def test_nothing_is_left_by_a_process_that_ends(
+    fake: FakeTriton, bob: SpecificDictionary, tmp_path: Path, end: str
+) -> None:
+    """However it ends, and although nobody closes the Restorer."""
+    before = regions()
+    bob.save(tmp_path / "bob.safetensors")
+    words = [fake.url, str(tmp_path / "bob.safetensors"), "goes" if end == "exit" else "stays"]
+    with subprocess.Popen(
+        [sys.executable, "-c", CLIENT, *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as client:
+        assert client.stdout is not None
+        assert client.stderr is not None
+        assert client.stdout.readline() == "done\n", client.stderr.read()
+        if end != "exit":
+            assert len(regions() - before) == 1
+            client.send_signal(getattr(signal, end))
+        errors = client.stderr.read()  # ends when Python's tracker of shared memory has ended, too
+    assert regions() == before
+    if end == "exit":
+        assert client.returncode == 0
+        assert errors == ""
+        assert fake.regions == {}
 
 
 def test_closed(fake: FakeTriton, faces: list[Face]) -> None:
