@@ -15,7 +15,7 @@ class DmdnetError(Exception):
     """
 
     def __str__(self) -> str:
-        return shown(without_secrets(super().__str__()))
+        return _public(super().__str__())
 
 
 class BundleError(DmdnetError):
@@ -114,8 +114,12 @@ def error_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = error.filename
         where = f"{name.decode(errors='replace') if isinstance(name, bytes) else name}: "
-        return shown(where * (name is not None) + error.strerror)
+        return _public(where * (name is not None) + error.strerror)
     kind = type(error).__name__
     if type(error) is OSError and text:  # what a store of `runtime.storage` answered
-        return squeezed(text)
-    return squeezed(f"{kind}: {text}" if text else kind)
+        return without_secrets(squeezed(text))
+    return without_secrets(squeezed(f"{kind}: {text}" if text else kind))
+
+
+def _public(text: str) -> str:
+    return without_secrets(shown(text))  # in this order: a line break would hide half of a URL

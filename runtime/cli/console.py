@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from runtime.archive.background import background_work
 from runtime.errors import CheckpointUnavailableError, DmdnetError, DmdnetWarning, error_line
+from runtime.redaction import without_secrets
 from runtime.storage.unfinished import abandon
 from runtime.text import shown, squeezed
 
@@ -153,7 +154,7 @@ def say_above_bar(line: str) -> None:
 def say_trace(trace: str | None) -> None:
     """The lines of a traceback on stderr, if the command was given `--debug`."""
     for line in (trace or "").splitlines() if _debug else ():
-        say(line)
+        say(without_secrets(line))
 
 
 def report(line: str) -> None:
