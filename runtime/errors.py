@@ -101,7 +101,10 @@ class UsageError(DmdnetError):
 
 
 class DmdnetWarning(UserWarning):
-    """Something was done that the caller may not expect."""
+    """Something was done that the caller may not expect; escaped as errors are."""
+
+    def __str__(self) -> str:
+        return _public(super().__str__())
 
 
 def error_line(error: BaseException) -> str:

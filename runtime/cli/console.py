@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from runtime.archive.background import background_work
@@ -107,7 +107,8 @@ def _leave(code: int) -> NoReturn:
     """End the process, also where a thread waits for a server or a disk that never answers."""
     if not _interrupted and not background_work():
         sys.exit(code)
-    sys.stdout.flush()
+    with suppress(OSError):  # nobody reads it any more
+        sys.stdout.flush()
     atexit._run_exitfuncs()  # what libraries clean up at the end
     abandon()
     os._exit(code)

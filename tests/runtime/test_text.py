@@ -1,6 +1,6 @@
 import pytest
 
-from runtime import DmdnetError, InvalidImageError
+from runtime import DmdnetError, DmdnetWarning, InvalidImageError
 from runtime.errors import error_line
 from runtime.text import shown
 
@@ -21,7 +21,8 @@ from runtime.text import shown
 def test_text_from_outside_does_nothing_to_a_terminal(text: str, safe: str) -> None:
     assert shown(text) == safe
     assert shown(safe) == safe
-    assert str(InvalidImageError(f"{text}: bad")) == f"{safe}: bad"
+    for kind in (InvalidImageError, DmdnetWarning):
+        assert str(kind(f"{text}: bad")) == f"{safe}: bad"
     assert safe.encode("utf-8")
 
 
