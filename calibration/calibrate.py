@@ -184,5 +184,5 @@ def _renamed(of: dict[str, T], graph: Graph, other: Graph) -> dict[str, T]:
 
 def _key(weights: str, faces: FaceSet, options: Options) -> str:
     """Names the statistics by all that they depend on."""
-    parts = [2, weights, faces.source, faces.digest, options.size, options.seed]
+    parts = [3, weights, faces.source, faces.digest, options.size, options.seed]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

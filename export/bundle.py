@@ -130,6 +130,7 @@ def export_bundle(
                 parity=rows,
                 tools={tool: version(tool) for tool in _TOOLS},
                 quantization=quantization,
+                isolates_people=True,  # see export.model.specific_read
             )
             write_atomically(building / MANIFEST, manifest.to_json().encode())
         if engine is not None and edition is not None:

@@ -1,5 +1,7 @@
 """A person's specific dictionary: what the memorizer keeps of a few good photographs."""
 
+import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +9,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.bundle.layout import columns_of
 from runtime.errors import DictionaryError
 from runtime.storage.local import write_atomically
+
+LARGEST = 65504.0
+"""No number of a dictionary is larger, nor smaller than its negative: it is float16's largest."""
 
 _FORMAT = "dmdnet-specific-dictionary"
 _VERSION = "1"
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LARGEST_FILE = 4 << 30
+"""Bytes of a dictionary's file at most: some 1,200 references in float32."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +30,8 @@ class SpecificDictionary:
 
     `rows`: (K, D) float32 or float16, one row a reference photograph, read-only; columns as in
     `layout` (see `runtime.bundle.layout`). `weights_sha256` names the weights that made the rows:
-    no other weights can read them. Raises `DictionaryError` when the parts do not fit together.
+    no other weights can read them. Numbers are finite, from -`LARGEST` to `LARGEST`. Raises
+    `DictionaryError` when the parts do not fit together.
 
     The file holds features of a face, from which a likeness can be computed: treat it as
     personal data. It never holds a picture.
@@ -36,12 +46,15 @@ class SpecificDictionary:
         if not isinstance(rows, np.ndarray) or rows.dtype not in _DTYPES or rows.ndim != 2:
             raise DictionaryError("dictionary rows must be a float32 or float16 array (K, D)")
         columns = _columns(self.layout)
-        if rows.shape[1] != columns or not len(rows):
+        if not isinstance(self.weights_sha256, str) or not _SHA256.fullmatch(self.weights_sha256):
+            raise DictionaryError(
+                f"not the SHA-256 of weights: {str(self.weights_sha256)[:80]!r}; enrol again"
+            )
+        if rows.shape[1] != columns or not rows.size:
             raise DictionaryError(
                 f"dictionary rows have shape {rows.shape}; the layout wants (K, {columns}), K > 0"
             )
-        if not np.isfinite(rows).all():
-            raise DictionaryError("the dictionary holds numbers that are not finite")
+        _check_numbers(rows)
         view = rows.view()
         view.setflags(write=False)
         object.__setattr__(self, "rows", view)
@@ -95,6 +108,14 @@ class SpecificDictionary:
 
         path = Path(path)
         try:
+            found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
+                raise DictionaryError(f"{path}: not a dictionary file: not a regular file")
+            if found.st_size > _LARGEST_FILE:
+                raise DictionaryError(
+                    f"{path}: {found.st_size >> 20} MiB; a dictionary "
+                    f"has {_LARGEST_FILE >> 20} at most"
+                )
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
                 names = list(file.keys())
@@ -103,18 +124,20 @@ class SpecificDictionary:
             raise DictionaryError(f"{path}: no such dictionary file") from None
         except OSError as error:
             raise DictionaryError(f"{path}: cannot be read: {error.strerror or error}") from None
-        except (safetensors.SafetensorError, TypeError, AttributeError) as error:
-            raise DictionaryError(f"{path}: not a dictionary file: {error}") from None
+        except (safetensors.SafetensorError, TypeError, AttributeError, ValueError) as error:
+            raise DictionaryError(f"{path}: not a dictionary file: {str(error)[:200]}") from None
         if metadata.get("format") != _FORMAT or names != ["rows"]:
             raise DictionaryError(f"{path}: a safetensors file, but not of a specific dictionary")
         if metadata.get("format_version") != _VERSION:
             raise DictionaryError(
-                f"{path}: format version {metadata.get('format_version')}, this program reads "
-                f"version {_VERSION}; update dmdnet-runtime or enrol again"
+                f"{path}: format version {str(metadata.get('format_version'))[:20]}, this program "
+                f"reads version {_VERSION}; update dmdnet-runtime or enrol again"
             )
         said = (metadata.get("references"), metadata.get("dtype"))
         if said != (str(len(rows)) if rows.ndim else None, str(rows.dtype)):
-            raise DictionaryError(f"{path}: its metadata does not describe its numbers: {said}")
+            raise DictionaryError(
+                f"{path}: its metadata does not describe its numbers: {str(said)[:100]}"
+            )
         try:
             return cls(rows, metadata.get("layout", ""), metadata.get("weights_sha256", ""))
         except DictionaryError as error:
@@ -123,13 +146,7 @@ class SpecificDictionary:
     def rows_for(self, layout: str, weights_sha256: str, dtype: np.dtype) -> NDArray[np.floating]:
         """The rows as a bundle of these weights wants them. Raises `DictionaryError`."""
         self._check_same("the bundle", weights_sha256, layout)
-        if self.rows.dtype == dtype:
-            return self.rows
-        with np.errstate(over="ignore"):
-            rows = self.rows.astype(dtype)
-        if not np.isfinite(rows).all():
-            raise DictionaryError(f"the dictionary's numbers do not fit into {dtype}")
-        return rows
+        return self.rows.astype(dtype, copy=False)
 
     def _check_same(self, whose: str, weights_sha256: str, layout: str) -> None:
         if weights_sha256 != self.weights_sha256:
@@ -141,10 +158,22 @@ class SpecificDictionary:
             raise DictionaryError(f"the dictionary's layout differs from that of {whose}")
 
 
+def _check_numbers(rows: NDArray[np.floating]) -> None:
+    low, high = rows.min(), rows.max()  # NaN if there is one
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DictionaryError("the dictionary holds numbers that are not finite; enrol again")
+    if low < -LARGEST or high > LARGEST:
+        raise DictionaryError(
+            f"the dictionary holds numbers from {low:g} to {high:g}, and {LARGEST:g} is the "
+            "largest magnitude that it may hold; enrol again"
+        )
+
+
 def _columns(layout: str) -> int:
     """Numbers in a row, from a layout's text: `256.le.key:16x40x40 256.le.value:...`."""
+    if not isinstance(layout, str):
+        raise DictionaryError(f"a dictionary's layout must be text, not {type(layout).__name__}")
     try:
-        sizes = [segment.split(":")[1].split("x") for segment in layout.split()]
-        return sum(int(c) * int(h) * int(w) for c, h, w in sizes)
-    except (ValueError, IndexError):
-        raise DictionaryError(f"not a dictionary layout: {layout[:60]!r}") from None
+        return columns_of(layout)
+    except ValueError as error:
+        raise DictionaryError(f"{error}; enrol again") from None

@@ -1,5 +1,7 @@
 """Engine calls: which faces share one, and who may read which rows of the dictionary."""
 
+import threading
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from weakref import WeakKeyDictionary
 
@@ -8,16 +10,21 @@ import numpy as np
 from runtime.backends.base import Boxes, Engine, Rows
 from runtime.bundle.manifest import Manifest
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import ClosedError, DictionaryError, EngineError
+from runtime.errors import ClosedError, DictionaryError, DmdnetWarning, EngineError
 from runtime.faces.finder import Crop
 from runtime.images.arrays import Image
 
 
 class EngineCalls:
-    """Calls of one engine, of `max_batch` faces at most each; safe to share between threads."""
+    """Calls of one engine, of `max_batch` faces at most each; safe to share between threads.
+
+    Where the bundle's graph does not isolate people, a call has the faces of one person only, or
+    of people unknown only, and a `DmdnetWarning` says so once.
+    """
 
     def __init__(self, engine: Engine, manifest: Manifest, max_batch: int) -> None:
         self._engine, self._manifest, self._max_batch = engine, manifest, max_batch
+        self._said = threading.Lock()  # held from the one warning on
         self._closed = False
         # the same array at each call, so that a backend can keep it on its device
         self._rows_of: WeakKeyDictionary[SpecificDictionary, Rows] = WeakKeyDictionary()
@@ -73,18 +80,31 @@ class EngineCalls:
     def _chunks(
         self, owners: Sequence[int | None], people: Mapping[int, Rows]
     ) -> Iterator[list[int]]:
-        """Faces that go into one engine call: by their number, and by all the rows they read."""
+        """Faces that go into one engine call: by number, by all the rows they read, by person."""
         most = self._engine.max_references
         chunk: list[int] = []
         for index, owner in enumerate(owners):
             readers = {owners[i] for i in chunk} | {owner}
             rows = sum(len(people[person]) for person in readers if person is not None)
-            if chunk and (len(chunk) == self._max_batch or (most is not None and rows > most)):
+            full = len(chunk) == self._max_batch or (most is not None and rows > most)
+            if chunk and (full or (len(readers) > 1 and not self._may_share())):
                 yield chunk
                 chunk = []
             chunk.append(index)
         if chunk:
             yield chunk
+
+    def _may_share(self) -> bool:
+        """Whether faces of several people may share a call; says once why they may not."""
+        isolates = self._manifest.isolates_people
+        if not isolates and self._said.acquire(blocking=False):
+            warnings.warn(
+                "this bundle's graph does not isolate people who share an engine call, so each "
+                "person's faces go in calls of their own, which is slower; export the bundle again",
+                DmdnetWarning,
+                stacklevel=2,
+            )
+        return isolates
 
     def _restore_chunk(
         self, crops: Sequence[Crop], owners: Sequence[int | None], people: Mapping[int, Rows]

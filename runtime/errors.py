@@ -3,9 +3,19 @@
 Each of them is exported from `runtime`.
 """
 
+from runtime.redaction import without_secrets
+from runtime.text import shown, squeezed
+
 
 class DmdnetError(Exception):
-    """Base of all errors below; its message is one line for the person who reads it."""
+    """Base of all errors below; its message is one line for the person who reads it.
+
+    What came from outside into the message, such as a file name with a line break, is escaped, and
+    URLs in it are without passwords and tokens.
+    """
+
+    def __str__(self) -> str:
+        return shown(without_secrets(super().__str__()))
 
 
 class BundleError(DmdnetError):
@@ -30,7 +40,11 @@ class EngineError(DeviceError):
     """
 
 
-class DeviceMemoryError(DeviceError):
+class EngineCallError(DeviceError):
+    """An engine failed at one call; others may succeed, and the Restorer stays usable."""
+
+
+class DeviceMemoryError(EngineCallError):
     """The GPU has too little free memory; the Restorer stays usable."""
 
 
@@ -52,6 +66,10 @@ class NoFaceError(DmdnetError):
 
 class DictionaryError(DmdnetError):
     """A specific dictionary is damaged, too large for the engine, or made with other weights."""
+
+
+class OutputError(DmdnetError):
+    """The folder for the results cannot be written: it is full, gone or protected."""
 
 
 class CheckpointError(DmdnetError):
@@ -84,3 +102,20 @@ class UsageError(DmdnetError):
 
 class DmdnetWarning(UserWarning):
     """Something was done that the caller may not expect."""
+
+
+def error_line(error: BaseException) -> str:
+    """An error as one line for people; one that is not ours begins with its class."""
+    if isinstance(error, DmdnetError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory"
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        name = error.filename
+        where = f"{name.decode(errors='replace') if isinstance(name, bytes) else name}: "
+        return shown(where * (name is not None) + error.strerror)
+    kind = type(error).__name__
+    if type(error) is OSError and text:  # what a store of `runtime.storage` answered
+        return squeezed(text)
+    return squeezed(f"{kind}: {text}" if text else kind)

@@ -3,12 +3,10 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from runtime.errors import DmdnetError
+from runtime.errors import ClosedError, DmdnetError, EngineCallError, RemoteError, error_line
 
-ItemError = DmdnetError | MemoryError
-"""What may stand in an item's place."""
-
-_ERRORS = (DmdnetError, MemoryError)  # anything else is a bug
+ItemError = Exception
+"""What may stand in an item's place: our error, or whatever else an item made somebody raise."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,11 +16,11 @@ def one_by_one(work: Callable[[T], R], items: Sequence[T | ItemError]) -> list[R
     """The result of each item, or its error; an item that is an error already stays one."""
 
     def of(item: T | ItemError) -> R | ItemError:
-        if isinstance(item, _ERRORS):
+        if isinstance(item, Exception):
             return item
         try:
             return work(item)
-        except _ERRORS as error:
+        except Exception as error:
             return error
 
     return [of(item) for item in items]
@@ -34,16 +32,35 @@ def together(
     """As `one_by_one`, by a work that takes many items and returns a result for each.
 
     Where it fails on all of them, it is tried on each alone, so that only the item that makes it
-    fail gets the error.
+    fail gets the error; unless it could not be tried at all, as when a server cannot be reached.
     """
-    good = [item for item in items if not isinstance(item, _ERRORS)]
+    good = [item for item in items if not isinstance(item, Exception)]
     if not good:
         return list(items)  # type: ignore[arg-type]  # nothing but errors
     results: list[R | ItemError]
     try:
         results = list(work(good))
-    except _ERRORS as error:
-        alone = len(good) == 1
-        results = [error] if alone else one_by_one(lambda item: work([item])[0], good)
+    except Exception as error:
+        if len(good) == 1 or _out_of_reach(error):
+            results = [error for _ in good]
+        else:
+            results = one_by_one(lambda item: work([item])[0], good)
     left: Iterator[R | ItemError] = iter(results)
-    return [item if isinstance(item, _ERRORS) else next(left) for item in items]
+    return [item if isinstance(item, Exception) else next(left) for item in items]
+
+
+def put_name(error: ItemError, what: str) -> None:
+    """Let the error say what it is about.
+
+    Ours says so at the beginning of its text; any other keeps its text and class, and says so in a
+    note, which a traceback shows.
+    """
+    if isinstance(error, DmdnetError):
+        error.args = (f"{what}: {error}",)
+    else:
+        error.add_note(f"{what}: {error_line(error)}")
+
+
+def _out_of_reach(error: Exception) -> bool:
+    gone = isinstance(error, (ClosedError, RemoteError))
+    return gone and not isinstance(error, EngineCallError)

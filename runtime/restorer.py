@@ -18,16 +18,10 @@ from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
-from runtime.errors import (
-    DmdnetWarning,
-    InvalidImageError,
-    InvalidLandmarksError,
-    NoFaceError,
-    UsageError,
-)
+from runtime.errors import DmdnetWarning, UsageError, error_line
 from runtime.faces.finder import Face, FaceFinder, LandmarkDetector
 from runtime.images.arrays import Color, Image, to_rgb
-from runtime.one_by_one import ItemError, one_by_one, together
+from runtime.one_by_one import ItemError, one_by_one, put_name, together
 from runtime.photo import (
     Found,
     Only,
@@ -44,6 +38,10 @@ _Done = tuple[Found, list[Image], float]  # what `paste` takes
 
 class Restorer:
     """Restores faces with a bundle that `dmd-export` wrote; safe to share between threads.
+
+    What a landmark detector or an engine of your own raises comes back to you as it is: from
+    `restore_photos` and `restore_faces` in the place of the photo or face that it was raised for,
+    while the others have their results, and from all other functions as an exception.
 
     Args:
         bundle: the bundle's folder; or a server's address, "grpc://HOST:PORT/MODEL" or
@@ -218,7 +216,9 @@ class Restorer:
         good: list[Found] = []
         for index, taken in enumerate(self._take(faces, landmarks, identities, color)):
             if not isinstance(taken, Found):
-                raise _named(taken, "face", index, len(faces)) from None
+                if len(faces) > 1:
+                    put_name(taken, f"face {index}")
+                raise taken
             good.append(taken)
         return [_paste(done).image for done in self._run(good)]
 
@@ -233,8 +233,9 @@ class Restorer:
         """Make a person's dictionary from good photographs, one row each.
 
         `references`: photos, of which the largest face is taken; or aligned faces, where
-        `landmarks` has their points. An error names the reference's index; with `skip_bad` a bad
-        reference is left out with a `DmdnetWarning`, unless all are bad.
+        `landmarks` has their points. An error names the reference's index (in a note, where it is
+        not one of ours); with `skip_bad` a bad reference is left out with a `DmdnetWarning`, unless
+        all are bad.
 
         Raises `NoFaceError`, `InvalidImageError` or `InvalidLandmarksError`.
         """
@@ -244,15 +245,19 @@ class Restorer:
                 f"{len(references)} references and {len(landmarks)} landmarks: at least one "
                 "reference is needed, and landmarks for each or for none"
             )
-        crops = []
+        crops, finder = [], self._finder
         for index, (photo, points) in enumerate(zip(references, landmarks, strict=True)):
             try:
-                crops.append(crop_reference(photo, points, self._finder, color))
-            except (NoFaceError, InvalidImageError, InvalidLandmarksError) as error:
-                named = _named(error, "reference", index, len(references))
+                crops.append(crop_reference(photo, points, finder, color))
+            except UsageError:
+                raise
+            except Exception as error:  # of this reference, whoever raised it
                 if not skip_bad or (not crops and index == len(references) - 1):
-                    raise named from None
-                warnings.warn(f"left out: {named}", DmdnetWarning, stacklevel=2)
+                    if len(references) > 1:
+                        put_name(error, f"reference {index}")
+                    raise
+                line = f"left out: reference {index}: {error_line(error)}"
+                warnings.warn(line, DmdnetWarning, stacklevel=2)
         return SpecificDictionary(
             self._calls.memorize(crops),
             self.manifest.dictionary_layout,
@@ -338,8 +343,3 @@ class Restorer:
 
 def _paste(done: _Done) -> Restored:
     return paste(*done)
-
-
-def _named(error: ItemError, what: str, index: int, count: int) -> ItemError:
-    """The error, saying which of several inputs it is about."""
-    return type(error)(f"{what} {index}: {error}") if count > 1 else error

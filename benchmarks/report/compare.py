@@ -46,14 +46,14 @@ def main_compare(old: Path, new: Path, fail_above: float) -> int:
     for path, lone in ((old, gone), (new, come)):
         for one in lone:
             value = amount(one.value, one.unit)
-            print(f"only in {path}: {one.suite}, {one.subject}, {one.case}: {value}")
+            console.tell(f"only in {path}: {one.suite}, {one.subject}, {one.case}: {value}")
     failed = sum(change.failed for change in changes)
-    print(
+    console.tell(
         f"{failed} of {len(changes)} worse by more than {100 * fail_above:g} %; "
         f"{len(gone)} only in {old}, {len(come)} only in {new}"
     )
     for suite, why in after.errors.items():
-        print(f"{new}: {suite} failed: {why}")
+        console.tell(f"{new}: {suite} failed: {why}")
     return console.FAILED if failed or after.errors else 0
 
 

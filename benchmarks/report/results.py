@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from benchmarks.measure.timing import Ratio
 from runtime.errors import BenchmarkError
 from runtime.storage.local import write_atomically
@@ -95,25 +97,18 @@ def read_result(path: Path) -> Result:
     """Read what `Result.write` wrote. Raises `BenchmarkError` for any other file or version."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise BenchmarkError(f"{path}: not a result of dmd-bench: not a JSON object")
         version = content.pop("schema_version", None)
         if version != SCHEMA_VERSION:
             raise BenchmarkError(
-                f"{path}: schema version {version}, this program reads version {SCHEMA_VERSION}; "
-                "measure again"
+                f"{path}: schema version {str(version)[:20]}, this program reads version "
+                f"{SCHEMA_VERSION}; measure again"
             )
-        content["subjects"] = tuple(Subject(**each) for each in content["subjects"])
-        content["measurements"] = tuple(map(_measurement, content["measurements"]))
-        content["pictures"] = tuple(Picture(**each) for each in content["pictures"])
-        return Result(**content)
+        return msgspec.convert(content, Result)  # `unstable` of a measurement follows from others
     except OSError as error:
         raise BenchmarkError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         raise BenchmarkError(f"{path}: not a result of dmd-bench: {error}") from None
-
-
-def _measurement(row: dict[str, Any]) -> Measurement:
-    fields = dict(row)
-    del fields["unstable"]
-    fields["ratio"] = Ratio(**fields["ratio"]) if fields["ratio"] else None
-    fields["samples"] = tuple(fields["samples"])
-    return Measurement(**fields)
+    except RecursionError:
+        raise BenchmarkError(f"{path}: not a result of dmd-bench: nested too deeply") from None

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.report.results import Measurement, Result
+from runtime.cli import console
+from runtime.text import shown
 
 Rows = Sequence[Sequence[str]]
 
@@ -18,7 +20,7 @@ _WIDTH = 160  # in a file or a log; rich would take 80
 
 def show(result: Result) -> None:
     """Print the tables of all suites; what failed, the command says on stderr."""
-    print(_circumstances(result))
+    console.tell(_circumstances(result))
     for suite in result.suites:
         draw(suite, _HEADER, _rows(result.of(suite)))
 
@@ -88,12 +90,12 @@ def draw(title: str, header: Sequence[str], rows: Rows) -> None:
     from rich.table import Table
 
     names, *cells = _filled(header, rows)
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=shown(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
         side: JustifyMethod = "right" if name in _NUMBERS else "left"
         table.add_column(name, justify=side, no_wrap=name in _WHOLE, overflow="fold")
-    for row, shown in zip(rows, cells, strict=True):
-        table.add_row(*shown, style="bold yellow" if row[-1] else None)
+    for row, filled in zip(rows, cells, strict=True):
+        table.add_row(*map(shown, filled), style="bold yellow" if row[-1] else None)
     width = None if sys.stdout.isatty() else _WIDTH
     Console(width=width, markup=False, emoji=False, highlight=False).print(table)
 

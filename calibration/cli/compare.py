@@ -66,9 +66,10 @@ def compare(args: Namespace) -> int:
                 least = scores[-1].psnr_db["whole"]
                 worst = {"degraded": image[0], args.a.name: wanted, args.b.name: got}
     rows_of_table = quality.summary(scores)
-    print(quality.table(rows_of_table))
+    for line in quality.table(rows_of_table).splitlines():
+        console.tell(line)
     for path, backend in zip((args.a, args.b), backends, strict=True):
-        print(f"{path}: {backend.description}")
+        console.tell(f"{path}: {backend.description}")
     if args.worst is not None and worst is not None:
         picture = side_by_side(worst)
         write_image(args.worst, np.ascontiguousarray(picture[:, :, ::-1]))

@@ -33,7 +33,7 @@ def build() -> int:
     )
     if not records:
         return console.FAILED
-    print(f"{len(records)} engines in {args.bundle}")
+    console.tell(f"{len(records)} engines in {args.bundle}")
     return 0
 
 

@@ -61,7 +61,7 @@ def export() -> int:
         draw(bundle.manifest.quantization, args.chart)
     if notice := bundle.manifest.weights.notice:
         console.say(f"dmd-export: {notice}")
-    print(f"{precision} bundle in {out}")
+    console.tell(f"{precision} bundle in {out}")
     return 0
 
 

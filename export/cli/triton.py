@@ -53,7 +53,8 @@ def write(args: Namespace) -> int:
     written = write_repository(bundle, args.out, serving)
     if notice := bundle.manifest.weights.notice:
         console.say(f"dmd-triton: {notice}")
-    print(f"{', '.join(written)} in {args.out}; serve: tritonserver --model-repository={args.out}")
+    serve = f"serve: tritonserver --model-repository={args.out}"
+    console.tell(f"{', '.join(written)} in {args.out}; {serve}")
     return 0
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from export.model.specific_read import read_specific
 from runtime.bundle.layout import (
     BOX_ROW,
     CROP_SIZE,
@@ -29,7 +30,6 @@ from runtime.bundle.layout import (
 
 SLOPE = 0.2  # of every LeakyReLU
 ADAIN_EPS = 1e-5
-NOT_A_MEMBER = -1e4  # added to the logit of a row that belongs to another face
 
 
 class DMDNet(nn.Module):
@@ -100,8 +100,9 @@ class DMDNet(nn.Module):
         features = dict(zip(SCALES, encoded, strict=True))
         columns = torch.split(dictionary, [s.stop - s.start for s in self.layout], dim=1)
         specific = {(s.scale, s.part, s.kind): c for s, c in zip(self.layout, columns, strict=True)}
+        belongs = membership > 0.5
         style = {
-            scale: self._inject(scale, features[scale], boxes, specific, membership)
+            scale: self._inject(scale, features[scale], boxes, specific, belongs)
             for scale in SCALES
         }
         h = self.MSDilate(features[64])
@@ -116,13 +117,9 @@ class DMDNet(nn.Module):
         feature: Tensor,
         boxes: Tensor,
         specific: dict[tuple[int, str, str], Tensor],
-        membership: Tensor,
+        belongs: Tensor,
     ) -> Tensor:
         """The style map of one scale: what the dictionaries say, pasted over the components."""
-        rows = membership.sum(dim=1, keepdim=True)
-        temperature = rows.clamp(min=1).sqrt()
-        outsider = (membership - 1) * -NOT_A_MEMBER
-        has_specific = (rows > 0).to(feature.dtype).view(-1, 1, 1, 1)
         style = feature
         for part in PARTS:
             name, span = f"{part.upper()}_{scale}", cells(boxes.select(1, BOX_ROW[part]), scale)
@@ -135,10 +132,10 @@ class DMDNet(nn.Module):
             generic = (logits.softmax(dim=1).to(value.dtype) @ value).view_as(crop)
 
             key, value = specific[scale, part, "key"], specific[scale, part, "value"]
-            logits = query.float() @ key.float().T / temperature + outsider
-            own = (logits.softmax(dim=1).to(value.dtype) @ value).view_as(crop)
+            own, has_rows = read_specific(query, key, value, belongs)
+            own = torch.where(has_rows.view(-1, 1, 1, 1), own.view_as(crop), generic)
 
-            mask = getattr(self, f"{name}_Mask")(crop, own, generic) * has_specific
+            mask = getattr(self, f"{name}_Mask")(crop, own, generic)
             memory = adain(generic + mask * (own - generic), crop)
             attention = getattr(self, f"{name}_Attention")(memory - crop)
             style = paste(attention * memory + crop, style, span)

@@ -19,12 +19,13 @@ from export.tensorrt.receipt import finished_convolutions
 from runtime.backends.tensorrt.backend import TensorRtBackend
 from runtime.backends.tensorrt.engine_files import Wanted, read_record
 from runtime.bundle.engine_record import FOLDER, EngineParity, EngineRecord, Profile
+from runtime.bundle.files import wrong_with
 from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
 from runtime.errors import DeviceError, EngineError, ExportError
 from runtime.machine.gpu import first_gpu
 from runtime.machine.tensorrt_editions import Edition
-from runtime.storage.local import fault, sha256_of, write_atomically
+from runtime.storage.local import sha256_of, write_atomically
 
 Report = Callable[[str], None]
 GRAPHS = ("restorer", "memorizer")
@@ -94,7 +95,7 @@ def _find(folder: Path, wanted: Wanted, profile: Profile) -> EngineRecord | None
     if differences:
         again = "give another --engine, or --rebuild to replace it"
         raise EngineError(f"{path} was built for {', '.join(differences)}; {again}")
-    if wrong := fault(path, record.size, record.sha256):
+    if wrong := wrong_with(folder.parent, f"{FOLDER}/{record.file}", record.size, record.sha256):
         raise EngineError(f"{path}: {wrong}; --rebuild replaces it")
     return record
 
@@ -106,8 +107,8 @@ def _build(
     spec: GraphSpec = getattr(bundle.manifest, wanted.graph)
     start = time.monotonic()
     path, gpu = staging / wanted.file, wanted.gpu
-    source = bundle.path / spec.file
-    checked = compile_engine(source, spec, wanted.edition, options, path, report)
+    with bundle.unaltered(wanted.graph) as source:
+        checked = compile_engine(source, spec, wanted.edition, options, path, report)
     seconds = time.monotonic() - start
     report(f"{wanted.graph} engine: {path.stat().st_size >> 20} MiB in {seconds:.0f} s")
     return EngineRecord(

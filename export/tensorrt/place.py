@@ -17,6 +17,7 @@ def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
 
     try:
         folder.mkdir(exist_ok=True)
+        _refuse_links(folder)
         lock = filelock.FileLock(folder / ".lock")
         try:
             held = lock.acquire(blocking=False)
@@ -39,6 +40,13 @@ def staging_folder(folder: Path) -> Iterator[Path]:
         yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _refuse_links(folder: Path) -> None:
+    """A bundle of a stranger's must not make the build write, or remove, elsewhere."""
+    for path in (folder, folder / ".lock", folder / ".building"):
+        if path.is_symlink():
+            raise BundleError(f"{path}: a link; remove it, engines are built inside the bundle")
 
 
 def refuse_full_disk(bundle: Bundle) -> None:

@@ -61,7 +61,7 @@ def serve(repository: Path, port: int) -> int:
         shutil.copytree(repository, models)
         stand_in(models)
         with Server(models, port=port) as server:
-            print(f"{server.url} is ready; Ctrl-C ends it", flush=True)
+            console.tell(f"{server.url} is ready; Ctrl-C ends it")
             try:
                 server.wait()
             except KeyboardInterrupt:

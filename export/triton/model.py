@@ -21,6 +21,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 _SIDE = 512
+_LARGEST = 65504  # of a dictionary's numbers, as `runtime.dictionary.LARGEST`
 _SAMPLE = 4096  # one number in so many is compared before all are
 
 
@@ -92,9 +93,12 @@ class TritonPythonModel:
         for job in others:
             if _same(job.dictionary, dictionary[0]):
                 return _Job(index, image[0], boxes[0], job.dictionary, membership[0])
-        # a number that is not finite would spread to the other faces of the call
-        if rows and not (np.isfinite(dictionary.min()) and np.isfinite(dictionary.max())):
-            raise ValueError("the dictionary holds numbers that are not finite")
+        if rows:
+            low, high = dictionary.min(), dictionary.max()  # NaN if there is one
+            if not (np.isfinite(low) and np.isfinite(high)):
+                raise ValueError("the dictionary holds numbers that are not finite")
+            if low < -_LARGEST or high > _LARGEST:
+                raise ValueError(f"the dictionary's numbers must be from -{_LARGEST} to {_LARGEST}")
         return _Job(index, image[0], boxes[0], dictionary[0], membership[0])
 
     def _batches(self, jobs: "Sequence[_Job]") -> "Iterator[list[_Job]]":

@@ -7,7 +7,7 @@ Three models: `dmdnet_restorer` and `dmdnet_memorizer` are the bundle's graphs o
 import shutil
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,8 @@ from export.triton.config import (
 from runtime.backends.tensorrt.engine_files import check_engine, read_records
 from runtime.bundle.engine_record import FOLDER, EngineRecord
 from runtime.bundle.opening import Bundle
-from runtime.errors import DmdnetWarning, ExportError, UsageError
-from runtime.storage.local import folder_beside
+from runtime.errors import BundleError, DmdnetWarning, ExportError, UsageError
+from runtime.storage.local import fault, folder_beside
 
 TRITON_MODEL = Path(__file__).with_name("model.py")
 _MAX_REFERENCES = 32
@@ -40,9 +40,10 @@ class Serving:
 
     `device`: "cpu" or "gpu". `engine`: "tensorrt" or an engine's file name, in place of ONNX
     Runtime. `max_batch`: faces in one engine call; None: what the engine takes, 8 on a GPU; on a
-    CPU 1, for a batch of float32 saves no time there, and 4 for int8. `max_references`: dictionary
-    rows in one engine call; None: what the engine takes, or 32. `queue_delay_us`: how long a
-    request may wait for others; None: 2 ms on a GPU, 20 ms on a CPU. `instances` of each engine.
+    CPU 1, for a batch of float32 saves no time there, and 4 for int8; 1 for a bundle whose graph
+    does not isolate people. `max_references`: dictionary rows in one engine call; None: what the
+    engine takes, or 32. `queue_delay_us`: how long a request may wait for others; None: 2 ms on a
+    GPU, 20 ms on a CPU. `instances` of each engine.
     `version` of the three models.
     """
 
@@ -59,7 +60,8 @@ def write_repository(bundle: Bundle, out: Path, serving: Serving) -> tuple[str, 
     """Write the repository to `out`, whole or not at all; returns the models' names.
 
     Raises `ExportError` where `out` exists or the bundle cannot be served so, `UsageError` for
-    sizes that an engine does not take, `EngineError` for an engine that is missing or altered.
+    sizes that an engine does not take, `EngineError` for an engine that is missing or altered,
+    `BundleError` for a file that was altered since the bundle was opened.
     """
     if out.exists():
         raise ExportError(f"{out}: exists; a repository is written to a new folder")
@@ -94,6 +96,9 @@ def _plan(bundle: Bundle, serving: Serving) -> Plan:
             DmdnetWarning,
             stacklevel=3,
         )
+    if not manifest.isolates_people:
+        _allow_only_one_face(serving)
+        serving = replace(serving, max_batch=1)
     most = [engine.profile for engine in engines.values()]
     max_batch = min((p.max_batch for p in most), default=(4 if target else 1) if cpu else 8)
     max_references = min((p.max_references for p in most), default=_MAX_REFERENCES)
@@ -114,6 +119,21 @@ def _plan(bundle: Bundle, serving: Serving) -> Plan:
         (20_000 if cpu else 2_000) if delay is None else delay,
         serving.instances,
         serving.version,
+    )
+
+
+def _allow_only_one_face(serving: Serving) -> None:
+    """Of a bundle whose graph does not isolate people who share a call."""
+    why = "this bundle's graph does not isolate people who share an engine call"
+    if serving.max_batch not in (None, 1):
+        raise UsageError(
+            f"--max-batch {serving.max_batch}: {why}; export the bundle again, or serve 1 face a "
+            "call"
+        )
+    warnings.warn(
+        f"{why}, so each call has 1 face (--max-batch 1); export the bundle again to batch",
+        DmdnetWarning,
+        stacklevel=4,
     )
 
 
@@ -145,16 +165,25 @@ def _write_engine(bundle: Bundle, plan: Plan, model: str, folder: Path) -> None:
     version = folder / str(plan.version)
     version.mkdir(parents=True)
     if model in plan.engines:
-        source = bundle.path / FOLDER / plan.engines[model].file
-        shutil.copyfile(source, version / "model.plan")
+        engine = plan.engines[model]
+        source = bundle.path / FOLDER / engine.file
+        _copy(source, version / "model.plan", engine.size, engine.sha256)
     else:
-        shutil.copyfile(bundle.path / spec.file, version / "model.onnx")
-        for name in manifest.files:  # weights, under the name that the graph has for them
-            if name.startswith(f"{spec.file}."):
-                shutil.copyfile(bundle.path / name, version / name)
+        graph = "restorer" if model == RESTORER else "memorizer"
+        for name, record in manifest.files_of(graph).items():
+            # weights keep the name that the graph has for them
+            target = version / ("model.onnx" if name == spec.file else name)
+            _copy(bundle.path / name, target, record.size, record.sha256)
     warm_up = folder / "warmup"
     warm_up.mkdir()
     for faces in warm_ups(plan):
         (warm_up / f"boxes-{faces}").write_bytes(np.array(_BOXES * faces, np.int32).tobytes())
     config = restorer_config(spec, plan) if model == RESTORER else memorizer_config(spec, plan)
     (folder / "config.pbtxt").write_text(config)
+
+
+def _copy(source: Path, target: Path, size: int, sha256: str) -> None:
+    """Copy a file that was checked before, and check the copy. Raises `BundleError`."""
+    shutil.copyfile(source, target)
+    if wrong := fault(target, size, sha256):
+        raise BundleError(f"{source}: {wrong} since the bundle was opened; export again")

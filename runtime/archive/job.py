@@ -1,6 +1,5 @@
 """An archive of photographs: read, restored and written in a stream, wherever it runs."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,12 @@ from runtime.dictionary import SpecificDictionary
 from runtime.errors import UsageError
 from runtime.images.files import MAX_PIXELS, SUFFIXES
 from runtime.photo import RestoreOptions
+from runtime.redaction import public_name
 from runtime.restorer import Restorer
 from runtime.storage import locations as storage
+
+COMPARE, DRAW = ".compare.png", ".draw.png"
+"""What the names of previews add to an output's."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Job:
 
     `out`: a folder or URL. `bundle`, `identity` (a file of `dmd-enroll`) and `landmarks` are read
     where the work is done. `options`: what is done with the faces. `bundle`, and `device` to
-    `remote`: as `Restorer` takes them; the others are `dmd-restore`'s options of their names.
+    `remote`: as `Restorer` takes them; the others are `dmd-restore`'s options of their names, of
+    which `report` is for the check that nothing is written over it.
     """
 
     bundle: str | Path
@@ -35,10 +39,12 @@ class Job:
     resume: bool = False
     landmarks: Path | None = None
     max_pixels: int = MAX_PIXELS
+    max_bytes: int = storage.MAX_BYTES
     device: str | None = None
     allow_fallback: bool | None = None
     threads: int | None = None
     remote: Remote | None = None
+    report: Path | None = None
 
     def check(self) -> Manifest:
         """The bundle's manifest; raises what can be known to be wrong before an engine starts."""
@@ -69,31 +75,32 @@ class Job:
         known = Path(base).suffix.lower() in SUFFIXES
         return storage.join(self.out, base if known else f"{base}.png")
 
-    def check_outputs(self, names: Iterable[str]) -> None:
-        """Raise `UsageError` if an input would be overwritten, or an output written twice."""
-        taken: dict[str, str] = {}
-        for name in names:
-            output = self.output_of(name)
-            other = taken.setdefault(output, name)
-            if other != name:
-                raise UsageError(f"{other} and {name} would both be written to {output}")
-            refuse_overwriting(name, output)
+    def outputs_of(self, name: str) -> tuple[str, ...]:
+        """All that is written of a picture: its output, and the previews that are asked for."""
+        output = self.output_of(name)
+        asked = {COMPARE: self.compare, DRAW: self.draw}
+        return output, *(output + ending for ending in asked if asked[ending])
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the archive: a path or URL, or a name and the file's bytes."""
+    """One picture of the archive: a path or URL, or a name and the file's bytes.
+
+    `error`: what kept it, or all pictures of the table `name`, from being read.
+    """
 
     name: str
     data: bytes | None = None
+    error: Exception | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What became of one picture; `error` is None where its output is written.
 
-    `faces` and `seconds`: as the report has them, None where it came to no restoration. `there`:
-    nothing was done, as `resume` found the output. `backend`: what ran the network.
+    `output`: "" where it was not read or restored. `trace`: the error's traceback. `faces` and
+    `seconds`: as the report has them, None where it came to no restoration. `there`: nothing was
+    done, as `resume` found the output. `backend`: what ran the network.
     """
 
     input: str
@@ -104,12 +111,13 @@ class Outcome:
     faces: list[dict[str, Any]] | None = None
     seconds: dict[str, float] | None = None
     there: bool = False
+    trace: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """A line of the report."""
+        """A line of the report, without passwords and tokens of URLs."""
         line: dict[str, Any] = {
-            "input": self.input,
-            "output": None if self.error else self.output,
+            "input": public_name(self.input),
+            "output": None if self.error else public_name(self.output),
             "error": self.error,
             "notes": list(self.notes),
         }
@@ -119,9 +127,5 @@ class Outcome:
 
 def refuse_overwriting(name: str, output: str) -> None:
     """Raise `UsageError` if the output would be the input itself."""
-    if storage.is_url(name) or storage.is_url(output):
-        same = name == output
-    else:
-        same = Path(output).exists() and Path(name).exists() and Path(name).samefile(output)
-    if same:
-        raise UsageError(f"{name} would be overwritten: choose another --out")
+    if storage.same(name, output):
+        raise UsageError(f"{public_name(name)} would be overwritten: choose another --out")

@@ -2,26 +2,26 @@
 
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.archive.job import Job, Outcome, Picture, refuse_overwriting
+from runtime.archive.background import Background
+from runtime.archive.failures import ends_the_run, failure_of, trace_of, unwritable
+from runtime.archive.job import COMPARE, DRAW, Job, Outcome, Picture, refuse_overwriting
 from runtime.archive.previews import before_and_after, draw_faces
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import DmdnetError, InvalidImageError, UsageError
+from runtime.errors import InvalidImageError, OutputError, UsageError
 from runtime.faces.landmark_files import landmark_file, read_landmarks
-from runtime.images.files import KEEPS_METADATA, Photo, decode_photo, read_photo, write_image
-from runtime.one_by_one import ItemError
+from runtime.images.files import Photo, decode_photo, read_photo, write_image
+from runtime.one_by_one import ItemError, together
 from runtime.photo import Restored
 from runtime.storage import locations as storage
 
-_Error = DmdnetError | OSError | MemoryError
-_ERRORS = (DmdnetError, OSError, MemoryError)  # of one picture; anything else is a bug
 _Read = tuple[Photo, NDArray[np.float64] | None]
+_Writing = deque[tuple[Picture, Restored, Future[tuple[str, ...]]]]
 
 
 class ArchiveRestorer:
@@ -41,40 +41,47 @@ class ArchiveRestorer:
         `max_batch` pictures are restored together and share engine calls. As many are decoded
         ahead and at most twice as many wait to be encoded; a picture is taken from `pictures` when
         it is about to be read.
+
+        Whatever a picture raises is its own error. Raises `DeviceError` or `ClosedError` when the
+        engine cannot run or be reached any more, and `OutputError` when nothing can be written to
+        `--out`; the outcomes of all that was done before have been given by then.
         """
-        together = self._restorer.max_batch
+        size = self._restorer.max_batch
         source = iter(pictures)
         reading: deque[tuple[Picture, Future[_Read | None]]] = deque()
-        writing: deque[tuple[Picture, Restored, Future[tuple[str, ...]]]] = deque()
-        with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-            while True:
-                while len(reading) < 2 * together and (picture := next(source, None)) is not None:
+        writing: _Writing = deque()
+        end: Exception | None = None
+        with Background("reader") as reader, Background("writer") as writer:
+            while end is None:
+                while len(reading) < 2 * size and (picture := next(source, None)) is not None:
                     reading.append((picture, reader.submit(self._read, picture)))
                 if not reading:
                     break
                 group: list[tuple[Picture, _Read]] = []
-                while reading and len(group) < together:
+                while reading and len(group) < size:
                     picture, read = reading.popleft()
                     try:
                         found = read.result()
-                    except _ERRORS as error:
+                    except Exception as error:  # whatever it is, it is of this picture alone
                         yield self._failed(picture, error)
                         continue
                     if found is None:
                         yield Outcome(picture.name, self._output(picture), self.backend, there=True)
                     else:
                         group.append((picture, found))
-                results = self._restore([read for _, read in group])
+                results = together(self._restore, [read for _, read in group])
                 for (picture, (photo, _)), result in zip(group, results, strict=True):
                     if isinstance(result, Restored):
                         write = writer.submit(self._write, picture, photo, result)
                         writing.append((picture, result, write))
+                    elif ends_the_run(result):
+                        end = result
                     else:
                         yield self._failed(picture, result)
-                while len(writing) > 2 * together:
-                    yield self._written(*writing.popleft())
-            while writing:
-                yield self._written(*writing.popleft())
+                end = (yield from self._outcomes(writing, 2 * size)) or end
+            end = (yield from self._outcomes(writing, 0)) or end
+        if end is not None:
+            raise end
 
     def close(self) -> None:
         """Free the engine."""
@@ -86,15 +93,21 @@ class ArchiveRestorer:
     def _read(self, picture: Picture) -> _Read | None:
         """The photo and its landmarks, if it has any; None where its output is there already."""
         job = self._job
-        if not storage.base_name(picture.name):
-            raise InvalidImageError("a picture without a name")
-        refuse_overwriting(picture.name, self._output(picture))
+        if picture.error is not None:
+            raise picture.error
+        if wrong := storage.flaw(picture.name):
+            raise InvalidImageError(wrong)
+        if picture.data is None:
+            for output in job.outputs_of(picture.name):
+                refuse_overwriting(picture.name, output)
+        elif len(picture.data) > job.max_bytes:
+            raise InvalidImageError(f"{picture.name}: {storage.too_large(job.max_bytes)}")
         if job.resume and storage.exists(self._output(picture)):
             return None
         points = landmark_file(picture.name, job.landmarks)
         landmarks = read_landmarks(points) if points else None
         if picture.data is None:
-            return read_photo(picture.name, job.max_pixels), landmarks
+            return read_photo(picture.name, job.max_pixels, job.max_bytes), landmarks
         return decode_photo(picture.data, picture.name, job.max_pixels), landmarks
 
     def _restore(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
@@ -125,23 +138,37 @@ class ArchiveRestorer:
         if job.compare:
             synthetic = self._restorer.manifest.weights.synthetic
             comparison = before_and_after(photo.image, result, synthetic)
-            write_image(f"{output}.compare.png", comparison)
+            write_image(output + COMPARE, comparison)
         if job.draw:
-            write_image(f"{output}.draw.png", draw_faces(photo.image, result))
+            write_image(output + DRAW, draw_faces(photo.image, result))
         # last: where `resume` finds it, the others are there too
-        write_image(output, result.image, photo.exif, photo.icc_profile)
-        suffix, notes = Path(output).suffix, photo.notes + result.warnings
-        lost = (photo.exif or photo.icc_profile) and suffix.lower() not in KEEPS_METADATA
-        return (*notes, f"EXIF and ICC profile are not kept in {suffix} files") if lost else notes
+        lost = write_image(output, result.image, photo.exif, photo.icc_profile)
+        return photo.notes + result.warnings + lost
+
+    def _outcomes(
+        self, writing: _Writing, most: int
+    ) -> Generator[Outcome, None, OutputError | None]:
+        """Of what is written, until `most` are left, or none if nothing can be written any more."""
+        end: OutputError | None = None
+        while len(writing) > (most if end is None else 0):
+            try:
+                yield self._written(*writing.popleft())
+            except OutputError as error:
+                end = error
+        return end
 
     def _written(
         self, picture: Picture, result: Restored, write: Future[tuple[str, ...]]
     ) -> Outcome:
-        error, notes = None, result.warnings
+        """What became of a restored picture. Raises `OutputError` if none can be written."""
+        message = trace = None
+        notes = result.warnings
         try:
             notes = write.result()
-        except _ERRORS as raised:
-            error = _say(self._output(picture), raised)
+        except Exception as error:
+            if end := unwritable(self._job.out, error):
+                raise end from error
+            message, trace = failure_of(self._output(picture), error), trace_of(error)
         faces = [
             {
                 "box": face.box.round(1).tolist(),
@@ -152,11 +179,13 @@ class ArchiveRestorer:
         ]
         seconds = {stage: round(value, 4) for stage, value in result.timings.items()}
         output = self._output(picture)
-        return Outcome(picture.name, output, self.backend, error, notes, faces, seconds)
+        return Outcome(
+            picture.name, output, self.backend, message, notes, faces, seconds, trace=trace
+        )
 
-    def _failed(self, picture: Picture, error: _Error) -> Outcome:
-        output = self._output(picture)
-        return Outcome(picture.name, output, self.backend, _say(picture.name, error))
+    def _failed(self, picture: Picture, error: Exception) -> Outcome:
+        message = failure_of(picture.name, error)
+        return Outcome(picture.name, "", self.backend, message, trace=trace_of(error))
 
 
 def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome, None, None]:
@@ -164,15 +193,3 @@ def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome,
     with closing(ArchiveRestorer(job)) as restorer:
         storage.make_folder(job.out)
         yield from restorer.restore(pictures)
-
-
-def _say(file: str, error: _Error) -> str:
-    """The error's line, with the file's name in front unless it is there."""
-    if isinstance(error, MemoryError):
-        text = "out of memory"
-    elif isinstance(error, OSError):
-        text = error.strerror or str(error)
-    else:
-        text = str(error)
-    text = " ".join(text.split())
-    return text if file in text else f"{file}: {text}"

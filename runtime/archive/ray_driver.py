@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from runtime.archive.background import interruptibly
 from runtime.archive.ray_worker import Ledger, Worker, load_ray
-from runtime.errors import ClusterError, DmdnetWarning, UsageError
+from runtime.errors import ClusterError, DmdnetWarning, UsageError, error_line
 from runtime.storage import locations as storage
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class Cluster:
             Worker,
             fn_constructor_args=(job, ledger, Path.cwd()),
             batch_size=None,
-            batch_format="numpy",
+            batch_format="pyarrow",  # as the columns are, even where a name is no text,
             # at least 1: a node's death may leave room for no more
             concurrency=(1, workers.actors, workers.actors),
             num_cpus=workers.cpus,
@@ -98,15 +99,17 @@ class Cluster:
         for text in ray.get(ledger.warnings.remote()):
             warnings.warn(text, DmdnetWarning, stacklevel=2)
 
-    def _failure(self, ledger: Any, error: Exception) -> Any:
-        """What a worker said before it failed; a bug's own trace; or that the cluster failed."""
+    def _failure(self, ledger: Any, error: Exception) -> ClusterError:
+        """What a worker said before it failed, or that the cluster failed."""
         with suppress(self._ray.exceptions.RayError):
             said: str | None = self._ray.get(ledger.failure.remote(), timeout=_CONNECT_S)
             if said is not None:
                 return ClusterError(said)
-        if isinstance(error, self._ray.exceptions.RayTaskError):
-            return error  # a bug: its trace is what helps
-        text = str(error).strip().splitlines()[0]
+        cause = getattr(error, "cause", None)  # of a task, such as one that reads a Parquet file
+        if isinstance(cause, Exception):
+            text = error_line(cause)
+        else:
+            text = str(error).strip().splitlines()[0]
         return ClusterError(f"the Ray cluster failed: {text}; --resume does what is missing")
 
     def _fitted(self, workers: Workers, job: "Job") -> tuple[Workers, int | None]:
@@ -153,7 +156,12 @@ class Cluster:
             return data.select_columns(list(archive.columns))
         starts = range(0, count, size)
         return self._ray.data.from_arrow(
-            [pyarrow.table({"path": archive[start : start + size]}) for start in starts]
+            [
+                pyarrow.table(
+                    {"path": [os.fsencode(name) for name in archive[start : start + size]]}
+                )
+                for start in starts
+            ]
         )
 
 
@@ -172,7 +180,7 @@ def _connect(ray: Any, address: str) -> None:
                 "--ray after the INPUTs"
             )
         try:  # Ray itself would try for minutes, and then end the process
-            socket.create_connection((host, int(port)), _CONNECT_S).close()
+            interruptibly(socket.create_connection, (host, int(port)), _CONNECT_S).close()
         except (OSError, OverflowError) as error:
             raise ClusterError(f"no Ray cluster answers at {address}: {error}") from None
     options: dict[str, Any] = {}

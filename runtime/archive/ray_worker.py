@@ -4,15 +4,15 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import ClusterError, DmdnetError, UsageError
+from runtime.errors import ClusterError, UsageError, error_line
 from runtime.storage import locations as storage
-from runtime.storage.local import remove_unfinished
+from runtime.storage.temporary import remove_unfinished
 
 if TYPE_CHECKING:
     from runtime.archive.job import Job, Outcome, Picture
@@ -61,7 +61,7 @@ class Worker:
     def __init__(self, job: "Job", ledger: Any, folder: Path) -> None:
         from runtime.archive.local import ArchiveRestorer
 
-        ray = self._ray = load_ray()
+        self._ray = load_ray()
         self._job, self._ledger = job, ledger
 
         def tell(message: Warning | str, *_: object, **__: object) -> None:
@@ -74,16 +74,25 @@ class Worker:
             if not storage.is_url(job.out) and not Path(job.out).is_dir():
                 raise UsageError(f"{job.out} is not there: --out must be storage of all nodes")
             self._restorer = ArchiveRestorer(job)
-        except (DmdnetError, OSError) as error:
-            ray.get(ledger.fail.remote(f"{error} (a worker on {socket.gethostname()})"))
+        except Exception as error:
+            self._fail(error)
             raise
 
-    def __call__(self, batch: Mapping[str, Any]) -> Iterator[dict[str, list[str]]]:
-        """The outcomes of a batch's pictures, a row each."""
+    def __call__(self, batch: Any) -> Iterator[dict[str, list[str]]]:
+        """The outcomes of the pictures of an Arrow table, a row each."""
         from runtime.archive.tables import pictures_of
 
-        for outcome in self._restore(pictures_of(batch)):
-            yield {"outcome": [json.dumps(asdict(outcome))]}
+        try:
+            for outcome in self._restore(pictures_of(batch)):
+                yield {"outcome": [json.dumps(asdict(outcome))]}
+        except Exception as error:  # the engine is gone, or nothing can be written
+            self._fail(error)
+            raise
+
+    def _fail(self, error: Exception) -> None:
+        """Tell the driver why the run ends."""
+        said = f"{error_line(error)} (a worker on {socket.gethostname()})"
+        self._ray.get(self._ledger.fail.remote(said))
 
     def _restore(self, pictures: "Sequence[Picture]") -> "Iterator[Outcome]":
         """Those that a worker died on first, each by itself, so that only the guilty one pays."""
@@ -97,9 +106,8 @@ class Worker:
                 error = f"{picture.name}: the worker died on this picture {_ATTEMPTS} times"
                 yield Outcome(picture.name, output, self._restorer.backend, error)
             elif picture.name in begun:
-                output = self._job.output_of(picture.name)
-                if not storage.is_url(output):
-                    remove_unfinished(Path(output))
+                if not storage.is_url(self._job.out):
+                    remove_unfinished(Path(self._job.out))
                 yield from self._do([picture])
         yield from self._do([picture for picture in pictures if picture.name not in begun])
 

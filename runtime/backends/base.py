@@ -48,7 +48,9 @@ class Engine(Protocol):
         right eye, nose and mouth, `x1 y1 x2 y2` each. `people`: each person's rows (K_i, D), of the
         bundle's dictionary dtype; the same person's array is the same object at each call.
         `membership` (B, sum of K_i): 1 where a row belongs to the face, else 0; a face without any
-        row is restored from the generic dictionary alone. Returns uint8 (B, 512, 512, 3), RGB.
+        row is restored from the generic dictionary alone. Rows that do not belong to a face must
+        not change it, whatever they hold; where yours cannot promise that, `max_batch` must be 1.
+        Returns uint8 (B, 512, 512, 3), RGB.
         """
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:

@@ -9,8 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.base import Boxes, Rows
+from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
-from runtime.errors import BundleError, ClosedError, DeviceError, DmdnetWarning
+from runtime.errors import (
+    BundleError,
+    ClosedError,
+    DeviceError,
+    DmdnetWarning,
+    EngineCallError,
+)
 from runtime.images.arrays import Image
 from runtime.machine.onnx_session import (
     PROVIDERS,
@@ -18,9 +25,16 @@ from runtime.machine.onnx_session import (
     offered_providers,
     open_session,
 )
+from runtime.text import squeezed
 
 # On a CPU a batch saves no time (README, figures) and costs hundreds of MB a face
 _MAX_BATCH = {"cuda": 8, "cpu": 1}
+_TYPES = {
+    "uint8": "tensor(uint8)",
+    "int32": "tensor(int32)",
+    "float16": "tensor(float16)",
+    "float32": "tensor(float)",
+}
 
 
 class OnnxRuntimeBackend:
@@ -34,7 +48,7 @@ class OnnxRuntimeBackend:
         self._memorizer: Any = None
         self._device = device
         self._refuse(device)
-        self._restorer = self._open(bundle.manifest.restorer.file)
+        self._restorer = self._open("restorer", bundle.manifest.restorer)
         self.max_batch = _MAX_BATCH[device]
         self.max_references: int | None = None
         self.description = (
@@ -62,7 +76,7 @@ class OnnxRuntimeBackend:
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
         with self._lock:
             if self._memorizer is None and self._restorer is not None:
-                self._memorizer = self._open(self._bundle.manifest.memorizer.file)
+                self._memorizer = self._open("memorizer", self._bundle.manifest.memorizer)
             memorizer = self._memorizer
         return cast(Rows, self._run(memorizer, {"image": image, "boxes": boxes}))
 
@@ -91,14 +105,24 @@ class OnnxRuntimeBackend:
                 f"{', '.join(offered)}: install dmdnet-runtime[gpu] in place of [cpu]"
             )
 
-    def _open(self, name: str) -> Any:
-        path, wanted = self._bundle.path / name, PROVIDERS[self._device]
-        try:
-            session = open_session(path, device=self._device, threads=self._threads)
-        except Exception as error:  # the binding raises many classes, none public
-            if self._device == "cpu":
-                raise BundleError(f"{path}: ONNX Runtime cannot open it: {error}") from None
-            raise DeviceError(f"{wanted} could not start: {error}") from None
+    def _open(self, graph: str, spec: GraphSpec) -> Any:
+        wanted = PROVIDERS[self._device]
+        with self._bundle.unaltered(graph) as path:
+            try:
+                session = open_session(path, device=self._device, threads=self._threads)
+            except Exception as error:  # the binding raises many classes, none public
+                if self._device == "cpu":
+                    raise BundleError(f"{path}: ONNX Runtime cannot open it: {error}") from None
+                raise DeviceError(f"{wanted} could not start: {error}") from None
+        for tensors, found in (
+            (spec.inputs, session.get_inputs()),
+            (spec.outputs, session.get_outputs()),
+        ):
+            expected = [(t.name, _TYPES[t.dtype], list(t.shape)) for t in tensors]
+            if [(t.name, t.type, t.shape) for t in found] != expected:
+                raise BundleError(
+                    f"{path}: its inputs or outputs are not those in the manifest; export again"
+                )
         # ONNX Runtime leaves out a provider that fails and goes on without it
         if session.get_providers()[0] != wanted:
             raise DeviceError(
@@ -115,5 +139,12 @@ class OnnxRuntimeBackend:
         for name, array in inputs.items():
             binding.bind_cpu_input(name, np.ascontiguousarray(array))
         binding.bind_output(session.get_outputs()[0].name, "cpu")
-        session.run_with_iobinding(binding)
-        return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
+        try:
+            session.run_with_iobinding(binding)
+            return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
+        except Exception as error:  # as in `_open`
+            text = squeezed(str(error)) or type(error).__name__
+            # after any other failure of CUDA, all later calls of the process fail, too
+            lost = "CUDA failure" in text and "out of memory" not in text
+            kind = DeviceError if lost else EngineCallError
+            raise kind(f"ONNX Runtime failed at this engine call: {text}") from error

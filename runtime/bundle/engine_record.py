@@ -7,22 +7,41 @@ record. An engine whose record does not fit the machine is never given to Tensor
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+from runtime.bundle.typed_json import (
+    FileName,
+    Precision,
+    Sha256,
+    Size,
+    Text,
+    Time,
+    convert,
+    parse_object,
+)
 
 FOLDER = "engines"
 ANY = "any"
 """Compute capability of an engine that TensorRT for RTX finishes on the GPU that runs it."""
 
-_RECORD_VERSION = 1
+RECORD_VERSION = 1
+
+Rows = Annotated[int, Meta(ge=1, le=1 << 16)]
+Arithmetic = Annotated[str, Meta(pattern=r"^(int8|half|float)$(?!\n)")]
+Kind = Annotated[str, Meta(pattern=r"^(convolution|matrix product|softmax)$(?!\n)")]
+Layer = Annotated[int, Meta(ge=1)]
 
 
 @dataclass(frozen=True)
 class Profile:
     """Sizes an engine takes: faces a call, rows of all dictionaries in it; `opt_`: fastest at."""
 
-    max_batch: int = 8
-    max_references: int = 32
-    opt_batch: int = 1
-    opt_references: int = 10
+    max_batch: Rows = 8
+    max_references: Rows = 32
+    opt_batch: Rows = 1
+    opt_references: Rows = 10
 
     def __str__(self) -> str:
         return (
@@ -31,7 +50,7 @@ class Profile:
         )
 
 
-Layers = Mapping[str, Mapping[str, int]]
+Layers = Mapping[Kind, Mapping[Arithmetic, Layer]]
 """Layers by kind ("convolution", "matrix product", "softmax"), then by precision."""
 
 
@@ -39,11 +58,17 @@ Layers = Mapping[str, Mapping[str, int]]
 class Receipt:
     """What precision an engine computes in: "int8", "half" or "float"."""
 
-    asked: Layers  # by the ONNX graph
-    parsed: Layers  # by the network that TensorRT read from it
-    arithmetic: Mapping[str, float]  # share of the multiplications of parsed convolutions, products
-    gflop: float  # of one call as the profile is best at it
-    engine: Mapping[str, int] | None  # convolutions of the finished engine; None: no GPU to ask
+    asked: Annotated[Layers, Meta(description="by the ONNX graph")]
+    parsed: Annotated[Layers, Meta(description="by the network that TensorRT read from it")]
+    arithmetic: Annotated[
+        Mapping[Arithmetic, float],
+        Meta(description="share of the multiplications of parsed convolutions and matrix products"),
+    ]
+    gflop: Annotated[float, Meta(description="of one call as the profile is best at it")]
+    engine: Annotated[
+        Mapping[str, int] | None,
+        Meta(description="convolutions of the finished engine; null: no GPU to ask"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -53,47 +78,68 @@ class EngineParity:
     One face, or the memorizer; differences are in 8-bit levels.
     """
 
-    case: str
-    region: str  # "whole", "le", "re" or "mo"; "dictionary" for the memorizer
+    case: Text
+    region: Annotated[str, Meta(pattern=r"^(whole|le|re|mo|dictionary)$(?!\n)")]
     max_levels: float
-    psnr_db: float  # 100: equal
+    psnr_db: Annotated[float, Meta(description="100: equal")]
 
 
 @dataclass(frozen=True)
 class EngineRecord:
     """All that is known of an engine file; the first block is its fingerprint."""
 
-    graph: str  # "restorer" or "memorizer"
-    graph_sha256: str
-    precision: str
-    edition: str
-    version: str
-    capability: str  # compute capability "9.0", or "any"
-    gpu: str | None  # it was built on; None: without a GPU
-    driver: str | None  # newest CUDA of the driver it was built with
+    graph: Annotated[str, Meta(pattern=r"^(restorer|memorizer)$(?!\n)")]
+    graph_sha256: Annotated[
+        Sha256,
+        Meta(
+            description="of the SHA-256 of the graph's files, in order of name, with a space "
+            "between"
+        ),
+    ]
+    precision: Precision
+    edition: Annotated[str, Meta(pattern=r"^(tensorrt|tensorrt_rtx)$(?!\n)")]
+    version: Annotated[
+        str,
+        Meta(
+            pattern=r"^[0-9A-Za-z][0-9A-Za-z.+-]{0,39}$(?!\n)",
+            description="full version of the edition",
+        ),
+    ]
+    capability: Annotated[
+        str,
+        Meta(
+            pattern=r"^(any|[0-9]{1,3}\.[0-9]{1,3})$(?!\n)",
+            description="compute capability of the GPU it is for; any: 8.0 and later",
+        ),
+    ]
+    gpu: Annotated[Text | None, Meta(description="it was built on; null: without one")]
+    driver: Annotated[
+        Annotated[str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){0,3}$(?!\n)")] | None,
+        Meta(description="newest CUDA of the driver it was built with"),
+    ]
     profile: Profile
 
-    file: str
-    size: int
-    sha256: str
-    built: str  # UTC, ISO 8601
-    seconds: float
+    file: Annotated[FileName, Meta(description="in the folder engines")]
+    size: Size
+    sha256: Sha256
+    built: Time
+    seconds: Annotated[float, Meta(description="that the build took")]
     receipt: Receipt
-    parity: tuple[EngineParity, ...]  # empty: no GPU to run it
+    parity: Annotated[
+        tuple[EngineParity, ...],
+        Meta(description="against ONNX Runtime on the same graph; empty: no GPU to run it"),
+    ]
 
     def to_json(self) -> str:
-        return json.dumps({"record_version": _RECORD_VERSION} | asdict(self), indent=2) + "\n"
+        return json.dumps({"record_version": RECORD_VERSION} | asdict(self), indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "EngineRecord":
-        """Raises ValueError, KeyError or TypeError for anything unexpected."""
-        content = json.loads(text)
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
+        """Parse and check; raises ValueError that says what is wrong."""
+        content = parse_object(text)
         found = content.pop("record_version", None)
-        if found != _RECORD_VERSION:
-            raise ValueError(f"version {found}, this program reads version {_RECORD_VERSION}")
-        content["profile"] = Profile(**content["profile"])
-        content["receipt"] = Receipt(**content["receipt"])
-        content["parity"] = tuple(EngineParity(**row) for row in content["parity"])
-        return cls(**content)
+        if type(found) is not int or found != RECORD_VERSION:
+            raise ValueError(
+                f"version {str(found)[:20]}, this program reads version {RECORD_VERSION}"
+            )
+        return convert(content, cls)

@@ -5,6 +5,8 @@ pyramid. A reference photograph becomes one row of numbers: for each scale and c
 and a value, flattened and laid side by side in the order that `dictionary_layout` gives.
 """
 
+import math
+import re
 from dataclasses import dataclass
 
 IMAGE_SIZE = 512
@@ -28,6 +30,13 @@ CROP_SIZE = {
     for scale in SCALES
 }
 """Side of the square that a component's features are resized to, by (part, scale)."""
+
+
+_SEGMENT = re.compile(
+    r"[0-9]{1,4}\.(?:le|re|mo)\.(?:key|value):([0-9]{1,5})x([0-9]{1,5})x([0-9]{1,5})"
+)
+_MOST_SEGMENTS = 64  # the network has 18
+_MOST_COLUMNS = 1 << 26  # the published network's rows have 860,720 numbers
 
 
 @dataclass(frozen=True)
@@ -72,3 +81,19 @@ def dictionary_layout(width: int = 64) -> tuple[Segment, ...]:
 def layout_text(segments: tuple[Segment, ...]) -> str:
     """The layout as one comparable line, as manifests and dictionary files carry it."""
     return " ".join(map(str, segments))
+
+
+def columns_of(text: str) -> int:
+    """Numbers in a row, from a layout's text. Raises ValueError for anything that is not one."""
+    segments = text.split(" ")
+    if len(segments) > _MOST_SEGMENTS:
+        raise ValueError(f"not a dictionary layout: {len(segments)} parts")
+    columns = 0
+    for segment in segments:
+        sizes = _SEGMENT.fullmatch(segment)
+        if sizes is None:
+            raise ValueError(f"not a dictionary layout: {segment[:60]!r}")
+        columns += math.prod(map(int, sizes.groups()))
+    if not 0 < columns <= _MOST_COLUMNS:
+        raise ValueError(f"not a dictionary layout: a row of {columns} numbers")
+    return columns

@@ -1,17 +1,24 @@
-"""How all our commands talk: one line on stderr for an error or a warning, and exit codes."""
+"""How all our commands talk and end: one line for an error or a warning, and exit codes."""
 
 import argparse
+import atexit
 import gc
+import io
+import logging
 import os
 import signal
 import sys
 import time
+import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from runtime.errors import CheckpointUnavailableError, DmdnetError
+from runtime.archive.background import background_work
+from runtime.errors import CheckpointUnavailableError, DmdnetError, DmdnetWarning, error_line
+from runtime.storage.unfinished import abandon
+from runtime.text import shown, squeezed
 
 FAILED = 1
 USAGE = 2
@@ -22,50 +29,92 @@ INTERRUPTED = 130
 _INTERRUPTED = "interrupted; nothing half written is left"
 _CLEANING_S = 2.0  # for which a second Ctrl-C is not heard, so that this is true
 _interrupted = 0.0  # when, by the monotonic clock
+_debug = False
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line."""
+    """argparse, but an error is one line; every command has `--version` and `--debug`."""
 
     def __init__(self, prog: str, description: str) -> None:
         from importlib.metadata import version  # slow, and Ctrl-C is heard from `run` on
 
         super().__init__(prog=prog, description=description)
         self.add_argument("--version", action="version", version=version("dmdnet-runtime"))
+        about = "also print the Python traceback of each error"
+        self.add_argument("--debug", action=_Debug, nargs=0, help=about)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        self.exit(USAGE, f"{self.prog}: {shown(message)} (see {self.prog} --help)\n")
+
+
+class _Debug(argparse.Action):
+    """Heard by `run`, whatever the command does with its arguments."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option: str | None = None,
+    ) -> None:
+        global _debug
+        _debug = True
 
 
 def run(prog: str, work: Callable[[], int]) -> NoReturn:
-    """Do the command's work and leave with its exit code; our errors become one line."""
+    """Do the command's work and leave with its exit code; an error becomes one line."""
 
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-        say(f"{prog}: warning: {message}")
+        ours = isinstance(message, DmdnetWarning)
+        say(f"{prog}: warning: {message if ours else squeezed(str(message))}")
 
     warnings.showwarning = show_warning
+    logging.getLogger().addHandler(_LibrariesLog())
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     _on_interruption(_interrupt)
     try:
         try:
             sys.exit(work())
         finally:
-            _on_interruption(lambda *_: os._exit(INTERRUPTED))  # Python itself would print traces
+            _on_interruption(_end_now)  # Python itself would print traces
             gc.freeze()  # else Python walks through all of torch on its way out, for two seconds
     except (Exception, KeyboardInterrupt) as error:
         if _interrupted:  # libraries turn the KeyboardInterrupt into errors of their own
             code, message = INTERRUPTED, _INTERRUPTED
-        elif isinstance(error, DmdnetError):
-            unavailable = isinstance(error, CheckpointUnavailableError)
-            code, message = UNAVAILABLE if unavailable else FAILED, str(error)
-        elif isinstance(error, OSError):
-            where = f"{error.filename}: " if error.filename else ""
-            code, message = FAILED, f"{where}{error.strerror or error}"
-        elif isinstance(error, MemoryError):
-            code, message = FAILED, "out of memory"
         else:
-            raise  # a bug: its trace is what helps
-    say(f"{prog}: {' '.join(message.split())}")
-    sys.exit(code)
+            code = UNAVAILABLE if isinstance(error, CheckpointUnavailableError) else FAILED
+            message = error_line(error)
+            if not isinstance(error, (DmdnetError, OSError, MemoryError)):
+                message += " (a fault of the program: run again with --debug and report it)"
+            say_trace("".join(traceback.format_exception(error)))
+        if _interrupted or background_work():
+            abandon()  # before it is said that nothing is left
+        say(f"{prog}: {message}")
+        _leave(code)
+
+
+class _LibrariesLog(logging.Handler):
+    """What libraries log is for their developers: shown with `--debug`, else not."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if _debug:
+            say(f"{record.name}: {squeezed(record.getMessage())}")
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process, also where a thread waits for a server or a disk that never answers."""
+    if not _interrupted and not background_work():
+        sys.exit(code)
+    sys.stdout.flush()
+    atexit._run_exitfuncs()  # what libraries clean up at the end
+    abandon()
+    os._exit(code)
+
+
+def _end_now(*_: object) -> NoReturn:
+    abandon()
+    os._exit(INTERRUPTED)
 
 
 @contextmanager
@@ -84,16 +133,39 @@ def loading(prog: str) -> Iterator[None]:
     _on_interruption(_interrupt)
 
 
+def tell(line: str) -> None:
+    """A line of the command's result on stdout."""
+    print(shown(line), flush=True)
+
+
 def say(line: str) -> None:
     """A line on stderr, where progress bars and errors go."""
-    print(line, file=sys.stderr, flush=True)
+    print(shown(line), file=sys.stderr, flush=True)
+
+
+def say_above_bar(line: str) -> None:
+    """`say` while a progress bar of tqdm is shown, which stays the last line."""
+    from tqdm import tqdm
+
+    tqdm.write(shown(line), file=sys.stderr)
+
+
+def say_trace(trace: str | None) -> None:
+    """The lines of a traceback on stderr, if the command was given `--debug`."""
+    for line in (trace or "").splitlines() if _debug else ():
+        say(line)
 
 
 def report(line: str) -> None:
     """`say` that a stage begins or ends; raises a KeyboardInterrupt that a library has lost."""
+    check_interrupted()
+    say(line)
+
+
+def check_interrupted() -> None:
+    """Raise the KeyboardInterrupt again that a library has turned into an error of its own."""
     if _interrupted:
         raise KeyboardInterrupt
-    say(line)
 
 
 def _on_interruption(handler: Callable[..., None]) -> None:

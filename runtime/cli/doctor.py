@@ -37,7 +37,8 @@ def diagnose(as_json: bool) -> int:
         keys = {"device": report.device, "healthy": report.healthy} | asdict(report)
         print(json.dumps(keys, indent=2))
     else:
-        print("\n".join(_lines(report)))
+        for line in _lines(report):
+            console.tell(line)
     return 0 if report.healthy else console.FAILED
 
 

@@ -10,8 +10,9 @@ from runtime.cli.inputs import (
     check_landmark_file,
     open_restorer,
     picture_files,
+    refuse_in_bundle,
 )
-from runtime.errors import DmdnetError, UsageError
+from runtime.errors import DictionaryError, UsageError
 
 
 def main() -> NoReturn:
@@ -35,31 +36,60 @@ def enroll(args: Namespace) -> int:
     """Memorise all references or, unless some may be skipped, none. Returns the exit code."""
     from tqdm import tqdm
 
+    from runtime.archive.failures import ends_the_run, failure_of, trace_of
     from runtime.faces.landmark_files import landmark_file, read_landmarks
     from runtime.images.files import MAX_PIXELS, read_photo
+    from runtime.storage.locations import MAX_BYTES
 
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise UsageError(f"{args.out}: --out must be a file in a folder that exists")
+    refuse_in_bundle("--out", args.out, args.bundle)
+    _refuse_replacing(args.out)
     files = picture_files(args.references)
     check_landmark_file(args.landmarks, len(files))
-    failures: list[str] = []
+    max_pixels, max_bytes = args.max_pixels or MAX_PIXELS, args.max_bytes or MAX_BYTES
+    failures: list[tuple[str, Exception]] = []
     rows = []
     with open_restorer(args) as restorer:
         for file in tqdm(files, unit="reference", disable=None, leave=False):
             try:
                 points = landmark_file(file, args.landmarks)
                 landmarks = read_landmarks(points) if points else None
-                image = read_photo(file, args.max_pixels or MAX_PIXELS).image
-                try:
-                    rows.append(restorer.memorize([image], [landmarks]))
-                except DmdnetError as error:
-                    raise type(error)(f"{file}: {error}") from None
-            except DmdnetError as error:
-                failures.append(str(error))
+                image = read_photo(file, max_pixels, max_bytes).image
+                rows.append(restorer.memorize([image], [landmarks]))
+            except Exception as error:  # of this reference, whatever it is
+                if ends_the_run(error):
+                    raise
+                console.check_interrupted()
+                failures.append((file, error))
         complete = not failures or (args.skip_bad and bool(rows))
         if complete:
             rows[0].merge(*rows[1:]).save(args.out)
-            print(f"enrolled {len(rows)} of {len(files)} in {args.out} ({restorer.backend})")
-    for failure in failures:
-        console.say(f"dmd-enroll: {'left out: ' if complete else ''}{failure}")
+            console.tell(f"enrolled {len(rows)} of {len(files)} in {args.out} ({restorer.backend})")
+    for file, failure in failures:
+        console.say_trace(trace_of(failure))
+        left_out = "left out: " if complete else ""
+        console.say(f"dmd-enroll: {left_out}{failure_of(file, failure)}")
     return 0 if complete else console.FAILED
+
+
+def _refuse_replacing(out: Path) -> None:
+    """Only a dictionary is replaced: raise `UsageError` for a photo or anything else of the user's.
+
+    An empty file, as `mktemp` makes it, is nothing yet.
+    """
+    from runtime.dictionary import SpecificDictionary
+
+    if not out.exists() or (out.is_file() and not out.stat().st_size):
+        return
+    why = "no file"
+    if out.is_file():
+        try:
+            SpecificDictionary.load(out)
+            return
+        except DictionaryError as error:
+            why = str(error).removeprefix(f"{out}: ")
+    raise UsageError(
+        f"--out {out}: this is there, and not a dictionary that could be replaced ({why}): it is "
+        "not overwritten; choose another name"
+    )

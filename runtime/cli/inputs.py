@@ -37,6 +37,12 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         metavar="N",
         help="refuse pictures that declare more (default: 150000000)",
     )
+    parser.add_argument(
+        "--max-bytes",
+        type=positive,
+        metavar="N",
+        help="refuse picture files that are larger (default: 1073741824, which is 1 GiB)",
+    )
     parser.add_argument("--device", choices=("auto", *DEVICES), default="auto")
     parser.add_argument(
         "--no-fallback",
@@ -88,11 +94,26 @@ def picture_files(arguments: Sequence[str]) -> list[str]:
 
     Raises `InvalidImageError` for an argument that gives nothing.
     """
-    from runtime.images.files import SUFFIXES
-    from runtime.storage.locations import matches
+    return list(dict.fromkeys(file for each in arguments for file in _files(each)))
 
-    found = (file for argument in arguments for file in matches(argument, SUFFIXES))
-    return list(dict.fromkeys(found))
+
+def _files(argument: str) -> list[str]:
+    from runtime.images.files import SUFFIXES
+    from runtime.storage.locations import is_url, matches
+
+    try:
+        return matches(argument, SUFFIXES)
+    except OSError:
+        if is_url(argument) or _is_folder(argument):
+            raise
+        return [argument]  # what is wrong with this one is said where it is read
+
+
+def _is_folder(argument: str) -> bool:
+    try:
+        return Path(argument).is_dir()
+    except OSError:  # a name that is too long, or in a folder that may not be looked into
+        return False
 
 
 def _bundle(text: str) -> str | Path:
@@ -115,6 +136,13 @@ def number(text: str, below: float, what: str) -> float:
     if not 0 < value < below:
         raise ArgumentTypeError(f"{text!r} is not a number of {what} between 0 and {below:g}")
     return value
+
+
+def refuse_in_bundle(option: str, file: Path, bundle: str | Path) -> None:
+    """Raise `UsageError` for a file to be written in the bundle's folder."""
+    folders = (folder for folder in file.resolve().parents if folder.exists())
+    if isinstance(bundle, Path) and bundle.exists() and any(map(bundle.samefile, folders)):
+        raise UsageError(f"{option} {file} lies in the bundle: choose another place")
 
 
 def check_landmark_file(landmarks: Path | None, pictures: int) -> None:

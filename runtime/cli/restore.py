@@ -1,7 +1,5 @@
 """`dmd-restore`: restore the faces of photographs with a bundle."""
 
-import json
-import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -14,16 +12,17 @@ from runtime.cli.inputs import (
     check_landmark_file,
     picture_files,
     positive,
+    refuse_in_bundle,
     server_of,
 )
+from runtime.cli.tally import Tally
 from runtime.errors import UsageError
+from runtime.redaction import public_name
 
 if TYPE_CHECKING:
     from runtime.archive.job import Job, Outcome
     from runtime.archive.tables import Tables
     from runtime.photo import Only
-
-_SHOWN = 1000  # failures that are kept to be listed at the end; --report has them all
 
 
 def main() -> NoReturn:
@@ -49,7 +48,10 @@ def main() -> NoReturn:
     ):
         parser.add_argument(flag, action="store_true", help=meaning)
     parser.add_argument(
-        "--report", type=Path, metavar="FILE", help="a line of JSON for each picture"
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="a line of JSON for each picture; with --resume, appended to an earlier report",
     )
     add_common_arguments(parser)
     ray = parser.add_argument_group("on many machines (docs/archive.md)")
@@ -83,42 +85,34 @@ def restore(args: Namespace) -> int:
     """Restore every picture; report those that failed at the end. Returns the exit code."""
     from tqdm import tqdm
 
+    from runtime.archive.report import Report
+
     job = _job(args)
+    if args.report is not None:
+        refuse_in_bundle("--report", args.report, args.bundle)
     synthetic = job.check().weights.synthetic
-    failures: list[str] = []
-    failed = there = done = 0
-    backends: dict[str, None] = {}
     with ExitStack() as stack:
-        count, outcomes = _begin(args, job, stack)
+        tally = stack.enter_context(Tally(args.out))
+        tally.count, outcomes = _begin(args, job, stack)
         if synthetic:
             console.say(
                 "dmd-restore: warning: this bundle has synthetic weights: nothing is restored"
             )
-        report = stack.enter_context(args.report.open("w")) if args.report else None
-        bar = stack.enter_context(tqdm(total=count, unit="photo", disable=None, leave=False))
+        report = None
+        if args.report is not None:
+            report = stack.enter_context(Report(args.report, args.resume, _say))
+        bar = stack.enter_context(tqdm(total=tally.count, unit="photo", disable=None, leave=False))
         for outcome in outcomes:
+            console.check_interrupted()
             bar.update()
-            backends[outcome.backend] = None
+            tally.add(outcome)
             if outcome.there:
-                there += 1
                 continue
-            done += 1
-            if outcome.error:
-                failed += 1
-                if len(failures) < _SHOWN:
-                    failures.append(outcome.error)
             for note in outcome.notes:
-                tqdm.write(f"dmd-restore: {outcome.input}: {note}", file=sys.stderr)
+                console.say_above_bar(f"dmd-restore: {public_name(outcome.input)}: {note}")
             if report:
-                report.write(json.dumps(outcome.record()) + "\n")
-                report.flush()
-    resumed = f", {there} were there already" if there else ""
-    print(f"restored {done - failed} of {done} in {args.out}{resumed} ({'; '.join(backends)})")
-    for failure in failures:
-        console.say(f"dmd-restore: {failure}")
-    if failed > len(failures):
-        console.say(f"dmd-restore: and {failed - len(failures)} more: --report FILE has them all")
-    return console.FAILED if failed else 0
+                report.add(outcome)
+    return console.FAILED if tally.failed else 0
 
 
 def _begin(
@@ -127,6 +121,7 @@ def _begin(
     """How many pictures there are, and what becomes of each: here, or on Ray."""
     from runtime.archive.job import Picture
     from runtime.archive.local import restore_archive
+    from runtime.archive.outputs import check_inputs, check_outputs
 
     tables = [argument for argument in args.inputs if argument.rstrip("/").endswith(".parquet")]
     if tables and len(tables) < len(args.inputs):
@@ -144,7 +139,8 @@ def _begin(
         archive = picture_files(args.inputs)
         count, pictures = len(archive), map(Picture, archive)
         check_landmark_file(args.landmarks, count)
-        job.check_outputs(archive)
+        check_outputs(job, lambda: archive)
+        check_inputs(job, archive)
     if args.ray is None:
         outcomes = restore_archive(job, pictures)
     else:
@@ -161,7 +157,7 @@ def _job(args: Namespace) -> "Job":
     from runtime.archive.job import Job
     from runtime.images.files import MAX_PIXELS
     from runtime.photo import RestoreOptions
-    from runtime.storage.locations import local
+    from runtime.storage.locations import MAX_BYTES, local
 
     return Job(
         bundle=args.bundle,
@@ -174,11 +170,17 @@ def _job(args: Namespace) -> "Job":
         resume=args.resume,
         landmarks=args.landmarks,
         max_pixels=args.max_pixels or MAX_PIXELS,
+        max_bytes=args.max_bytes or MAX_BYTES,
         device=args.device,
         allow_fallback=not args.no_fallback,
         threads=args.threads,
         remote=server_of(args),
+        report=args.report,
     )
+
+
+def _say(line: str) -> None:
+    console.say(f"dmd-restore: {line}")
 
 
 def _only(text: str | None) -> "Only | None":

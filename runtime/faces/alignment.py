@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.bundle.layout import IMAGE_SIZE
 from runtime.errors import InvalidLandmarksError
 
 Points = NDArray[np.float64]
@@ -15,6 +16,10 @@ TEMPLATE = np.array(
     [(192.98, 239.95), (318.90, 240.19), (256.63, 314.02), (201.26, 371.41), (313.09, 371.15)]
 )
 """Left eye, right eye, nose tip, mouth corners in an FFHQ crop, as face-restoration tools use."""
+
+_SMALLEST_CROP = 8.0  # pixels of the photo: a face in it is 5 wide, and none under 20 is found
+_LARGEST_CROP = 8.0  # shorter sides of the photo
+_OUTSIDE = 0.25  # of the crop's side: how far its centre may lie outside of the photo
 
 
 def five_points(landmarks: Points) -> Points:
@@ -38,6 +43,29 @@ def similarity(source: Points, target: Points) -> Points:
     a, b = (x * u + y * v).sum() / spread, (x * v - y * u).sum() / spread
     turn = np.array([[a, -b], [b, a]])
     return np.column_stack([turn, goal - turn @ centre])
+
+
+def check_crop(matrix: Points, shape: tuple[int, ...]) -> None:
+    """Raise `InvalidLandmarksError` unless `matrix` cuts a face's crop out of a photo.
+
+    `matrix` (2, 3): photo -> crop; `shape`: the photo's, (H, W, ...). Beyond these bounds the crop
+    would show next to nothing of the photo, and cost OpenCV minutes.
+    """
+    height, width = shape[:2]
+    with np.errstate(all="ignore"):
+        side = float(IMAGE_SIZE / np.sqrt(np.linalg.det(matrix[:, :2])))
+        x, y = transform(inverse(matrix), np.full((1, 2), (IMAGE_SIZE - 1) / 2))[0]
+    slack = _OUTSIDE * side
+    # what is not a number is on neither side of a bound
+    if not (
+        _SMALLEST_CROP <= side <= _LARGEST_CROP * min(height, width)
+        and -slack <= x <= width + slack
+        and -slack <= y <= height + slack
+    ):
+        raise InvalidLandmarksError(
+            f"the landmarks do not lie as those of a face in a photo of {width} x {height} px: its "
+            f"crop would be {side:.4g} px wide, with its centre at {x:.4g}, {y:.4g}"
+        )
 
 
 def transform(matrix: Points, points: Points) -> Points:

@@ -11,18 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle.layout import IMAGE_SIZE
-from runtime.faces.alignment import IDENTITY, Points, inverse, transform
+from runtime.faces.alignment import IDENTITY, Points, check_crop, inverse, transform
 from runtime.images.arrays import Color, Image
 
 _CORNERS = np.array([(0, 0), (IMAGE_SIZE, 0), (IMAGE_SIZE, IMAGE_SIZE), (0, IMAGE_SIZE)]) - 0.5
 _MARGIN, _FADE = 8, 56  # pixels of the crop that stay the photo's, and over which it fades in
+_BAND = 1 << 19  # pixels that are blended at a time
 
 
 def extract(photo: Image, matrix: Points) -> Image:
-    """The aligned crop (512, 512, 3) that `matrix` (photo -> crop) takes out of an RGB photo."""
+    """The aligned crop (512, 512, 3) that `matrix` (photo -> crop) takes out of an RGB photo.
+
+    Raises `InvalidLandmarksError` where it is not the crop of a face in this photo.
+    """
     size = (IMAGE_SIZE, IMAGE_SIZE)
     if photo.shape[:2] == size and np.array_equal(matrix, IDENTITY):
         return photo
+    check_crop(matrix, photo.shape)
     left, top, right, bottom = _reach(matrix, photo.shape)
     part = photo[top:bottom, left:right]
     moved = matrix @ _homogeneous(_shift(left, top))
@@ -33,8 +38,10 @@ def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> 
     """Blend the RGB `face` (512, 512, 3) into `photo` in place; `matrix` is photo -> crop.
 
     `photo` is uint8 or uint16, (H, W) gray or (H, W, 3 or 4) in the order `color`; alpha stays.
-    Pixels that the feathered mask does not reach are not touched.
+    Pixels that the feathered mask does not reach are not touched. Raises `InvalidLandmarksError`
+    where `matrix` is not the transform of a face in this photo.
     """
+    check_crop(matrix, photo.shape)
     left, top, right, bottom = _reach(matrix, photo.shape)
     region = photo[top:bottom, left:right]
     size = (right - left, bottom - top)
@@ -60,7 +67,17 @@ def enlarge(photo: NDArray[Any], factor: int) -> NDArray[Any]:
 
 
 def _blend(photo: NDArray[Any], face: Image, mask: NDArray[np.float32], color: Color) -> None:
-    """photo + mask * (face - photo) where the mask is not 0, in the photo's depth and channels."""
+    """photo + mask * (face - photo) where the mask is not 0, in the photo's depth and channels.
+
+    By bands of rows, so that floats take little memory beside a large photo.
+    """
+    height = max(1, _BAND // photo.shape[1])
+    for top in range(0, photo.shape[0], height):
+        rows = slice(top, top + height)
+        _blend_band(photo[rows], face[rows], mask[rows], color)
+
+
+def _blend_band(photo: NDArray[Any], face: Image, mask: NDArray[np.float32], color: Color) -> None:
     face_values = face.astype(np.float32) * (257 if photo.dtype == np.uint16 else 1)
     if photo.ndim == 2 or photo.shape[2] == 1:
         channels = photo if photo.ndim == 2 else photo[:, :, 0]

@@ -6,8 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from runtime.bundle.layout import IMAGE_SIZE
 from runtime.errors import InvalidLandmarksError
-from runtime.faces.alignment import TEMPLATE, Points, five_points, inverse, similarity, transform
+from runtime.faces.alignment import (
+    TEMPLATE,
+    Points,
+    check_crop,
+    five_points,
+    inverse,
+    similarity,
+    transform,
+)
 from runtime.faces.compositing import extract
 from runtime.faces.detection import Detection, FaceDetector
 from runtime.faces.landmark_network import LandmarkNetwork
@@ -16,6 +25,7 @@ from runtime.images.arrays import Image
 
 _PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
 _SAME = 0.1  # of a face's size: landmarks that are nearer are of one face
+_MIDDLE, _REACH = IMAGE_SIZE / 2, 1.5 * IMAGE_SIZE  # of a crop: as far as a face may lie out of it
 _KEYPOINTS = np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])  # as the detector's
 
 
@@ -46,6 +56,7 @@ LandmarkDetector = Callable[[Image], ArrayLike]
 """Your own landmark detector, in place of the built-in network (docs/landmarks.md).
 
 It is given an aligned RGB face (512, 512, 3), and returns (68, 2) x, y in its pixels, iBUG order.
+What cannot be a face's points is an `InvalidLandmarksError`.
 """
 
 
@@ -63,7 +74,11 @@ class FaceFinder:
         self._custom = landmark_detector
 
     def find(self, photo: Image) -> list[Face]:
-        """Faces of an RGB photo (H, W, 3), best first."""
+        """Faces of an RGB photo (H, W, 3), best first.
+
+        Raises `InvalidLandmarksError` where a landmark detector of the caller's own returns what
+        cannot be the points of a face.
+        """
         faces: list[Face] = []
         for detection in self._detector.detect(photo):
             face = self._place(photo, detection)
@@ -86,13 +101,23 @@ class FaceFinder:
 
     def _place(self, photo: Image, detection: Detection) -> Face | None:
         """Landmarks on the crop that the detection gives, then on the crop that they give."""
-        matrix = similarity(detection.keypoints, _KEYPOINTS)
+        try:
+            matrix = similarity(detection.keypoints, _KEYPOINTS)
+            check_crop(matrix, photo.shape)
+        except InvalidLandmarksError:
+            return None
         for _ in range(2):
             points, presence = self._run(extract(photo, matrix))
             if presence < _PRESENCE:
                 return None
             landmarks = transform(inverse(matrix), points)
-            matrix = similarity(five_points(landmarks), TEMPLATE)
+            try:
+                matrix = similarity(five_points(landmarks), TEMPLATE)
+                check_crop(matrix, photo.shape)
+            except InvalidLandmarksError:
+                if self._custom is not None:  # its fault, which somebody should know of
+                    raise
+                return None
         return Face(detection.box, detection.score, landmarks, matrix)
 
     def _run(self, face: Image) -> tuple[NDArray[np.float64], float]:
@@ -100,6 +125,12 @@ class FaceFinder:
         points, presence = self._network.run(face)
         if self._custom is not None and presence >= _PRESENCE:
             points = check_landmarks(self._custom(face))
+            if (far := np.abs(points - _MIDDLE).max(axis=1) > _REACH).any():
+                index = int(far.argmax())
+                raise InvalidLandmarksError(
+                    f"the landmark detector put landmark {index} of a 512 x 512 crop at "
+                    f"{points[index, 0]:.4g}, {points[index, 1]:.4g}"
+                )
         return points, presence
 
 

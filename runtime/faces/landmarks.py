@@ -10,6 +10,7 @@ POINTS = 68
 MIN_COMPONENT = 16
 """Smallest side of a component, in pixels: two cells of the coarsest feature map."""
 
+_FARTHEST = 1e6  # pixels: more than the side of any picture that is read
 _FRAME = (8, IMAGE_SIZE - 8)  # coordinates are clipped to this before anything is computed
 _EYES = ((range(36, 42), range(17, 22)), (range(42, 48), range(22, 27)))  # eye, its brow
 _NOSE = range(29, 36)
@@ -42,9 +43,13 @@ def component_boxes(landmarks: ArrayLike) -> NDArray[np.int32]:
 def check_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
     """`landmarks` as float64 (68, 2); raises `InvalidLandmarksError` if they are not that."""
     try:
-        points = np.asarray(landmarks, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise InvalidLandmarksError(f"landmarks must be {POINTS} x 2 numbers") from None
+        given = np.asarray(landmarks)
+    except (TypeError, ValueError, OverflowError):
+        given = np.array(None)
+    # "f8" would also be made of text, and of complex numbers
+    if given.dtype.kind not in "iuf":
+        raise InvalidLandmarksError(f"landmarks must be {POINTS} x 2 numbers")
+    points = given.astype(np.float64)
     if points.shape != (POINTS, 2):
         raise InvalidLandmarksError(
             f"landmarks must be {POINTS} points of x and y, not an array of shape {points.shape}"
@@ -52,6 +57,12 @@ def check_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
     bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if bad.size:
         raise InvalidLandmarksError(f"landmark {bad[0]} is not finite: {points[bad[0]]}")
+    far = np.flatnonzero((np.abs(points) > _FARTHEST).any(axis=1))
+    if far.size:
+        raise InvalidLandmarksError(
+            f"landmark {far[0]} lies {np.abs(points[far[0]]).max():.4g} px away; "
+            f"{_FARTHEST:.0f} are the most"
+        )
     return points
 
 

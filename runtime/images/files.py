@@ -1,34 +1,31 @@
 """Picture files and URLs: decoding them to arrays, and writing arrays in a file's format."""
 
-import io
-import struct
-import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL.ImageFile import ImageFile
 
 from runtime.errors import InvalidImageError
+from runtime.images.encoding import encode
+from runtime.images.formats import open_picture, without_metadata
+from runtime.images.pixels import pixels_of
+from runtime.redaction import public_name
 from runtime.storage import locations as storage
-
-if TYPE_CHECKING:
-    import PIL.Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of the file names that are taken for pictures, in lower case."""
 
-KEEPS_METADATA = (".png", ".jpg", ".jpeg", ".webp")
-"""Formats that take EXIF and ICC profile along."""
-
 MAX_PIXELS = 150_000_000
-"""Most pixels that a picture file may declare, unless the caller says otherwise."""
+"""Most pixels that a picture file may declare, unless the caller says otherwise.
+
+A pixel of 16 bits a channel counts as two.
+"""
 
 _ORIENTATION = 274  # EXIF tag
-_PILLOW_LIMIT = threading.Lock()
-_JPEG_QUALITY = 95
+_MOST_EXIF = 4 << 20  # bytes that are parsed, to many times as much memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,61 +47,32 @@ def read_image(path: str | Path) -> NDArray[np.generic]:
     return read_photo(path).image
 
 
-def read_photo(path: str | Path, max_pixels: int = MAX_PIXELS) -> Photo:
-    """`decode_photo` of a file or URL, which may also be missing or unreadable."""
-    return decode_photo(storage.read(str(path)), str(path), max_pixels)
+def read_photo(
+    path: str | Path, max_pixels: int = MAX_PIXELS, max_bytes: int = storage.MAX_BYTES
+) -> Photo:
+    """`decode_photo` of a file or URL, which may also be missing, unreadable or too large."""
+    return decode_photo(storage.read(str(path), max_bytes), public_name(str(path)), max_pixels)
 
 
 def decode_photo(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Photo:
     """Decode a picture file's bytes, turned upright by its EXIF orientation.
 
-    Of an animation the first frame is read, CMYK becomes RGB; both are noted. Raises
-    `InvalidImageError` that begins with `name` when it is truncated, no picture, or declares more
-    than `max_pixels`.
-    """
-    import PIL.Image
+    Of an animation the first frame is read and of a TIFF the first page, CMYK and LAB become RGB;
+    these are noted, and so is metadata that is damaged and left out.
 
-    notes = []
-    image: NDArray[np.generic] | None = None
-    # Pillow reads every byte and says what is wrong; OpenCV prints or pads over it
+    Decoding takes at most 16 bytes of memory for a pixel, 24 for one of 16 bits a channel, beside
+    the file itself. Raises `InvalidImageError` that begins with `name` when it is
+    truncated, not in one of the formats that are read, or declares more than `max_pixels`.
+    """
     try:
-        with _PILLOW_LIMIT:  # Pillow's limit is a global, and cannot be raised for one file
-            limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None
-            try:
-                picture = PIL.Image.open(io.BytesIO(data))
-            finally:
-                PIL.Image.MAX_IMAGE_PIXELS = limit
-        with picture:
-            pixels = picture.width * picture.height
-            if pixels > max_pixels:
-                raise InvalidImageError(
-                    f"{name}: {picture.width} x {picture.height} px are more than the limit of "
-                    f"{max_pixels / 1e6:g} million pixels; raise it if you trust the file"
-                )
-            picture.load()
-            frames = getattr(picture, "n_frames", 1)
-            if frames > 1 and picture.format in ("GIF", "PNG", "WEBP"):
-                notes.append(f"the first of {frames} frames is used")
-                picture.seek(0)
-            orientation, exif = _exif(picture)
-            if exif is None and picture.info.get("exif"):
-                notes.append("its EXIF data is damaged and left out")
-            icc_profile = picture.info.get("icc_profile")
-            if picture.mode == "CMYK":
-                notes.append("CMYK was turned into RGB; its colour profile does not fit any more")
-                image, icc_profile = np.asarray(picture.convert("RGB"))[:, :, ::-1].copy(), None
-    except PIL.UnidentifiedImageError:
-        raise InvalidImageError(f"{name}: not a picture in a known format") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InvalidImageError(f"{name}: damaged picture: {error}") from None
-    if image is None:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error as error:
-            raise InvalidImageError(f"{name}: OpenCV refuses to decode it: {error.err}") from None
-    if image is None or image.dtype not in (np.uint8, np.uint16):
-        raise InvalidImageError(f"{name}: a picture of a kind that OpenCV cannot decode")
-    return Photo(_upright(image, orientation), exif, icc_profile, tuple(notes))
+        return _decode_with_metadata(data, max_pixels)
+    except InvalidImageError as error:
+        raise InvalidImageError(f"{name}: {error}") from None
+    except MemoryError as error:
+        raise InvalidImageError(f"{name}: there is not enough memory to decode it") from error
+    except Exception as error:  # decoders raise what they come across, on files made to hurt them
+        kind = "" if isinstance(error, OSError | SyntaxError) else f"{type(error).__name__}: "
+        raise InvalidImageError(f"{name}: damaged picture: {kind}{error}") from error
 
 
 def write_image(
@@ -112,28 +80,67 @@ def write_image(
     image: NDArray[np.generic],
     exif: bytes | None = None,
     icc_profile: bytes | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Write a picture as cv2 has it in the format of `path`'s suffix, whole or not at all.
 
-    PNG, JPEG and WebP files take the metadata along. Raises `InvalidImageError` when the format is
-    unknown, OSError when the disk refuses.
+    PNG, JPEG and WebP files take the metadata along. Returns notes for people on what the format
+    leaves out: 16 bits, alpha, metadata that is damaged or too long for it. Raises
+    `InvalidImageError` when the format is unknown or the picture does not fit into it, OSError when
+    the disk refuses.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise InvalidImageError(f"{path}: cannot write {suffix or 'no suffix'!r} pictures")
-    options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
-    metadata = {cv2.IMAGE_METADATA_EXIF: exif, cv2.IMAGE_METADATA_ICCP: icc_profile}
-    kept = {kind: data for kind, data in metadata.items() if data and suffix in KEEPS_METADATA}
-    blocks = [np.frombuffer(data, np.uint8)[None] for data in kept.values()]
-    pixels = np.ascontiguousarray(image)
-    ok, data = cv2.imencodeWithMetadata(suffix, pixels, list(kept), blocks, options)
-    if not ok:
-        raise InvalidImageError(f"{path}: OpenCV could not encode the picture")
-    storage.write(str(path), data.tobytes())
+    try:
+        data, notes = encode(image, suffix, exif, icc_profile)
+    except InvalidImageError as error:
+        raise InvalidImageError(f"{path}: {error}") from None
+    storage.write(str(path), data)
+    return notes
 
 
-def _exif(picture: "PIL.Image.Image") -> tuple[int, bytes | None]:
-    """Orientation, and the EXIF data with orientation 1; None without any, or if it is damaged."""
+def _decode_with_metadata(data: bytes, max_pixels: int) -> Photo:
+    """With what came with it; without, where a PNG is sound but for that, which comes first."""
+    try:
+        return _decode(data, max_pixels, ())
+    except InvalidImageError:
+        raise
+    except Exception:
+        bare = without_metadata(data) if data.startswith(b"\x89PNG") else data
+        if len(bare) == len(data):
+            raise
+    return _decode(bare, max_pixels, ("its metadata is damaged or too large, and left out",))
+
+
+def _decode(data: bytes, max_pixels: int, notes: tuple[str, ...]) -> Photo:
+    read, orientation = _read(data, max_pixels)
+    # after the decoder's own pixels are freed: turning needs a second copy
+    image = _upright(read.image, orientation)
+    return replace(read, image=image, notes=(*notes, *read.notes))
+
+
+def _read(data: bytes, max_pixels: int) -> tuple[Photo, int]:
+    """The picture as it lies in the file, and its orientation."""
+    with open_picture(data, max_pixels) as picture:
+        parts = {"TIFF": "pages", "GIF": "frames", "PNG": "frames", "WEBP": "frames"}
+        notes = []
+        if getattr(picture, "is_animated", False) and picture.format in parts:
+            notes.append(f"only the first of its {parts[picture.format]} is used")
+        image, more = pixels_of(picture, partial(open_picture, data, max_pixels))
+        orientation, exif, fault = _exif(picture)
+        profile = picture.info.get("icc_profile")
+        if profile is not None and not isinstance(profile, bytes):
+            profile, fault = None, (*fault, "its colour profile is damaged and left out")
+        if picture.mode in ("CMYK", "LAB"):
+            profile = None
+    return Photo(image, exif, profile, (*notes, *more, *fault)), orientation
+
+
+def _exif(picture: ImageFile) -> tuple[int, bytes | None, tuple[str, ...]]:
+    """Orientation, the EXIF data with orientation 1, and notes; None without any."""
+    raw = picture.info.get("exif", b"")
+    if len(raw) > _MOST_EXIF:
+        return 1, None, (f"its EXIF data of {len(raw)} bytes are too long, and left out",)
     orientation = 1
     try:
         tags = picture.getexif()
@@ -141,9 +148,10 @@ def _exif(picture: "PIL.Image.Image") -> tuple[int, bytes | None]:
         if _ORIENTATION in tags:
             tags[_ORIENTATION] = 1
         exif = tags.tobytes().removeprefix(b"Exif\0\0") if len(tags) else None
-    except (struct.error, OSError, SyntaxError, ValueError, TypeError, LookupError):
-        return orientation, None
-    return orientation, exif
+    except Exception:  # whatever Pillow stumbles over: the picture itself is decoded
+        exif, raw = None, b"damaged"
+    damaged = ("its EXIF data is damaged and left out",) if raw and exif is None else ()
+    return orientation, exif, damaged
 
 
 def _upright(image: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:

@@ -1,45 +1,47 @@
 """Files and folders written whole or not at all, and hashes of files."""
 
+import errno
 import hashlib
 import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from glob import escape
 from pathlib import Path
+
+from runtime.storage.temporary import temporary_file, temporary_folder
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, then rename. Raises OSError, and then leaves nothing."""
-    temporary = _beside(path)
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+    """Write `data` beside `path`, then rename. Raises OSError, and then leaves nothing.
+
+    A device or FIFO of that name is not replaced, but an error.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    with temporary_file(path) as (temporary, file):
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
     """A new folder to be filled and renamed to `path`; gone afterwards if it was not renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
-    try:
-        temporary.mkdir()
+    with temporary_folder(path) as temporary:
         yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_unfinished(path: Path) -> None:
-    """Remove what writers that were killed left of `path`, and of files named after it."""
-    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
-        left.unlink(missing_ok=True)
+def are_one_file(folder: Path, name: str, other: str) -> bool:
+    """Whether a folder, which may not be there yet, takes two file names for one.
+
+    Some disks do where names differ in capital letters, or in how an accent is encoded.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    with temporary_folder(folder / name) as trial:
+        (trial / name).touch()
+        return (trial / other).exists()
 
 
 def sha256_of(path: Path) -> str:
@@ -61,7 +63,3 @@ def fault(path: Path, size: int, sha256: str | None) -> str | None:
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     return None
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -1,33 +1,49 @@
-"""Pictures by name: files of this machine, and objects behind URLs, through fsspec."""
+"""Pictures by name: files of this machine, and objects behind URLs."""
 
+import os
+import re
 from collections.abc import Callable
 from glob import glob
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import unquote
 
 from runtime.errors import InvalidImageError, UsageError
+from runtime.redaction import public_name
+from runtime.storage import stores
 from runtime.storage.local import write_atomically
+from runtime.storage.temporary import remove_unfinished
 
-# an object appears there when its upload is complete; elsewhere a writer that dies leaves a part
-_WRITABLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+MAX_BYTES = 1 << 30
+"""Most bytes that are read of one picture file, unless the caller says otherwise.
 
-_T = TypeVar("_T")
+150 million pixels of three 16-bit channels are 0.9 GB without any compression.
+"""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")  # with a chain's `simplecache::s3://`
+_WEB_PATH = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)
 
 
 def is_url(name: str) -> bool:
-    """Whether fsspec is asked for it: `s3://...`, `https://...`; not `file://`."""
-    return "://" in name
+    """Whether it is a URL, as `s3://...` and `https://...`; of `file://`, only another machine's.
+
+    A path that only holds `://`, or begins with `http`, is none.
+    """
+    return _URL.match(name) is not None and local(name) == name
 
 
 def local(name: str) -> str:
     """`file://` URLs as the path that they mean, anything else as it is."""
-    return unquote(urlsplit(name).path) if name.startswith("file://") else name
+    scheme, _, rest = name.partition("://")
+    path = rest.removeprefix("localhost")
+    return unquote(path) if scheme.lower() == "file" and path.startswith("/") else name
 
 
 def base_name(name: str) -> str:
-    """The last part of a path or URL, without a URL's query."""
-    return Path(unquote(urlsplit(name).path) if name.startswith("http") else name).name
+    """The last part of a path or URL, without a web URL's query."""
+    name = local(name)
+    web = _WEB_PATH.match(name)
+    return Path(unquote(web[1]) if web else name).name
 
 
 def join(folder: str, name: str) -> str:
@@ -35,22 +51,50 @@ def join(folder: str, name: str) -> str:
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else str(Path(folder) / name)
 
 
-def read(name: str) -> bytes:
-    """The whole file or object. Raises `InvalidImageError` that names it."""
+def flaw(name: str) -> str | None:
+    """Why nothing can have this name; None: something may."""
+    base = base_name(name)
+    if not base:
+        return f"{name}: this names no file" if name else "a picture without a name"
+    if "\0" in base or "\0" in local(name):
+        return f"{name}: no file's name holds a NUL character"
     try:
-        if is_url(name):
-            return _ask(name, lambda store, path: bytes(store.cat_file(path)))
-        return Path(name).read_bytes()
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return f"{name}: it holds half of a surrogate pair, which no file's name can"
+    return None
+
+
+def read(name: str, max_bytes: int = MAX_BYTES) -> bytes:
+    """The whole file or object, of at most `max_bytes`. Raises `InvalidImageError` that names it.
+
+    No more is read than that, whatever the file or the server says about its size. Raises
+    `UsageError` for a URL of a kind that is not opened.
+    """
+    name = local(name)
+    if wrong := flaw(name):
+        raise InvalidImageError(wrong)
+    shown = public_name(name)
+    try:
+        data = stores.download(name, max_bytes) if is_url(name) else _content(name, max_bytes)
     except FileNotFoundError:
-        raise InvalidImageError(f"{name}: no such file") from None
+        raise InvalidImageError(f"{shown}: no such file") from None
     except OSError as error:
-        raise InvalidImageError(f"{name}: cannot be read: {error.strerror or error}") from None
+        raise InvalidImageError(f"{shown}: cannot be read: {error.strerror or error}") from None
+    if data is None:
+        raise InvalidImageError(f"{shown}: {too_large(max_bytes)}")
+    return data
+
+
+def too_large(max_bytes: int) -> str:
+    """What is said of a picture file that is larger."""
+    return f"larger than the limit of {max_bytes} bytes; raise it if you trust the file"
 
 
 def write(name: str, data: bytes) -> None:
     """Write it whole or not at all. Raises OSError."""
     if is_url(name):
-        _ask(name, lambda store, path: store.pipe_file(path, data))
+        stores.ask(name, lambda store, path: store.pipe_file(path, data))
     else:
         write_atomically(Path(name), data)
 
@@ -58,24 +102,47 @@ def write(name: str, data: bytes) -> None:
 def exists(name: str) -> bool:
     """Whether the file or object is there. Raises OSError where that cannot be known."""
     if is_url(name):
-        return _ask(name, lambda store, path: bool(store.exists(path)))
+        return stores.ask(name, lambda store, path: bool(store.exists(path)))
     return Path(name).exists()
+
+
+def same(name: str, other: str) -> bool:
+    """Whether both are one file, be it by a link, or one object."""
+    if is_url(name) or is_url(other):
+        return canonical(name) == canonical(other)
+    try:
+        return Path(name).samefile(other)
+    except (OSError, ValueError):  # one of them is not there
+        return False
+
+
+def canonical(name: str) -> str:
+    """A URL in one spelling of its scheme, by which two can be compared; a path as it is."""
+    if not is_url(name):
+        return name
+    scheme = stores.scheme_of(name)
+    known = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs"}.get(scheme, scheme)
+    return known + name[len(scheme) :]
 
 
 def make_folder(name: str) -> None:
     """Make an output folder where it is missing; object stores have none to make.
 
-    Raises `UsageError` for a file, or a URL that cannot be written whole or not at all.
+    What killed processes left unfinished in it is removed. Raises `UsageError` for a file, or a URL
+    that cannot be written whole or not at all.
     """
     if is_url(name):
-        if name.split("://")[0] not in _WRITABLE:
-            kinds = ", ".join(f"{kind}://" for kind in _WRITABLE)
-            raise UsageError(f"{name}: --out must be a folder, or one of {kinds}")
-        _ask(name, lambda store, path: store.exists(path))  # fails early without its package
+        if stores.scheme_of(name) not in stores.WRITABLE:
+            raise UsageError(
+                f"{public_name(name)}: --out must be a folder, or one of "
+                f"{stores.kinds(stores.WRITABLE)}"
+            )
+        stores.ask(name, lambda store, path: store.exists(path))  # fails early without its package
         return
     if Path(name).exists() and not Path(name).is_dir():
         raise UsageError(f"{name}: --out must be a folder")
     Path(name).mkdir(parents=True, exist_ok=True)
+    remove_unfinished(Path(name))
 
 
 def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
@@ -84,12 +151,15 @@ def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
     Sorted. Raises `InvalidImageError` for an argument that gives nothing.
     """
     argument = local(argument)
+    if "\0" in argument:
+        return [argument]  # what cannot be read is reported when it is read
     globbed = any(sign in argument for sign in "*?[")
     if is_url(argument):
         # a web server has no folders, and its URLs may hold any sign
-        found, globbed = [argument], globbed and not argument.startswith("http")
-        if not argument.startswith("http"):
-            found = _ask(argument, lambda store, path: _listed(store, path, globbed, suffixes))
+        web = stores.scheme_of(argument) in stores.WEB
+        found, globbed = [argument], globbed and not web
+        if not web:
+            found = stores.ask(argument, _listing(globbed, suffixes))
     elif Path(argument).is_dir():
         globbed = False
         folder = Path(argument).iterdir()
@@ -100,41 +170,37 @@ def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
         found = [str(Path(argument))]  # a file that is missing is reported when it is read
     if not found:
         nothing = "nothing matches" if globbed else "no pictures in this folder"
-        raise InvalidImageError(f"{argument}: {nothing}")
+        raise InvalidImageError(f"{public_name(argument)}: {nothing}")
     return found
 
 
 def store_of(name: str) -> Any:
     """fsspec's file system of a URL; None for a path."""
-    return _ask(name, lambda store, _: store) if is_url(name) else None
+    return stores.ask(name, lambda store, _: store) if is_url(name) else None
 
 
-def _listed(store: Any, path: str, globbed: bool, suffixes: tuple[str, ...]) -> list[str]:
-    if globbed:
-        names = [name for name in store.glob(path) if not store.isdir(name)]
-    elif store.isdir(path):
-        files = [entry["name"] for entry in store.ls(path, detail=True) if entry["type"] == "file"]
-        names = [name for name in files if Path(name).suffix.lower() in suffixes]
-    else:
-        names = [path]
-    return sorted(store.unstrip_protocol(name) for name in names)
+def _content(path: str, most: int) -> bytes | None:
+    """A file's bytes; None where it has more than `most`."""
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            return None
+        data = file.read(size + 1)
+        if len(data) > size:  # it grows, or is no file: a FIFO or a device
+            data += stores.bounded(file.read, most - len(data))
+    return data if len(data) <= most else None
 
 
-def _ask(url: str, question: Callable[[Any, str], _T]) -> _T:
-    """Put a question to the URL's store; what it raises becomes OSError with a line of text."""
-    try:
-        from fsspec.core import url_to_fs
-    except ImportError:
-        raise UsageError(
-            f"{url}: URLs need fsspec: install it, or dmdnet-runtime[ray], which has it"
-        ) from None
-    try:
-        store, path = url_to_fs(url)
-    except (ImportError, ValueError) as error:  # s3fs is missing; no such protocol
-        raise UsageError(f"{url}: {error}") from None
-    try:
-        return question(store, path)
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # each store raises classes of its own, few of them OSErrors
-        raise OSError(f"{url}: {type(error).__name__}: {error}") from error
+def _listing(globbed: bool, suffixes: tuple[str, ...]) -> Callable[[Any, str], list[str]]:
+    def listed(store: Any, path: str) -> list[str]:
+        if globbed:
+            names = [name for name in store.glob(path) if not store.isdir(name)]
+        elif store.isdir(path):
+            entries = store.ls(path, detail=True)
+            files = [entry["name"] for entry in entries if entry["type"] == "file"]
+            names = [name for name in files if Path(name).suffix.lower() in suffixes]
+        else:
+            names = [path]
+        return sorted(store.unstrip_protocol(name) for name in names)
+
+    return listed

@@ -20,6 +20,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
         self.config = model_config_pb2.ModelConfig()
         text_format.Parse((repository / "dmdnet" / "config.pbtxt").read_text(), self.config)
         self.infer: Answer = gray
+        self.versions = ["1"]
         self.calls: list[Any] = []  # requests of ModelInfer
         self.headers: list[dict[str, str]] = []  # of every call
         self.regions: dict[str, str] = {}  # shared memory that it was told of: the key by its name
@@ -35,7 +36,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore
 
     def ModelMetadata(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         self._heard(context)
-        return service_pb2.ModelMetadataResponse(name="dmdnet", versions=["1"])
+        return service_pb2.ModelMetadataResponse(name="dmdnet", versions=self.versions)
 
     def ModelInfer(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802
         self._heard(context)

@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from runtime import DictionaryError, SpecificDictionary
+from runtime.dictionary import LARGEST
 
 LAYOUT = "256.le.key:2x3x3 256.le.value:4x3x3"
 WEIGHTS = "a" * 64
@@ -70,8 +73,30 @@ def test_precisions_are_exchanged_where_they_fit() -> None:
     half = alice.rows_for(LAYOUT, WEIGHTS, np.dtype(np.float16))
     assert half.dtype == np.float16
     assert np.abs(half - alice.rows).max() < 2e-3
-    with pytest.raises(DictionaryError, match="float16"):
-        SpecificDictionary(rows(1) * 1e6, LAYOUT, WEIGHTS).rows_for(LAYOUT, WEIGHTS, half.dtype)
+    largest = SpecificDictionary(np.full((1, 54), -LARGEST, np.float32), LAYOUT, WEIGHTS)
+    assert (largest.rows_for(LAYOUT, WEIGHTS, half.dtype) == -LARGEST).all()
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (np.nan, "not finite"),
+        (np.inf, "not finite"),
+        (-np.inf, "not finite"),
+        (3e38, "to 3e[+]38, and 65504 is the largest"),
+        (-65536, "from -65536 to .*, and 65504 is the largest"),
+    ],
+)
+def test_numbers_are_checked_wherever_a_dictionary_is_made(
+    number: float, says: str, tmp_path: Path
+) -> None:
+    wrong, file = rows(2), tmp_path / "x.safetensors"
+    wrong[1, 7] = number
+    with pytest.raises(DictionaryError, match=says):
+        SpecificDictionary(wrong, LAYOUT, WEIGHTS)
+    file.write_bytes(safetensors.numpy.save({"rows": wrong}, metadata(references="2")))
+    with pytest.raises(DictionaryError, match=f"x.safetensors: .*{says}"):
+        SpecificDictionary.load(file)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +106,7 @@ def test_precisions_are_exchanged_where_they_fit() -> None:
         (rows(1).astype(np.float64), LAYOUT),
         (rows(1)[:, :50], LAYOUT),
         (rows(1)[:0], LAYOUT),
-        (rows(1) * np.nan, LAYOUT),
+        (rows(1)[:, :0], "256.le.key:0x3x3"),
         (rows(1), "nonsense"),
         (rows(1), ""),
     ],
@@ -100,7 +125,16 @@ def test_wrong_contents(array: NDArray[np.floating], layout: str) -> None:
         ({"rows": rows(1)}, {"references": "2"}, "metadata"),
         ({"rows": rows(1)}, {"dtype": "float16"}, "metadata"),
         ({"rows": rows(1)}, {"layout": "256.le.key:2x3x3"}, "shape"),
+        ({"rows": rows(1)}, {"layout": "256.le.key:-2x-27x1"}, "not a dictionary layout"),
+        ({"rows": rows(1)}, {"layout": "256.le.key:10**9x1x1"}, "not a dictionary layout"),
+        ({"rows": rows(1)}, {"layout": f"256.le.key:{'9' * 5000}x1x1"}, "not a dictionary layout"),
+        ({"rows": rows(1)}, {"layout": f"{LAYOUT} " * 99}, "not a dictionary layout: 199 parts"),
+        ({"rows": rows(1)}, {"layout": "256.le.key:\u0665\u0664x1x1"}, "not a dictionary layout"),
+        ({"rows": rows(1)}, {"weights_sha256": "a" * 63}, "not the SHA-256 of weights"),
+        ({"rows": rows(1)}, {"weights_sha256": ""}, "not the SHA-256 of weights"),
+        ({"rows": rows(1)}, {"references": "9" * 10_000}, r"numbers: \('9{90,98}$"),
     ],
+    ids=range(14),
 )
 def test_wrong_files(
     tmp_path: Path, tensors: dict[str, NDArray[np.float32]], changes: dict[str, str], says: str
@@ -123,6 +157,26 @@ def test_damaged_files(tmp_path: Path) -> None:
     for wrong in (b"", b"text", whole[:-1], whole[:40]):
         file.write_bytes(wrong)
         with pytest.raises(DictionaryError, match="not a dictionary file"):
+            SpecificDictionary.load(file)
+    with file.open("wb") as large:
+        large.truncate((4 << 30) + 1)  # no byte of it is on the disk
+    with pytest.raises(DictionaryError, match="4096 MiB; a dictionary has 4096 at most"):
+        SpecificDictionary.load(file)
+    os.mkfifo(tmp_path / "pipe")
+    for strange in ("pipe", "nul\0", "x" * 300):
+        with pytest.raises(DictionaryError):
+            SpecificDictionary.load(tmp_path / strange)
+
+
+def test_types_of_numbers_that_numpy_does_not_have(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    for name, nbytes in (("BF16", 108), ("F8_E4M3", 54), ("F64", 432), ("I8", 54), ("C64", 432)):
+        header: dict[str, object] = {"rows": {"dtype": name, "shape": [1, 54]}}
+        header["rows"] |= {"data_offsets": [0, nbytes]}  # type: ignore[operator]
+        header["__metadata__"] = metadata()
+        text = json.dumps(header).encode()
+        file.write_bytes(len(text).to_bytes(8, "little") + text + bytes(nbytes))
+        with pytest.raises(DictionaryError, match=str(file)):
             SpecificDictionary.load(file)
 
 

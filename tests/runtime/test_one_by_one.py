@@ -2,8 +2,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from runtime.errors import InvalidImageError
-from runtime.one_by_one import ItemError, one_by_one, together
+from runtime.errors import ClosedError, InvalidImageError, RemoteError
+from runtime.one_by_one import ItemError, one_by_one, put_name, together
 
 BAD = InvalidImageError("bad")
 
@@ -42,6 +42,29 @@ def test_one_item_is_not_tried_twice() -> None:
     assert calls == [[1], [1, 2], [1], [2]]
 
 
-def test_a_bug_is_no_items_error() -> None:
-    with pytest.raises(ZeroDivisionError):
-        one_by_one(lambda number: 1 // number, [0])
+def test_whatever_is_raised_stands_in_the_items_place() -> None:
+    assert [type(each) for each in one_by_one(lambda number: 1 // number, [0, 1])] == [
+        ZeroDivisionError,
+        int,
+    ]
+
+
+@pytest.mark.parametrize("error", [ClosedError(), RemoteError("cannot be reached")])
+def test_an_engine_out_of_reach_is_not_tried_again(error: Exception) -> None:
+    calls = []
+
+    def fail(numbers: Sequence[int]) -> list[int]:
+        calls.append(list(numbers))
+        raise error
+
+    assert together(fail, [1, 2]) == [error, error]
+    assert calls == [[1, 2]]
+
+
+def test_an_error_says_what_it_is_about() -> None:
+    ours, theirs = InvalidImageError("bad"), KeyError("x")
+    put_name(ours, "face 3")
+    put_name(theirs, "face 3")
+    assert str(ours) == "face 3: bad"
+    assert theirs.args == ("x",)
+    assert theirs.__notes__ == ["face 3: KeyError: 'x'"]

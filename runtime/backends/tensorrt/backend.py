@@ -98,10 +98,9 @@ class TensorRtBackend:
         bundle, manifest = self._bundle, self._bundle.manifest
         sha256, precision = manifest.graph_sha256(graph), manifest.precision
         wanted = Wanted(graph, sha256, precision, self._edition, self._gpu.facts)
-        record = find_engine(bundle.path, wanted, self._verify)
+        record, content = find_engine(bundle.path, wanted, self._verify)
         path = bundle.path / FOLDER / record.file
         with self._gpu:
-            content = path.read_bytes()
             self._refuse_gpu(content)
             engine = self._runtime.deserialize_cuda_engine(content)
             if engine is None:

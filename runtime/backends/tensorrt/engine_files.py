@@ -1,13 +1,15 @@
 """Engine files of a bundle: reading their records, and finding the one that fits this machine."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from runtime.bundle.engine_record import ANY, FOLDER, EngineRecord
+from runtime.bundle.files import wrong_with
+from runtime.bundle.typed_json import read_text
 from runtime.errors import EngineError
 from runtime.machine.gpu import Gpu
 from runtime.machine.tensorrt_editions import EXTRAS, TITLES, Edition, numbers
-from runtime.storage.local import fault
 
 _ANY_NEEDS = (8, 0)  # its documentation: 8.0, 8.6, 8.9, 12.0 and later; 7.5 must be asked for
 
@@ -54,10 +56,11 @@ class Wanted:
         return found
 
 
-def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> EngineRecord:
-    """The record of the engine in the bundle `folder` that fits; `verify` checks its SHA-256.
+def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> tuple[EngineRecord, bytes]:
+    """The engine in the bundle `folder` that fits: its record, and its content.
 
-    Raises `EngineError` that says what is missing, altered, or differs, and what to do.
+    `verify`: check the SHA-256 of the content. Raises `EngineError` that says what is missing,
+    altered, or differs, and what to do.
     """
     title = TITLES[wanted.edition.name]
     build = f"dmd-build-engine {folder} --engine {EXTRAS[wanted.edition.name]}"
@@ -67,8 +70,8 @@ def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> EngineReco
             continue
         differences = wanted.differences(record)
         if not differences:
-            check_engine(folder, record, verify, build)
-            return record
+            check_engine(folder, record, False, build)
+            return record, _read_engine(folder, record, verify, build)
         refusals.append(f"{record.file} was built for {', '.join(differences)}")
     if refusals:
         raise EngineError(f"{folder}: {'; '.join(refusals)}; rebuild with `{build} --rebuild`")
@@ -89,13 +92,15 @@ def read_records(folder: Path, edition: str = "*") -> list[EngineRecord]:
 def read_record(path: Path) -> EngineRecord:
     """Read an engine's record. Raises `EngineError`."""
     try:
-        record = EngineRecord.from_json(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if wrong := wrong_with(path.parent.parent, f"{FOLDER}/{path.name}", None, None):
+            raise EngineError(f"{path}: {wrong}; build again with --rebuild")
+        record = EngineRecord.from_json(read_text(path))
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
         raise EngineError(
             f"{path}: not an engine's record: {error}; build again with --rebuild"
         ) from None
-    except OSError as error:
-        raise EngineError(f"{path}: cannot be read: {error.strerror}") from None
     if f"{record.file}.json" != path.name:
         raise EngineError(f"{path}: it is the record of {record.file}; build again with --rebuild")
     return record
@@ -103,7 +108,23 @@ def read_record(path: Path) -> EngineRecord:
 
 def check_engine(folder: Path, record: EngineRecord, verify: bool, build: str) -> None:
     """Raise `EngineError` unless the file is what its record says; `build` is what builds it."""
+    name, sha256 = f"{FOLDER}/{record.file}", record.sha256 if verify else None
+    if wrong := wrong_with(folder, name, record.size, sha256):
+        raise EngineError(f"{folder / name}: {wrong}; build it again with `{build} --rebuild`")
+
+
+def _read_engine(folder: Path, record: EngineRecord, verify: bool, build: str) -> bytes:
+    """What TensorRT is given: these bytes are hashed, not those of another reading."""
     path = folder / FOLDER / record.file
-    wrong = fault(path, record.size, record.sha256 if verify else None)
-    if wrong:
-        raise EngineError(f"{path}: {wrong}; build it again with `{build} --rebuild`")
+    try:
+        with path.open("rb") as file:
+            content = file.read(record.size + 1)
+    except OSError as error:
+        raise EngineError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) != record.size or (
+        verify and hashlib.sha256(content).hexdigest() != record.sha256
+    ):
+        raise EngineError(
+            f"{path}: altered (its SHA-256 differs); build it again with `{build} --rebuild`"
+        )
+    return content

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from runtime.backends.base import DeviceSeconds, Rows
 from runtime.bundle.engine_record import EngineRecord
 from runtime.bundle.manifest import GraphSpec
-from runtime.errors import DeviceError, DeviceMemoryError
+from runtime.errors import DeviceError, DeviceMemoryError, EngineCallError
 from runtime.machine.gpu import GpuContext
 from runtime.machine.tensorrt_editions import Edition
 
@@ -129,9 +129,9 @@ class Lane:
 
     def _bind(self, name: str, shape: tuple[int, ...] | None, memory: Any) -> None:
         if shape is not None and not self.context.set_input_shape(name, shape):
-            raise DeviceError(f"the engine refuses {name} of shape {shape}: {self._log.last}")
+            raise EngineCallError(f"the engine refuses {name} of shape {shape}: {self._log.last}")
         if not self.context.set_tensor_address(name, int(memory)):
-            raise DeviceError(f"the engine refuses the address of {name}: {self._log.last}")
+            raise EngineCallError(f"the engine refuses the address of {name}: {self._log.last}")
 
     def _view(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The first bytes of the page-locked buffer as an array."""

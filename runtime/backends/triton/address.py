@@ -20,6 +20,8 @@ MEMORIZER = "memorizer"
 MAX_BATCH = "max_batch"
 MAX_REFERENCES = "max_references"
 
+_LONGEST_S = 1_000_000
+
 
 @dataclass(frozen=True)
 class Remote:
@@ -39,11 +41,14 @@ class Remote:
     shared_memory: bool = False
 
     def __post_init__(self) -> None:
-        if not self.timeout > 0 or self.retries < 0:
+        if not 0 < self.timeout <= _LONGEST_S or self.retries < 0:
             raise UsageError(
-                f"timeout must be over 0 s and retries 0 or more, not {self.timeout}, "
-                f"{self.retries}"
+                f"timeout must be over 0 s, {_LONGEST_S} s at most, and retries 0 or more, not "
+                f"{self.timeout}, {self.retries}"
             )
+        text = self.authorization
+        if text and not (text.isascii() and text.isprintable()):
+            raise UsageError("the authorization must be one line of ASCII text")
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,16 @@ class Address:
     def parse(cls, url: str) -> "Address":
         """Raises `UsageError`."""
         wanted = f"{url}: not grpc://HOST:PORT/MODEL or grpc://HOST:PORT/MODEL/VERSION"
-        parts = urlsplit(url)
         try:
+            parts = urlsplit(url)  # refuses "grpc://[x" itself
             host, port = parts.hostname, parts.port
         except ValueError:
             raise UsageError(wanted) from None
         if parts.username is not None or parts.password is not None:
             raise UsageError("a server's URL must hold no password: use the authorization header")
-        path = re.fullmatch(r"/([\w.-]+)(?:/(\d+))?/?", parts.path)
-        if not (host and port and path) or parts.query or parts.fragment:
+        path = re.fullmatch(r"/([A-Za-z0-9_.-]+)(?:/([0-9]{1,18}))?/?", parts.path)
+        named = host and re.fullmatch(r"[A-Za-z0-9._:-]+", host)
+        if not (host and named and port and path) or parts.query or parts.fragment:
             raise UsageError(wanted)
         return cls(url, host, port, path[1], path[2] or "", parts.scheme == "grpcs")
 
@@ -82,7 +88,7 @@ class Address:
         """Whether the host is this one: only its own addresses can be bound."""
         try:
             found = socket.getaddrinfo(self.host, 0, type=socket.SOCK_STREAM)
-        except OSError:
+        except (OSError, UnicodeError):  # the second for a name such as "a..b"
             return False
         for family, kind, _, _, place in found:
             with socket.socket(family, kind) as probe, suppress(OSError):

@@ -9,17 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.base import Boxes, Rows
-from runtime.backends.triton.address import (
-    MANIFEST_PARAMETER,
-    MAX_BATCH,
-    MAX_REFERENCES,
-    MEMORIZER,
-    Address,
-    Remote,
-)
+from runtime.backends.triton.address import Address, Remote
 from runtime.backends.triton.client import CallError, SharedRegion, TritonClient
+from runtime.backends.triton.served import Served, newest, read_output, read_parameters
 from runtime.backends.triton.shared_memory import SharedRows
-from runtime.bundle.manifest import Manifest
 from runtime.errors import DmdnetWarning, RemoteError
 from runtime.images.arrays import Image
 
@@ -40,16 +33,23 @@ class TritonBackend:
         self._lock = threading.Lock()
         self._client = TritonClient(address, remote)
         try:
-            parameters = self._parameters()
-            self.manifest = self._manifest(parameters)
-            self._memorizer = parameters[MEMORIZER]
-            self.max_batch = int(parameters[MAX_BATCH])
-            self.max_references: int | None = int(parameters[MAX_REFERENCES])
-            self._version = max(self._client.versions(), key=int)
+            served = self._served()
+            self.manifest = served.manifest
+            self._memorizer = served.memorizer
+            self.max_batch = served.max_batch
+            self.max_references: int | None = served.max_references
+            self._version = newest(self._url, self._client.versions())
             self._regions = SharedRows(self._client, cache) if remote.shared_memory else None
         except BaseException:
             self._client.close()
             raise
+        if self.max_batch > 1 and not self.manifest.isolates_people:
+            warnings.warn(
+                f"{self._url}: the server joins requests of people whom its graph does not isolate "
+                "from each other; export the bundle again, and write its repository anew",
+                DmdnetWarning,
+                stacklevel=2,
+            )
         self.description = f"Triton at {self._url}, {self.manifest.precision}"
 
     def restore(
@@ -125,20 +125,12 @@ class TritonBackend:
             if error.status == "INVALID_ARGUMENT":
                 self._confirm()  # says it better if another model is served now
             raise
-        try:
-            answer = result.as_numpy(output)
-        except ValueError:  # fewer numbers than its shape says
-            answer = None
-        if answer is None or answer.dtype != dtype or answer.shape != shape:
-            found = "missing or broken" if answer is None else f"{answer.dtype} {answer.shape}"
-            raise RemoteError(
-                f"{self._url}: {output} in the answer is {found}, in place of {dtype} {shape}"
-            )
-        return answer, str(result.get_response().model_version)
+        answer = result.get_response()
+        return read_output(self._url, answer, output, dtype, shape), str(answer.model_version)[:20]
 
     def _confirm(self) -> None:
         """Raise `RemoteError` unless the server still has a model that reads our dictionaries."""
-        now = self._manifest(self._parameters())
+        now = self._served().manifest
         for what, theirs, ours in (
             ("weights", now.weights.sha256, self.manifest.weights.sha256),
             ("dictionary layout", now.dictionary_layout, self.manifest.dictionary_layout),
@@ -150,17 +142,8 @@ class TritonBackend:
                     "open a new Restorer, and enrol again if the weights differ"
                 )
 
-    def _parameters(self) -> dict[str, str]:
-        config = self._client.config()
-        return {key: value.string_value for key, value in config.parameters.items()}
-
-    def _manifest(self, parameters: Mapping[str, str]) -> Manifest:
-        wanted = (MANIFEST_PARAMETER, MEMORIZER, MAX_BATCH, MAX_REFERENCES)
-        if not all(parameters.get(key) for key in wanted):
-            raise RemoteError(
-                f"{self._url}: not a model that dmd-triton wrote (it has no manifest)"
-            )
-        try:
-            return Manifest.from_json(parameters[MANIFEST_PARAMETER])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RemoteError(f"{self._url}: the model's manifest is unusable: {error}") from None
+    def _served(self) -> Served:
+        parameters = self._client.config().parameters
+        return read_parameters(
+            self._url, {key: value.string_value for key, value in parameters.items()}
+        )

@@ -12,7 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.triton.address import AUTHORIZATION, Address, Remote
-from runtime.errors import ClosedError, DeviceError, DmdnetWarning, RemoteError, UsageError
+from runtime.errors import (
+    ClosedError,
+    DeviceError,
+    DmdnetWarning,
+    EngineCallError,
+    RemoteError,
+    UsageError,
+)
 
 _FAREWELL_S = 2.0
 _FIRST_DELAY_S = 0.5  # before the first retry; doubled for each further one
@@ -32,9 +39,13 @@ _T = TypeVar("_T")
 class CallError(RemoteError):
     """A call that failed; `status` is gRPC's, such as "UNAVAILABLE"."""
 
-    def __init__(self, message: str, status: str) -> None:
+    def __init__(self, message: str, status: str = "") -> None:
         super().__init__(message)
         self.status = status
+
+
+class RefusedCallError(CallError, EngineCallError):
+    """The server refused or failed this one call, and may take others."""
 
 
 @dataclass
@@ -197,7 +208,7 @@ class TritonClient:
         elif status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             line = f"access denied ({said}); see Remote(authorization=...) and {AUTHORIZATION}"
         else:
-            line = f"refused ({status}: {said})"
+            return RefusedCallError(f"{url}: refused ({status}: {said})", status)
         return CallError(f"{url}: {line}", status)
 
 

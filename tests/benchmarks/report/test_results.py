@@ -61,7 +61,9 @@ def test_unstable() -> None:
         ("[]", "not a result"),
         ('{"schema_version": 2}', "schema version 2, this program reads version 1"),
         ("{}", "schema version None"),
-        ('{"schema_version": 1}', "not a result of dmd-bench: 'subjects'"),
+        ('{"schema_version": 1}', "not a result of dmd-bench: .*missing required field"),
+        ('{"schema_version": 1, "date": 1}', r"not a result of dmd-bench: .*`\$\.date`"),
+        ("[" * 100_000, "not a result of dmd-bench: nested too deeply"),
     ],
 )
 def test_wrong_files(tmp_path: Path, text: str, reason: str) -> None:

@@ -71,6 +71,18 @@ def test_reading_a_dictionary() -> None:
     assert not torch.equal(nobody, alone)
 
 
+def test_a_face_without_rows_is_the_generic_one_whatever_the_others_hold() -> None:
+    network = DMDNet(8, 4).eval()
+    torch.manual_seed(0)
+    image, boxes = torch.rand(1, 3, 512, 512), BOX.repeat(1, 4, 1)
+    zeros = torch.zeros(2, network.layout[-1].stop)
+    with torch.inference_mode():
+        generic = network(image, boxes, zeros, torch.zeros(1, 2))
+        for number in (1e4, 3e38, -3e38, torch.inf, -torch.inf, torch.nan):
+            others = torch.full_like(zeros, number)
+            assert torch.equal(network(image, boxes, others, torch.zeros(1, 2)), generic)
+
+
 def test_layout() -> None:
     layout = dictionary_layout()
     assert layout[-1].stop == 860_720

@@ -86,11 +86,14 @@ class TestBuilt:
         assert FOLDER not in (bundle.path / "manifest.json").read_text()
         content = (bundle.path / FOLDER / NAME).read_bytes()
         assert content[:4] == b"vtrt"  # nothing glued in front of what TensorRT wrote
-        assert find_engine(bundle.path, wanted(bundle, rtx)) == read_records(bundle.path)[0]
+        assert find_engine(bundle.path, wanted(bundle, rtx)) == (
+            read_records(bundle.path)[0],
+            content,
+        )
 
     def test_schema(self, bundle: Bundle) -> None:
         schema = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
-        schema = {"$ref": "#/$defs/engine", "$defs": schema["$defs"]}
+        schema = {"$ref": "#/$defs/EngineRecord", "$defs": schema["$defs"]}
         content = json.loads((bundle.path / FOLDER / f"{NAME}.json").read_text())
         jsonschema.validate(content, schema)
         content["receipt"]["asked"]["convolution"]["double"] = 1

@@ -14,6 +14,7 @@ from tritonclient.grpc import model_config_pb2
 
 from export.triton.repository import Serving, write_repository
 from runtime.bundle.opening import open_bundle
+from runtime.dictionary import LARGEST
 from tests.fakes import pb_utils
 from tests.fakes.pb_utils import InferenceResponse, Request
 
@@ -170,15 +171,32 @@ def test_a_wrong_request_is_refused_before_the_call(
     assert [len(call["image"]) for call in calls] == [1]
 
 
-@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
-def test_a_number_that_is_not_finite_stays_with_its_sender(
-    model: Any, calls: list[Arrays], number: float
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (np.nan, "not finite"),
+        (np.inf, "not finite"),
+        (-np.inf, "not finite"),
+        (3e38, "from -65504 to 65504"),
+        (-65536, "from -65504 to 65504"),
+    ],
+)
+def test_a_number_that_no_dictionary_holds_stays_with_its_sender(
+    model: Any, calls: list[Arrays], number: float, says: str
 ) -> None:
+    """Twice: equal dictionaries are compared, and nobody's may pass for one that was checked."""
     bad = request(model, 10, person=1)
     bad.inputs["dictionary"][0, 0, 5] = number
-    answers = model.execute([bad, request(model, 10, person=1)])
-    assert "not finite" in answers[0].error().message()
+    answers = model.execute([bad, request(model, 10, person=1), bad])
+    for refused in (answers[0], answers[2]):
+        assert says in refused.error().message()
+        assert refused.error().code == pb_utils.TritonError.INVALID_ARG
     assert levels(answers[1]) == [11]
+    assert [len(call["dictionary"]) for call in calls] == [1]
+
+
+def test_it_knows_the_bound_of_dictionaries(model: Any) -> None:
+    assert sys.modules["export.triton.model"]._LARGEST == LARGEST
 
 
 def test_more_than_a_call_takes(model: Any, calls: list[Arrays]) -> None:

@@ -16,7 +16,7 @@ from export.triton.repository import TRITON_MODEL, Serving, write_repository
 from runtime.bundle.engine_record import FOLDER, EngineRecord, Profile, Receipt
 from runtime.bundle.manifest import Manifest, Quantization, TensorSpec
 from runtime.bundle.opening import Bundle, open_bundle
-from runtime.errors import DmdnetWarning, EngineError, ExportError, UsageError
+from runtime.errors import BundleError, DmdnetWarning, EngineError, ExportError, UsageError
 from runtime.storage.local import sha256_of
 from tests.conftest import Command, one_line
 
@@ -126,6 +126,22 @@ def test_defaults_by_device(
     assert app.dynamic_batching.max_queue_delay_microseconds == delay
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
+def test_a_graph_that_does_not_isolate_people_gets_one_face_a_call(
+    bundle: Path, device: str, tmp_path: Path
+) -> None:
+    manifest = dataclasses.replace(open_bundle(bundle).manifest, isolates_people=False)
+    old = Bundle(bundle, manifest)
+    with pytest.warns(DmdnetWarning, match=r"not isolate people.*1 face.*export the bundle again"):
+        write_repository(old, tmp_path / "out", Serving(device=device))
+    app = config(tmp_path / "out", APP)
+    assert app.max_batch_size == 1
+    assert app.parameters["max_batch"].string_value == "1"
+    with pytest.raises(UsageError, match=r"--max-batch 4: .*export the bundle again"):
+        write_repository(old, tmp_path / "more", Serving(device=device, max_batch=4))
+    assert not (tmp_path / "more").exists()
+
+
 def test_half_precision_on_a_cpu(half_bundle: Path, tmp_path: Path) -> None:
     with pytest.warns(DmdnetWarning, match="slower on a CPU"):
         write_repository(open_bundle(half_bundle), tmp_path / "out", Serving(device="cpu"))
@@ -213,6 +229,33 @@ def test_tensorrt_plans_that_cannot_be_served(plans: Bundle, tmp_path: Path) -> 
     with pytest.raises(ExportError, match=r"8\.9-fp16\.engine has no .*-memorizer\.engine beside"):
         write_repository(plans, out, Serving(engine="tensorrt-10.13.2-8.9-fp16.engine"))
     assert not out.exists()
+
+
+def test_files_that_were_altered_since_the_opening_are_not_served(
+    bundle: Path, plans: Bundle, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    folder = tmp_path / "float32"
+    shutil.copytree(bundle, folder)
+    opened = open_bundle(folder)
+    data = folder / "memorizer.onnx.data"
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(
+        BundleError, match=r"memorizer\.onnx\.data: altered .* since the bundle was"
+    ):
+        write_repository(opened, out, Serving(device="cpu"))
+    data.write_bytes(whole)
+    write_repository(opened, out, Serving(device="cpu"))
+    # the record's version goes into a configuration
+    one = "tensorrt-10.13.2-9.0-fp16.engine"
+    record = plans.path / FOLDER / f"{one}.json"
+    record.write_text(record.read_text().replace("10.13.2.6", '1\\nplatform: \\"python\\"'))
+    with pytest.raises(
+        EngineError, match=r"9\.0-fp16\.engine\.json: not an engine's record: .*version"
+    ):
+        write_repository(plans, tmp_path / "other", Serving(engine=one))
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_write_that_fails_leaves_nothing(

@@ -3,8 +3,11 @@
 import json
 import os
 import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from numpy.typing import NDArray
 
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
-from runtime.errors import ClusterError
+from runtime.errors import ClusterError, DeviceError
 from runtime.one_by_one import ItemError
 from runtime.photo import Restored
 from runtime.restorer import Restorer
@@ -235,6 +238,77 @@ def test_a_worker_that_cannot_start(
     """Its own words come back, once, and nothing that Ray makes of it."""
     words = ["dmd-restore", PHOTOS, "--bundle", bundle, "--out", tmp_path, "--ray", nodes.address]
     one_line(command(*words, "--device", "cuda"), "CUDAExecutionProvider", "a worker on")
+
+
+class Gone(Restorer):
+    """Its engine fails for good at the second call."""
+
+    calls = 0
+
+    def restore_photos(
+        self, photos: Sequence[NDArray[np.generic]], *words: Any, **more: Any
+    ) -> list[Restored | ItemError]:
+        self.calls += 1
+        if self.calls > 1:
+            return [DeviceError("the device is gone") for _ in photos]
+        return super().restore_photos(photos, *words, **more)
+
+
+@dataclass(frozen=True)
+class Going(Job):
+    """A job whose engine does not last."""
+
+    def open(self) -> Restorer:
+        return Gone(self.bundle, device="cpu", threads=1)
+
+
+def test_an_engine_that_is_gone_ends_the_run(
+    cluster: Cluster, bundle: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    files = small_photos(tmp_path / "in", 4)
+    job = Going(bundle, str(tmp_path / "out"), device="cpu")
+    with pytest.raises(ClusterError, match=r"the device is gone \(a worker on "):
+        list(cluster.restore(job, files, Workers(actors=1)))
+    again = Job(bundle, job.out, device="cpu", resume=True)
+    found = by_name(cluster.restore(again, files, Workers(actors=1)))
+    assert [outcome.error for outcome in found.values()] == [None] * 4
+    assert any(outcome.there for outcome in found.values())
+
+
+def test_names_that_are_no_text(cluster: Cluster, bundle: Path, tmp_path: Path) -> None:
+    """Nor does anything else that is wrong with one picture end the run."""
+    (tmp_path / "in").mkdir()
+    (file,) = small_photos(tmp_path / "in", 1)
+    odd = tmp_path / "in" / "odd\udcff\n.jpg"
+    Path(file).rename(odd)
+    job = Job(bundle, str(tmp_path / "out"), device="cpu")
+    files = [str(odd), "x\0y.png", f"{tmp_path}/{'n' * 300}.png"]
+    found = by_name(cluster.restore(job, files, Workers(actors=1)))
+    assert found[odd.name].error is None
+    assert len(found) == 3
+    assert set(content(tmp_path / "out")) == {odd.name}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption(nodes: Any, bundle: Path, tmp_path: Path, number: int) -> None:
+    """A worker waits for a FIFO; the command ends all the same."""
+    os.mkfifo(tmp_path / "x.png")
+    words = [tmp_path / "x.png", "--bundle", bundle, "--out", tmp_path / "out"]
+    words = [Path(sys.executable).with_name("dmd-restore"), *words, "--ray", nodes.address]
+    with subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True) as process:
+        end = None
+        for _ in range(600):
+            with suppress(OSError):  # until a worker reads
+                end = os.open(tmp_path / "x.png", os.O_WRONLY | os.O_NONBLOCK)
+                break
+            time.sleep(0.1)
+        process.send_signal(number)
+        said = process.communicate(timeout=30)[1]
+    assert end is not None
+    os.close(end)
+    assert said == "dmd-restore: interrupted; nothing half written is left\n"
+    assert process.returncode == 130
 
 
 class Wordy(Restorer):

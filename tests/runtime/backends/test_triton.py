@@ -29,6 +29,7 @@ from export.triton.local_server import Server, missing, stand_in
 from export.triton.repository import Serving, write_repository
 from runtime import DmdnetWarning, Remote, RemoteError, Restorer, SpecificDictionary
 from runtime.backends.triton.address import Address
+from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.errors import ClosedError, DeviceError, DictionaryError, UsageError
 from runtime.images.files import read_image
@@ -481,11 +482,17 @@ def test_timeout_holds_for_all_tries(fake: FakeTriton, faces: list[Face]) -> Non
 
 
 def test_answers_are_checked(fake: FakeTriton, faces: list[Face]) -> None:
+    side = "1, 1, 512, 512"
     changes: list[tuple[Callable[[Any], object], str]] = [
-        (lambda answer: answer.raw_output_contents.__setitem__(0, b"7"), "missing or broken"),
-        (lambda answer: setattr(answer.outputs[0], "name", "else"), "missing or broken"),
-        (lambda answer: setattr(answer.outputs[0], "datatype", "INT8"), "int8"),
-        (lambda answer: answer.outputs[0].shape.append(1), r"uint8 \(1, 1, 512, 512, 3, 1\)"),
+        (lambda answer: answer.raw_output_contents.__setitem__(0, b"7"), "broken"),
+        (lambda answer: answer.raw_output_contents.pop(), "broken"),
+        (lambda answer: setattr(answer.outputs[0], "name", "else"), "missing"),
+        (lambda answer: answer.outputs.pop(), "missing"),
+        (lambda answer: setattr(answer.outputs[0], "datatype", "INT8"), rf"INT8 \({side}, 3\)"),
+        (lambda answer: setattr(answer.outputs[0], "datatype", "BYTES"), rf"BYTES \({side}, 3\)"),
+        (lambda answer: setattr(answer.outputs[0], "datatype", "X" * 9999), "X{80}, in place"),
+        (lambda answer: answer.outputs[0].shape.append(1), rf"UINT8 \({side}, 3, 1\)"),
+        (lambda answer: answer.outputs[0].shape.__setitem__(0, -1), r"UINT8 \(-1, 1"),
     ]
     with Restorer(fake.url) as restorer:
         for change, says in changes:
@@ -509,6 +516,21 @@ def test_nobodys_rows_do_not_cross_the_network(
     generic, specific = (sum(map(len, call.raw_input_contents)) for call in fake.calls)
     assert generic == 512 * 512 * 3 + 4 * 4 * 4
     assert specific == generic + bob.rows.nbytes + 4
+
+
+def test_a_server_whose_graph_does_not_isolate_people(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    """A repository of an earlier version: strangers share its calls, our own faces do not."""
+    manifest = fake.config.parameters["manifest"]
+    old = replace(Manifest.from_json(manifest.string_value), isolates_people=False)
+    manifest.string_value = old.to_json()
+    with pytest.warns(DmdnetWarning, match="joins requests of people.*export the bundle again"):
+        restorer = Restorer(fake.url)
+    (face, points), _ = faces
+    with restorer, pytest.warns(DmdnetWarning, match="calls of their own"):
+        restorer.restore_batch([face] * 3, [points] * 3, [bob, bob, None])
+    assert len(fake.calls) == 2
 
 
 def test_authorization_goes_with_every_call(
@@ -550,6 +572,34 @@ def test_a_manifest_that_is_altered(fake: FakeTriton) -> None:
     manifest.string_value = manifest.string_value.replace("fp32", "fp16")
     with pytest.raises(RemoteError, match="manifest is unusable: it was altered"):
         Restorer(fake.url)
+    manifest.string_value = "[" * 100_000
+    with pytest.raises(RemoteError, match="manifest is unusable: it is nested too deeply"):
+        Restorer(fake.url)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("max_batch", "1.5"),
+        ("max_batch", "0"),
+        ("max_batch", "-1"),
+        ("max_batch", "9" * 5000),
+        ("max_references", "many"),
+        ("memorizer", "a/b"),
+        ("memorizer", "\0"),
+    ],
+)
+def test_parameters_of_a_wrong_form(fake: FakeTriton, key: str, value: str) -> None:
+    fake.config.parameters[key].string_value = value
+    with pytest.raises(RemoteError, match=rf"the model's parameters are unusable: .*\$\.{key}"):
+        Restorer(fake.url)
+
+
+@pytest.mark.parametrize("versions", [[], ["newest"], ["1", ""], ["9" * 5000]])
+def test_versions_of_a_wrong_form(fake: FakeTriton, versions: list[str]) -> None:
+    fake.versions = versions
+    with pytest.raises(RemoteError, match="the server names no version of the model"):
+        Restorer(fake.url)
 
 
 def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -559,8 +609,12 @@ def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.Mon
         Restorer(bundle, remote=Remote())
     with pytest.raises(UsageError, match=r"max_batch 5.*takes 4.*dmd-triton"):
         Restorer(fake.url, max_batch=5)
-    with pytest.raises(UsageError, match="timeout must be over 0 s"):
-        Remote(timeout=0)
+    for wrong in (0, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="timeout must be over 0 s, 1000000 s at most"):
+            Remote(timeout=wrong)
+    for text in ("Bearer \n", "Bearer \u0663"):
+        with pytest.raises(UsageError, match="must be one line of ASCII text"):
+            Remote(authorization=text)
     monkeypatch.setattr(Address, "is_local", lambda self: False)
     with pytest.raises(UsageError, match="needs the server on this host"):
         Restorer(fake.url, remote=Remote(shared_memory=True))
@@ -581,6 +635,13 @@ def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.Mon
         "grpc://host:99999/dmdnet",
         "grpc://host:8001/dmdnet?x=1",
         "grpc://me:secret@host:8001/dmdnet",
+        "grpc://[x",
+        "grpc://[x]:1/m",
+        "grpc://ho st:1/m",
+        "grpc://\ud800:1/m",
+        "grpc://h\0:1/m",
+        "grpc://host:8001/dmdnet/\u0663",
+        f"grpc://host:8001/dmdnet/{'9' * 5000}",
     ],
 )
 def test_addresses_that_are_none(url: str) -> None:
@@ -594,6 +655,7 @@ def test_addresses() -> None:
     assert (address.host, address.port, address.model) == ("::1", 8001, "dmdnet")
     assert (address.version, address.secure, address.target) == ("3", True, "[::1]:8001")
     assert Address.parse("grpc://host:1/m").version == ""
+    assert not Address.parse("grpc://a..b:1/m").is_local()
     assert Address.parse("grpc://127.0.0.1:1/m").is_local()
     assert not Address.parse("grpc://192.0.2.1:1/m").is_local()  # of documentation
 

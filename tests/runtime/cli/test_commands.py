@@ -1,6 +1,7 @@
 """The commands as a user runs them, with right and with wrong input."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
@@ -100,6 +101,58 @@ def test_enrolling_photographs(command: Command, bundle: Path, tmp_path: Path) -
     assert done.returncode == 0
     assert f"left out: {tmp_path}/none.png" in done.stderr
     assert len(SpecificDictionary.load(tmp_path / "a.safetensors")) == 1
+
+
+def test_names_that_would_forge_a_line(command: Command, bundle: Path, tmp_path: Path) -> None:
+    """Nor do bytes that are no text: they are shown as escapes, and the pictures are done."""
+    inputs, out, report = tmp_path / "in", tmp_path / "ou\u202et", tmp_path / "r.jsonl"
+    inputs.mkdir()
+    good = os.fsdecode(b"a\x1b[2J\xff.png")
+    cv2.imwrite(str(tmp_path / "x.png"), np.full((64, 64, 3), 7, np.uint8))
+    (tmp_path / "x.png").rename(inputs / good)
+    (inputs / "b\nrestored 9 of 9.png").write_bytes(b"no picture")
+    words = [inputs, tmp_path / "c\x07.png", "--bundle", bundle]
+    done = command("dmd-restore", *words, "--out", out, "--report", report, "--debug")
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"restored 1 of 3 in {tmp_path}/ou\\u202et (")
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dmd-restore: ")]
+    assert lines[0].startswith(rf"dmd-restore: {inputs}/a\x1b[2J\udcff.png: no face")
+    assert lines[1].startswith(rf"dmd-restore: {inputs}/b\nrestored 9 of 9.png: ")
+    assert lines[2] == rf"dmd-restore: {tmp_path}/c\x07.png: no such file"
+    assert len(lines) == 3
+    assert done.stderr.count("Traceback (most recent call last):") >= 2  # of --debug
+    assert (done.stdout + done.stderr).replace("\n", "").isprintable()
+    assert [file.name for file in out.iterdir()] == [good]
+    names = [Path(json.loads(line)["input"]).name for line in report.open()]
+    assert set(names) == {good, "b\nrestored 9 of 9.png", "c\x07.png"}
+
+    words = [
+        inputs,
+        tmp_path / "c\x07.png",
+        "--bundle",
+        bundle,
+        "--out",
+        tmp_path / "x.safetensors",
+    ]
+    done = command("dmd-enroll", *words)
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 3
+    assert done.stderr.replace("\n", "").isprintable()
+
+
+def test_arguments_that_no_file_can_have(command: Command, bundle: Path, tmp_path: Path) -> None:
+    """One bad argument is reported at the end, and the others are done."""
+    long = tmp_path / ("n" * 300)
+    cv2.imwrite(str(tmp_path / "x.png"), np.full((64, 64, 3), 7, np.uint8))
+    out = tmp_path / "out"
+    words = [long, tmp_path / "x.png", "http://127.0.0.1:9/y.png", "--bundle", bundle, "--out", out]
+    done = command("dmd-restore", *words)
+    assert done.stdout.startswith("restored 1 of 3")
+    assert [file.name for file in out.iterdir()] == ["x.png"]
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 3
+    (line,) = (line for line in done.stderr.splitlines() if "File name too long" in line)
+    assert line.startswith(f"dmd-restore: {long}: ")
 
 
 def test_metadata_is_kept(command: Command, bundle: Path, tmp_path: Path) -> None:

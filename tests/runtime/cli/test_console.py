@@ -1,9 +1,12 @@
-"""How a command ends when it is interrupted."""
+"""How a command ends: by an interruption, by a fault, and what it prints."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+
+from tests.test_imports import SCRIPTS
 
 PROGRAM = """
 import os, signal
@@ -58,3 +61,97 @@ def test_interrupted(work: str, printed: str) -> None:
     assert done.stdout == printed
     assert done.stderr == "dmd-test: interrupted; nothing half written is left\n"
     assert done.returncode == 130
+
+
+FAULTS = {
+    "raise TypeError('one\\n two')": "TypeError: one two",
+    "raise RecursionError": "RecursionError",
+    "import json; json.loads('[' * 100000)": "RecursionError: maximum recursion depth exceeded",
+}
+
+
+def run(work: str, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    program = PROGRAM.replace(
+        "console.run", "console.Parser('dmd-test', '').parse_args()\nconsole.run"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program.format(work), *words],
+        capture_output=True,
+        text=True,
+        env=os.environ | more,
+    )
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_program_is_a_line(fault: str) -> None:
+    done = run(fault)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"dmd-test: {FAULTS[fault]}")
+    assert line.endswith(" (a fault of the program: run again with --debug and report it)")
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = run("raise TypeError('\\x1b[31m')", "--debug")
+    assert done.returncode == 1
+    first, *_, last = done.stderr.splitlines()
+    assert first == "Traceback (most recent call last):"
+    assert last.startswith(r"dmd-test: TypeError: \x1b[31m (a fault")
+    assert "in work" in done.stderr
+    assert "\x1b" not in done.stderr
+    ours = run("from runtime import UsageError; raise UsageError('no')")
+    assert ours.stderr == "dmd-test: no\n"
+
+
+EVIL = "a\\nforged: line\\x1b[2J\\u202e\\udcff"
+SAFE = r"a\nforged: line\x1b[2J\u202e\udcff"
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        f"console.say('{EVIL}')",
+        f"console.say_above_bar('{EVIL}')",
+        f"console.tell('{EVIL}')",
+        f"console.report('{EVIL}')",
+        f"import warnings; warnings.warn(DmdnetWarning('{EVIL}'))",
+        f"raise UsageError('{EVIL}')",
+        f"raise FileNotFoundError(2, 'gone', '{EVIL}')",
+    ],
+)
+def test_nothing_from_outside_forges_a_line(work: str) -> None:
+    done = run(f"from runtime import DmdnetWarning, UsageError; {work}")
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert SAFE in line
+
+
+def test_what_libraries_log() -> None:
+    work = "import logging; logging.getLogger('PIL').error('bad\\n tag \\x1b[2J')"
+    assert run(work).stderr == ""
+    assert run(work, "--debug").stderr == r"PIL: bad tag \x1b[2J" + "\n"
+
+
+def test_words_of_the_command_line_are_escaped() -> None:
+    done = run("pass", "--what\n\x1b[2J")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert r"--what\n\x1b[2J" in line
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_terminal_that_cannot_show_a_name(encoding: str) -> None:
+    done = run("console.tell('東京 \\udcff'); console.say('東京')", PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    shown = "東京" if encoding == "utf-8" else r"\u6771\u4eac"
+    assert done.stdout == shown + r" \udcff" + "\n"
+    assert done.stderr == shown + "\n"
+
+
+@pytest.mark.parametrize("command", SCRIPTS)
+def test_every_command_has_debug(command: str) -> None:
+    module, function = SCRIPTS[command].split(":")
+    code = (
+        f"import sys; from {module} import {function} as f; sys.argv = [{command!r}, '--help']; f()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "--debug" in done.stdout

@@ -1,5 +1,7 @@
 """Detection, landmarks and alignment on the sample faces and, where they are, the shared ones."""
 
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -74,6 +76,70 @@ def test_turned_faces(finder: FaceFinder, faces: list[Sample], angle: int) -> No
     found = finder.find(np.asarray(turned, np.uint8))
     assert len(found) == 1
     assert np.abs(found[0].landmarks - transform(matrix, points)).mean() < 6
+
+
+FAR = np.full((68, 2), 256.0)
+FAR[::2] = 1e5
+
+NO_FACES = {
+    "one point": np.full((68, 2), 256.0),
+    "nearly one point": np.full((68, 2), 256.0) + np.linspace(0, 1e-9, 136).reshape(68, 2),
+    "far": FAR,
+    "all far": FAR * 0 + 9e5,
+    "1e300": np.full((68, 2), 1e300),
+    "1e300 and a face": np.vstack([np.full((1, 2), 1e300), np.full((67, 2), 250.0)]),
+    "float's largest": 1.7e308 * np.linspace(-1, 1, 136).reshape(68, 2),
+    "not a number": np.full((68, 2), np.nan),
+    "infinite": np.full((68, 2), np.inf),
+    "shape": np.zeros((2, 68)),
+    "one more": np.zeros((69, 2)),
+    "empty": [],
+    "nothing": None,
+    "text": "no points",
+    "texts": [["1", "2"]] * 68,
+    "ragged": [[1], [1, 2]] * 34,
+    "large": [[10**400, 1]] * 68,
+    "complex": np.full((68, 2), 1j),
+    "dates": np.full((68, 2), "2026-01-01", "datetime64[D]"),
+    "mapping": {"points": 68},
+    "objects": [[object(), object()]] * 68,
+}
+"""What a landmark detector may return that no face has."""
+
+
+@pytest.mark.parametrize("kind", NO_FACES)
+def test_your_own_landmarks_that_are_no_face(faces: list[Sample], kind: str) -> None:
+    image = rgb(faces[0][0])
+    finder = FaceFinder(1, lambda _: NO_FACES[kind])  # type: ignore[arg-type, return-value]
+    start = time.monotonic()
+    with pytest.raises(InvalidLandmarksError):
+        finder.find(image)
+    with pytest.raises(InvalidLandmarksError):
+        component_boxes(finder.landmarks(image))
+    assert time.monotonic() - start < 60  # it hung for ten minutes
+
+
+def test_your_own_landmarks_in_a_narrow_photo(faces: list[Sample]) -> None:
+    """Where a crop may reach far out of the photo, its border is mirrored again and again."""
+    photo = rgb(faces[0][0])[:, 200:320]
+    for shift in np.linspace(-600, 600, 5):
+        for scale in (1e-3, 0.1, 1.0, 2.0):
+            finder = FaceFinder(1, lambda _, a=scale, b=shift: faces[0][1] * a + b)  # type: ignore[misc]
+            with suppress(InvalidLandmarksError):
+                finder.find(photo)
+
+
+def test_detections_that_are_no_faces_are_dropped(
+    finder: FaceFinder, faces: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = rgb(faces[0][0])
+    (good,) = finder._detector.detect(image)
+    wild = [
+        Detection(good.box, 0.9, keypoints)
+        for keypoints in (good.keypoints * 0, good.keypoints * 1e100, good.keypoints + np.nan)
+    ]
+    monkeypatch.setattr(finder._detector, "detect", lambda _: [*wild, good])
+    assert len(finder.find(image)) == 1
 
 
 def test_no_face_where_there_is_none(finder: FaceFinder, faces: list[Sample]) -> None:

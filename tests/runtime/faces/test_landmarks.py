@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime import InvalidLandmarksError, component_boxes, read_landmarks
+from runtime.faces.landmark_files import landmark_file
 from tests.conftest import SAMPLES
 
 
@@ -61,6 +63,10 @@ def test_small_components_are_named() -> None:
         (np.zeros((68, 3)), "68, 3"),
         ("no", "numbers"),
         (np.vstack([template()[:67], [[np.nan, 1]]]), "landmark 67 is not finite"),
+        (np.vstack([template()[:67], [[-2e6, 1]]]), "landmark 67 lies 2e\\+06 px away"),
+        ([[10**400, 1]] * 68, "numbers"),
+        ([["1", "2"]] * 68, "numbers"),
+        (template() * 1j, "numbers"),
     ],
 )
 def test_wrong_landmarks(points: object, says: str) -> None:
@@ -82,8 +88,16 @@ def test_read_landmarks() -> None:
         ("1 2\n" * 67, "67 points where 68"),
         ("1 2\n" * 67 + "a b\n", "line 68"),
         ("1 2 3\n" * 68, "line 1"),
-        ("1 2\n" * 67 + "inf 2\n", "landmark 67 is not finite"),
+        ("1 2\n" * 67 + "inf 2\n", "line 68 is not finite: 'inf 2'"),
+        ("\n1 2\n\nnan 2\n" + "1 2\n" * 66, "line 4 is not finite: 'nan 2'"),
+        ("1 2\n" + f"1 {10**400}\n" + "1 2\n" * 66, "line 2 is not finite: '1 10000"),
+        ("1 2\n" * 67 + "1 1e999\n", "line 68 is not finite"),
+        ("1 2\n" * 67 + "1 \0\n", "line 68 must be two numbers"),
+        ("", "0 points where 68"),
+        ("1 2\n" * 100_000, "more than 64 KiB"),
+        ("1 2\n" * 67 + "1e300 2\n", r"landmark 67 lies 1e\+300 px away"),
     ],
+    ids=range(11),
 )
 def test_wrong_landmark_files(tmp_path: Path, text: str, says: str) -> None:
     file = tmp_path / "x.png.txt"
@@ -96,6 +110,19 @@ def test_wrong_landmark_files(tmp_path: Path, text: str, says: str) -> None:
 def test_missing_landmark_file(tmp_path: Path) -> None:
     with pytest.raises(InvalidLandmarksError, match="no such"):
         read_landmarks(tmp_path / "x.txt")
-    (tmp_path / "y.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InvalidLandmarksError, match="cannot be read"):
+    (tmp_path / "y.txt").write_bytes(b"1 2\n1 \xff\xfe\x00")
+    with pytest.raises(InvalidLandmarksError, match=r"y\.txt: .* line 2 is not UTF-8 text"):
         read_landmarks(tmp_path / "y.txt")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe", "."):
+        with pytest.raises(InvalidLandmarksError, match="not a regular file"):
+            read_landmarks(tmp_path / name)
+    with pytest.raises(InvalidLandmarksError, match="cannot be read"):
+        read_landmarks(tmp_path / "nul\0")
+
+
+def test_a_picture_of_the_longest_name_has_no_landmark_file(tmp_path: Path) -> None:
+    picture = tmp_path / f"{'x' * 250}.png"
+    assert landmark_file(picture, None) is None
+    with pytest.raises(InvalidLandmarksError, match="no such landmark file or folder"):
+        landmark_file(picture, tmp_path / ("x" * 300))

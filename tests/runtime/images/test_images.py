@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -8,8 +10,9 @@ import pytest
 
 from runtime import DmdnetWarning, InvalidImageError
 from runtime.images.arrays import fit, side_by_side, to_rgb
-from runtime.images.files import read_image, read_photo, write_image
+from runtime.images.files import decode_photo, read_image, read_photo, write_image
 from tests.conftest import SAMPLES, picture
+from tests.runtime.images.making import chunk, png_with, saved
 
 PIXEL = np.full((32, 32, 3), (10, 20, 30), np.uint8)
 
@@ -31,6 +34,9 @@ def test_16_bits_are_scaled() -> None:
     image[0, 0] = 257 * 7 + 100
     with pytest.warns(DmdnetWarning, match="16-bit"):
         rgb = to_rgb(image, "bgr")
+    every = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    scaled = to_rgb(every, "bgr", say_scaled=False)[:, :, 0]
+    assert (scaled == np.rint(every / 257)).all()
     assert rgb[0, 0, 0] == 7
     assert rgb[1, 1, 0] == 255
 
@@ -120,11 +126,58 @@ def test_damaged_exif_is_left_out(tmp_path: Path) -> None:
     assert photo.notes == ("its EXIF data is damaged and left out",)
 
 
+def test_metadata_that_swells(tmp_path: Path) -> None:
+    """Bombs and damage in what stands before and behind the pixels cost a note."""
+    whole = saved(PIL.Image.new("RGB", (30, 20), "red"), "PNG")
+    zeros = zlib.compress(bytes(100 << 20), 9)
+    behind = whole[:-12] + chunk(b"zTXt", b"a\0\0" + zeros) + whole[-12:]
+    for data in (
+        png_with(whole, chunk(b"zTXt", b"a\0\0" + zeros)),
+        png_with(whole, chunk(b"iTXt", b"a\0\1\0\0\0" + zeros)),
+        png_with(whole, chunk(b"iCCP", b"a\0\0" + zeros)),
+        behind,
+    ):
+        photo = decode_photo(data, "x.png")
+        assert photo.notes == ("its metadata is damaged or too large, and left out",)
+        assert (photo.image == (0, 0, 255)).all()
+    photo = decode_photo(png_with(whole, chunk(b"eXIf", b"II*\0" + bytes(5 << 20))), "x.png")
+    assert photo.notes == (
+        f"its EXIF data of {6 + 4 + (5 << 20)} bytes are too long, and left out",
+    )
+    assert photo.exif is None
+
+
+@pytest.mark.parametrize(
+    "raised", [TypeError, IndexError, NotImplementedError, AttributeError, struct.error, KeyError]
+)
+def test_what_a_decoder_raises_names_the_picture(
+    monkeypatch: pytest.MonkeyPatch, raised: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise raised("of its own")
+
+    data = saved(PIL.Image.new("RGB", (30, 20)), "BMP")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    says = rf"a\.bmp: damaged picture: {raised.__name__}: .*of its own"
+    with pytest.raises(InvalidImageError, match=says):
+        decode_photo(data, "a.bmp")
+
+
+def test_too_little_memory_for_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    data = saved(PIL.Image.new("RGB", (30, 20)), "JPEG")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
+    with pytest.raises(InvalidImageError, match=r"a\.jpg: there is not enough memory"):
+        decode_photo(data, "a.jpg")
+
+
 def test_first_frame_of_an_animation(tmp_path: Path) -> None:
     frames = [PIL.Image.new("RGB", (30, 20), color) for color in ("red", "blue")]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
     photo = read_photo(tmp_path / "x.gif")
-    assert photo.notes == ("the first of 2 frames is used",)
+    assert photo.notes == ("only the first of its frames is used",)
     assert photo.image[5, 5, :3].tolist() == [0, 0, 255]
 
 

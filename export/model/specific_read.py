@@ -1,0 +1,36 @@
+"""What each face of a call reads from its own rows of the specific dictionary, and from no others.
+
+People who know nothing of each other share calls: whatever one of them sends, be it huge, infinite
+or NaN, the faces of the others come out as if it were not there.
+"""
+
+import torch
+from torch import Tensor
+
+_LOWEST = torch.finfo(torch.float32).min  # in place of the logit of a row of somebody else's
+_LEAST_LOGIT = _LOWEST / 4  # of a face's own rows: beside it, the exponential of the lowest is 0
+_MOST = 3e38  # sum of a row's magnitudes: it is not below this where a number is not finite
+
+
+def read_specific(
+    query: Tensor, key: Tensor, value: Tensor, belongs: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The attention of one component at one scale over the rows that belong to each face.
+
+    `query` (B, N), `key` (K, N), `value` (K, M), `belongs` bool (B, K) -> what is read (B, M), and
+    bool (B, 1): whether the face has a row at all, without which its (B, M) means nothing. A row
+    whose `value` is not finite belongs to nobody. Logits and softmax are float32.
+    """
+    magnitude = torch.linalg.vector_norm(value, 1, dim=1, dtype=torch.float32)
+    sound = magnitude < _MOST
+    # a weight of 0 does not keep NaN and infinity out of a product: a sound row takes their place
+    rows = torch.arange(value.shape[0], device=value.device)
+    a_sound_one = sound[None].float().argmax(dim=1)  # TensorRT looks along the second of 2 axes
+    value = value.index_select(0, torch.where(sound, rows, a_sound_one))
+    belongs = belongs & sound
+    count = belongs.float().sum(dim=1, keepdim=True)
+    logits = query.float() @ key.float().T / count.clamp(min=1).sqrt()
+    logits = torch.where(belongs, logits.clamp(_LEAST_LOGIT, -_LEAST_LOGIT), _LOWEST)
+    # once more: without a row of its own, or with a logit of NaN, a face's softmax is 0 nowhere
+    weights = torch.where(belongs, logits.softmax(dim=1), 0.0)
+    return weights.to(value.dtype) @ value, count > 0

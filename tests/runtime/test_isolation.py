@@ -1,0 +1,88 @@
+"""People who share an engine call, one of whom attacks the others with a dictionary.
+
+An attacked face must have the bits that it has beside an honest dictionary of as many rows, where
+the same arithmetic is done. Alone, the products have other sizes, and so are rounded otherwise:
+there a difference is allowed, of 1 level, and of 5 where it can flip an INT8 rounding.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.studies.isolation import attacks, effects, queries
+from runtime import Restorer, SpecificDictionary
+from runtime.backends.selection import Choice, open_backend
+from runtime.bundle.opening import open_bundle
+from runtime.dictionary import LARGEST
+from runtime.samples.faces import sample_faces
+from tests.conftest import Face, levels
+
+pytestmark = pytest.mark.filterwarnings("ignore:a float16 bundle is slower on a CPU")
+FROM_ALONE = {"fp32": 1, "fp16": 1, "int8": 5}
+
+
+@pytest.fixture(params=["fp32", "fp16", "int8"])
+def attacked(request: pytest.FixtureRequest, narrow_bundles: dict[str, Path]) -> Path:
+    """A bundle of each precision."""
+    if request.param == "int8":
+        path: Path = request.getfixturevalue("int8_bundle")
+        return path
+    return narrow_bundles[request.param]
+
+
+def test_the_graph_alone_isolates_people(attacked: Path) -> None:
+    """NaN, infinity, 3e38, and logits at the lowest number: what no dictionary may hold."""
+    bundle = open_bundle(attacked)
+    backend = open_backend(bundle, Choice("cpu"))
+    for effect in effects(bundle, backend):
+        assert effect.is_isolated, effect
+        assert effect.from_theirs > 10, effect
+        alone = max(effect.from_alone, effect.from_alone_without_dictionary)
+        assert alone <= FROM_ALONE[bundle.manifest.precision], effect
+    backend.close()
+
+
+def test_an_attacker_in_the_same_call(attacked: Path, faces: list[Face]) -> None:
+    """The attacker's face, two victims, known and unknown, and another face of the attacker's."""
+    pictures, points = zip(*faces, *faces, strict=True)
+    images, boxes = sample_faces()
+    with (
+        Restorer(attacked, device="cpu") as alone,
+        Restorer(attacked, device="cpu", max_batch=4) as together,
+    ):
+        honest = alone.memorize([pictures[0], pictures[0] // 2], [points[0]] * 2)
+        theirs = alone.memorize([pictures[1]], [points[1]])
+
+        def restore(restorer: Restorer, mine: SpecificDictionary) -> list[np.ndarray]:
+            people = [mine, theirs, None, mine]
+            return list(restorer.restore_batch(pictures, points, people))
+
+        wanted = restore(together, honest)
+        from_theirs = alone.restore_aligned(pictures[0], points[0], theirs)
+        graph = attacked / alone.manifest.restorer.file
+        asked = [queries(graph, images[[face]], boxes[[face]]) for face in (0, 1)]
+        made = attacks(honest.rows, *asked) | {"all": np.full_like(honest.rows, -LARGEST)}
+        bounded = [rows for rows in made.values() if np.abs(rows).max() <= LARGEST]
+        assert len(bounded) >= 3
+        for rows in bounded:
+            attack = SpecificDictionary(rows, honest.layout, honest.weights_sha256)
+            got, apart = restore(together, attack), restore(alone, attack)
+            for victim in (1, 2):
+                assert np.array_equal(got[victim], wanted[victim])
+                allowed = FROM_ALONE[alone.manifest.precision]
+                assert levels(got[victim], apart[victim]) <= allowed
+            assert levels(got[0], from_theirs) > 10
+
+
+def test_a_strangers_picture_changes_nothing(attacked: Path, faces: list[Face]) -> None:
+    """Nothing in the graph has a range, or a mean, over all faces of a call."""
+    pictures, points = zip(*faces, strict=True)
+    noise = np.random.default_rng(0).integers(0, 256, pictures[0].shape).astype(np.uint8)
+    with Restorer(attacked, device="cpu", max_batch=2) as restorer:
+        theirs = restorer.memorize([pictures[1]], [points[1]])
+        for person in (theirs, None):
+            people = [theirs, person]
+            _, beside_a_face = restorer.restore_batch(pictures, points, people)
+            _, beside_noise = restorer.restore_batch([noise, pictures[1]], points, people)
+            assert np.array_equal(beside_a_face, beside_noise)
