@@ -80,7 +80,8 @@ def read(name: str, max_bytes: int = MAX_BYTES) -> bytes:
     except FileNotFoundError:
         raise InvalidImageError(f"{shown}: no such file") from None
     except OSError as error:
-        raise InvalidImageError(f"{shown}: cannot be read: {error.strerror or error}") from None
+        why = error.strerror or str(error).removeprefix(f"{shown}: ")
+        raise InvalidImageError(f"{shown}: cannot be read: {why}") from None
     if data is None:
         raise InvalidImageError(f"{shown}: {too_large(max_bytes)}")
     return data

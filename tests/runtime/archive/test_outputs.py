@@ -77,7 +77,7 @@ def test_links_to_an_output(job: Job, tmp_path: Path, kind: str) -> None:
     with pytest.raises(UsageError, match=r"link\.png would be overwritten, as elsewhere/out\.png"):
         check_inputs(job, names)
     check_inputs(job, [str(link), "elsewhere/other.png"])
-    with pytest.raises(UsageError, match=r"would be written over .*link\.png"):
+    with pytest.raises(UsageError, match=r"would be written over the input .*link\.png"):
         check_inputs(replace(job, report=out), [str(link)])
 
 
