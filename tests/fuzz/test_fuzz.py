@@ -24,6 +24,7 @@ INPUTS = {
     "web_pictures": 60,
     "checkpoints": 30,
     "archives": 35,
+    "tables": 60,
     "commands": 120,
 }
 """How many of each kind; about two to six seconds of one core."""
