@@ -33,7 +33,7 @@ def call(words: Sequence[str], folder: Path) -> int:
             # this process goes on
             mock.patch.object(gc, "freeze"),
             mock.patch.object(atexit, "_run_exitfuncs"),
-            mock.patch.object(os, "_exit", side_effect=SystemExit),
+            mock.patch.object(os, "_exit", sys.exit),
             redirect_stdout(out),
             redirect_stderr(out),
         ):
