@@ -47,6 +47,7 @@ def tables(folder: Path) -> Iterator[Kind]:
     assert call(words, folder) == 0
     expected = (out / _GOOD).read_bytes()
     plain = [
+        _table({"name": [_GOOD], "bytes": [good]}),
         _table({"name": [_GOOD, "b.png"], "bytes": [good, b"none"]}),
         _table({"path": ["missing.png", "other.png"]}),
     ]
