@@ -33,6 +33,7 @@ KINDS: Mapping[str, Opener] = {
         "downloads": ("downloads", "web_pictures"),
         "checkpoints": ("checkpoints",),
         "archives": ("archives",),
+        "tables": ("tables",),
         "commands": ("commands",),
     }.items()
     for name in names

@@ -1,5 +1,6 @@
 """Running one of our commands in this process."""
 
+import atexit
 import gc
 import io
 import os
@@ -29,7 +30,10 @@ def call(words: Sequence[str], folder: Path) -> int:
     try:
         with (
             mock.patch.object(sys, "argv", list(words)),
-            mock.patch.object(gc, "freeze"),  # this process goes on
+            # this process goes on
+            mock.patch.object(gc, "freeze"),
+            mock.patch.object(atexit, "_run_exitfuncs"),
+            mock.patch.object(os, "_exit", sys.exit),
             redirect_stdout(out),
             redirect_stderr(out),
         ):
@@ -46,5 +50,6 @@ def call(words: Sequence[str], folder: Path) -> int:
     for line in lines:
         wrong = unclean(line)
         assert wrong is None, f"a line with {wrong}"
+        assert "a fault of the program" not in line, line[:200]
     assert code == 0 or lines, "a failure without a word"
     return code

@@ -27,8 +27,8 @@ def faulty(folder: Path) -> Iterator[Kind]:
     def wrong() -> None:
         raise AssertionError("wrong")
 
-    def unclean() -> None:
-        raise InvalidImageError("two\nlines")
+    def silent() -> None:
+        raise InvalidImageError("")
 
     def refused() -> None:
         raise InvalidImageError("no picture")
@@ -47,7 +47,7 @@ def faulty(folder: Path) -> Iterator[Kind]:
 
     deeds: Mapping[str, Callable[[], object]] = {
         each.__name__: each
-        for each in (foreign, wrong, unclean, refused, outside, elsewhere, left, chatter)
+        for each in (foreign, wrong, silent, refused, outside, elsewhere, left, chatter)
     } | {
         "memory": lambda: b"1" * (MEMORY + 50 << 20),
         "program": lambda: subprocess.run([sys.executable, "-V"], stdout=subprocess.DEVNULL),
