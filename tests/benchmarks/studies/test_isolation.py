@@ -21,7 +21,8 @@ NOTHING = Effect("an attack", 1, 1, 0, 0, 0, 60)
 def test_a_leak_is_a_failure_where_the_manifest_denies_it(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leak: str
 ) -> None:
-    effect = NOTHING if leak == "nothing" else dataclasses.replace(NOTHING, **{leak: 1})
+    change: dict[str, Any] = {} if leak == "nothing" else {leak: 1}
+    effect = dataclasses.replace(NOTHING, **change)
     monkeypatch.setattr(isolation, "effects", lambda *_: [effect])
     old = tmp_path / "old"
     shutil.copytree(bundle, old)
