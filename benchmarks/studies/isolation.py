@@ -133,17 +133,15 @@ def effects(bundle: Bundle, engine: Engine) -> list[Effect]:
 def attacks(honest: Rows, own: Queries, theirs: Queries) -> dict[str, Rows]:
     """Dictionaries like `honest` (K, D), made by who knows what both faces ask."""
     most = float(np.finfo(honest.dtype).max)
-    one_nan, endless = honest.copy(), honest.copy()
-    one_nan[-1, -1], endless[0, -1] = np.nan, -np.inf
+    holes = honest.copy()
+    holes[0, -1], holes[-1, -2] = np.nan, -np.inf
     return {
         "keys away from the own query": _with_keys(honest, own, -LARGEST),
         "keys towards the neighbour's query": _with_keys(honest, theirs, LARGEST),
         "own logits at the lowest number": _with_keys(honest, own, -most),
         "the largest numbers": np.full_like(honest, most),
-        "one NaN": one_nan,
-        "one infinity": endless,
+        "one NaN, one infinity": holes,
         "nothing but NaN": np.full_like(honest, np.nan),
-        "nothing but infinity": np.full_like(honest, np.inf),
     }
 
 
