@@ -7,7 +7,7 @@ is downloaded once into the user's cache directory. Their licence is CC BY-NC-SA
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
@@ -21,6 +21,8 @@ from export.model.synthetic import synthetic_state
 from export.model.torch_file import read_tensors
 from runtime.bundle.manifest import PUBLISHED_SHA256, WeightsRecord
 from runtime.errors import CheckpointError
+
+Shape = tuple[int, ...]
 
 PUBLISHED_URL = "https://github.com/csxmli2016/DMDNet/releases/download/v1/DMDNet.pth"
 ENVIRONMENT = "DMDNET_CHECKPOINT"
@@ -69,24 +71,10 @@ def build_network(state: dict[str, torch.Tensor], source: str) -> DMDNet:
     Width and number of dictionary entries are read off the tensors. Raises `CheckpointError` that
     lists the first missing, surplus or mis-shaped names.
     """
-    with torch.device("meta"):
-        network = DMDNet(*_size(state))
-    expected = checkpoint_shapes(network)
-    wrong = [f"missing {name}" for name in expected if name not in state]
-    wrong += [f"surplus {name}" for name in state if name not in expected]
-    wrong += [
-        f"{name} is {_times(state[name].shape)}, not {_times(shape)}"
-        for name, shape in expected.items()
-        if name in state and tuple(state[name].shape) != shape
-    ]
-    wrong += [
-        f"{name} holds numbers that are not finite"
-        for name in expected
-        if name in state and not torch.isfinite(state[name]).all()
-    ]
+    network = _network_of({name: tuple(tensor.shape) for name, tensor in state.items()}, source)
+    wrong = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
     if wrong:
-        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
-        raise CheckpointError(f"{source}: not DMDNet's weights: {'; '.join(wrong[:4])}{more}")
+        raise CheckpointError(f"{source}: {wrong[0]} holds numbers that are not finite")
     folded = _fold_spectral_norm(state)
     wrong = [name for name, tensor in folded.items() if not torch.isfinite(tensor).all()]
     if wrong:
@@ -95,12 +83,30 @@ def build_network(state: dict[str, torch.Tensor], source: str) -> DMDNet:
     return network.eval().requires_grad_(False)
 
 
+def _network_of(shapes: Mapping[str, Shape], source: str) -> DMDNet:
+    """The network, still without numbers, whose checkpoint has exactly these names and shapes."""
+    with torch.device("meta"):
+        network = DMDNet(*_size(shapes))
+    expected = checkpoint_shapes(network)
+    wrong = [f"missing {name}" for name in expected if name not in shapes]
+    wrong += [f"surplus {name}" for name in shapes if name not in expected]
+    wrong += [
+        f"{name} is {_times(shapes[name])}, not {_times(shape)}"
+        for name, shape in expected.items()
+        if name in shapes and shapes[name] != shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
+        raise CheckpointError(f"{source}: not DMDNet's weights: {'; '.join(wrong[:4])}{more}")
+    return network
+
+
 def _read(path: Path, source: str) -> Weights:
     """The checkpoint at `path`; `source`: what the record calls it."""
     with _opened(path) as file:
         try:
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # of the file that is loaded
-            state = read_tensors(file, str(path))
+            state = read_tensors(file, str(path), lambda shapes: _network_of(shapes, str(path)))
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
     return Weights(build_network(state, str(path)), WeightsRecord(source, digest, False))
@@ -125,14 +131,12 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
-def _size(state: dict[str, torch.Tensor]) -> tuple[int, int]:
-    """Width and entries that the tensors suggest; the published ones where they suggest nothing."""
-    width, entries = state.get("E_lq.conv1.0.bias"), state.get("le_256_mem_key")
-    if width is None or entries is None or width.ndim != 1 or entries.ndim != 4:
+def _size(shapes: Mapping[str, Shape]) -> tuple[int, int]:
+    """Width and entries that the shapes suggest; the published ones where they suggest nothing."""
+    width, entries = shapes.get("E_lq.conv1.0.bias", ()), shapes.get("le_256_mem_key", ())
+    if len(width) != 1 or len(entries) != 4 or width[0] % 4 or not 8 <= width[0] <= 256:
         return 64, 128
-    if width.numel() % 4 or not 8 <= width.numel() <= 256:
-        return 64, 128
-    return width.numel(), max(1, entries.shape[0])
+    return width[0], max(1, entries[0])
 
 
 def _fold_spectral_norm(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -160,5 +164,5 @@ def _hash_tensors(state: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _times(shape: tuple[int, ...] | torch.Size) -> str:
+def _times(shape: Shape) -> str:
     return " x ".join(map(str, shape))

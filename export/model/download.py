@@ -202,7 +202,7 @@ class _Download:
     def _begin(self, headers: HTTPMessage) -> None:
         """A new part; it has no tag while it might still be another file's."""
         self._forget()
-        self._type = f" ({kind})" if (kind := headers.get("Content-Type")) else ""
+        self._type = f" ({kind[:60]})" if (kind := headers.get("Content-Type")) else ""
         self._part.touch()
         version = _version(headers)
         if version is not None:

@@ -40,12 +40,15 @@ _MALFORMED = (
 Storages = Mapping[str, Callable[[], bytearray]]  # by key, what reads one
 
 
-def read_tensors(file: BinaryIO, source: str) -> dict[str, torch.Tensor]:
+def read_tensors(
+    file: BinaryIO, source: str, check: Callable[[Mapping[str, tuple[int, ...]]], object]
+) -> dict[str, torch.Tensor]:
     """The state dict in an open file, as float32 tensors, each contiguous and of its own shape.
 
     The zip format of `torch.save` and the one before PyTorch 1.6; numbers of 16, 32 or 64 bits. The
-    tensors together are not larger than the file (for 16 bits: than twice the file). `source`: what
-    errors call the file. Raises `CheckpointError`, and OSError where it cannot be read.
+    tensors as they are stored are together not larger than the file. `source`: what errors call the
+    file. `check` is given their names and shapes before any number is read, and raises what is
+    wrong with them. Raises `CheckpointError`, and OSError where the file cannot be read.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -78,6 +81,7 @@ def read_tensors(file: BinaryIO, source: str) -> dict[str, torch.Tensor]:
             f"{source}: its tensors have {needed} bytes, the file {size}: save clones of expanded "
             "or shared ones"
         )
+    check({name: view.shape for name, view in views.items()})
     try:
         return _load(views, storages)
     except _MALFORMED as error:

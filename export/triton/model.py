@@ -59,7 +59,9 @@ class TritonPythonModel:
         """Check a request by itself, so that it cannot spoil a call that it shares."""
         sent = json.loads(request.parameters() or "{}").get("weights", self._weights)
         if sent != self._weights:
-            raise ValueError(f"other weights: the request is for {sent}, here are {self._weights}")
+            raise ValueError(
+                f"other weights: the request is for {str(sent)[:64]}, here are {self._weights}"
+            )
         image, boxes, dictionary, membership = (
             array(pb_utils.get_input_tensor_by_name(request, name))
             for name in ("image", "boxes", "dictionary", "membership")

@@ -109,7 +109,7 @@ def fetch(url: str) -> Path:
 
     def check(path: Path) -> None:
         with path.open("rb") as file:
-            read_tensors(file, str(path))
+            read_tensors(file, str(path), dict)
 
     return download(Source.parse(url), check)
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -43,7 +43,7 @@ def read(tmp_path: Path) -> Callable[..., State]:
 
 def read_file(path: Path) -> State:
     with path.open("rb") as file:
-        return read_tensors(file, path.name)
+        return read_tensors(file, path.name, dict)
 
 
 def flat(state: State) -> State:
@@ -179,6 +179,21 @@ def test_sizes_in_a_zip_file_are_not_believed(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match=r"damaged \(a ends at byte 4000000 of 16"):
         read_file(rewritten(tmp_path / "x.pth", cut))
+
+
+def test_names_and_shapes_are_checked_before_numbers_are_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(2, 3), "b": torch.zeros(())}, tmp_path / "x.pth")
+
+    class OtherNetworkError(Exception):
+        pass
+
+    def check(shapes: Mapping[str, tuple[int, ...]]) -> None:
+        assert shapes == {"a": (2, 3), "b": ()}
+        raise OtherNetworkError
+
+    changed = rewritten(tmp_path / "x.pth", lambda name, data: b"" if "/data/" in name else data)
+    with changed.open("rb") as file, pytest.raises(OtherNetworkError):
+        read_tensors(file, "x.pth", check)
 
 
 LOAD = """
