@@ -187,9 +187,9 @@ def _only(text: str | None) -> "Only | None":
     names: dict[str | None, Only | None] = {None: None, "largest": "largest", "center": "center"}
     if text in names:
         return names[text]
-    if text and text.isdecimal():
+    if text and text.isdecimal() and len(text) < 10:
         return int(text)
-    raise UsageError(f"--only must be largest, center or a face's index, not {text!r}")
+    raise UsageError(f"--only must be largest, center or a face's index, not {str(text)[:40]!r}")
 
 
 def _share(text: str) -> float:
