@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from calibration.degradation import degrade, is_clean
 from runtime.bundle.layout import IMAGE_SIZE
-from runtime.errors import CalibrationError, DmdnetError, InvalidLandmarksError
+from runtime.errors import CalibrationError, DeviceError, InvalidLandmarksError, error_line
 from runtime.faces.alignment import IDENTITY
 from runtime.faces.finder import FaceFinder, cut
 from runtime.faces.landmark_files import landmark_file, read_landmarks
@@ -24,6 +24,7 @@ from runtime.images.files import SUFFIXES, read_image
 from runtime.photo import largest_face
 from runtime.samples.faces import Sample, mirrored, samples
 from runtime.storage.local import sha256_of
+from runtime.text import shown
 
 BUILT_IN = "built-in samples"
 _FEWEST = 8  # faces, under which the ranges are a guess: a warning
@@ -105,8 +106,11 @@ def faces_of_folder(folder: Path) -> tuple[list[Load], list[str]]:
             continue
         try:
             place = _place(file, finder)
-        except DmdnetError as error:
-            left_out.append(f"{file.name}: {str(error).removeprefix(f'{file}: ')}")
+        except Exception as error:  # whatever it is, it is of this picture alone
+            if isinstance(error, DeviceError):
+                raise
+            line = error_line(error).removeprefix(shown(f"{file}: "))
+            left_out.append(f"{file.name}: {line}")
             continue
         loads.append(partial(_load, file, *place))
     return loads, left_out

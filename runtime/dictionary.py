@@ -103,7 +103,10 @@ class SpecificDictionary:
 
     @classmethod
     def load(cls, path: str | Path) -> "SpecificDictionary":
-        """Read and check a file that `save` wrote. Raises `DictionaryError` that names it."""
+        """Read and check a file that `save` wrote, of 4 GiB at most.
+
+        Raises `DictionaryError` that names it.
+        """
         import safetensors
 
         path = Path(path)

@@ -15,7 +15,7 @@ class DmdnetError(Exception):
     """
 
     def __str__(self) -> str:
-        return shown(without_secrets(super().__str__()))
+        return _public(super().__str__())
 
 
 class BundleError(DmdnetError):
@@ -101,7 +101,10 @@ class UsageError(DmdnetError):
 
 
 class DmdnetWarning(UserWarning):
-    """Something was done that the caller may not expect."""
+    """Something was done that the caller may not expect; escaped as errors are."""
+
+    def __str__(self) -> str:
+        return _public(super().__str__())
 
 
 def error_line(error: BaseException) -> str:
@@ -114,8 +117,12 @@ def error_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         name = error.filename
         where = f"{name.decode(errors='replace') if isinstance(name, bytes) else name}: "
-        return shown(where * (name is not None) + error.strerror)
+        return _public(where * (name is not None) + error.strerror)
     kind = type(error).__name__
     if type(error) is OSError and text:  # what a store of `runtime.storage` answered
-        return squeezed(text)
-    return squeezed(f"{kind}: {text}" if text else kind)
+        return without_secrets(squeezed(text))
+    return without_secrets(squeezed(f"{kind}: {text}" if text else kind))
+
+
+def _public(text: str) -> str:
+    return without_secrets(shown(text))  # in this order: a line break would hide half of a URL

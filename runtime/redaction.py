@@ -32,7 +32,7 @@ def _redacted(url: re.Match[str]) -> str:
     user, at, host = authority.rpartition("@")
     if at and (strict or ":" in user):
         authority = f"{_HIDDEN}@{host}"
-    elif not at and "@" in rest and _is_no_host(authority):  # of a password with a / or ?
+    elif not at and "@" in rest and _is_no_host(authority, rest):  # of a password with a / or ?
         authority, rest = "", f"{_HIDDEN}@{rest.rpartition('@')[2]}"
     end = next((index for index, sign in enumerate(rest) if sign in "?#"), len(rest))
     path, query = _URL.sub(_redacted, rest[:end]), rest[end:]
@@ -41,10 +41,11 @@ def _redacted(url: re.Match[str]) -> str:
     return f"{scheme}://{authority}{path}{query}"
 
 
-def _is_no_host(authority: str) -> bool:
-    """Whether what should be `host:port` has another port than a number, or is a chain of URLs."""
+def _is_no_host(authority: str, rest: str) -> bool:
+    """Whether what should be `host:port` has another port than a number, or is one more scheme."""
     if authority.endswith("]"):
         return False
     _, colon, port = authority.rpartition(":")
+    nested = colon and not port and rest.startswith("//")
     chained = "::" in authority and "[" not in authority
-    return chained or bool(colon and port and not port.isdecimal())
+    return bool(nested or chained or (port and colon and not port.isdecimal()))

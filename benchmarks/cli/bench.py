@@ -2,6 +2,7 @@
 
 import sys
 import time
+import traceback
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from benchmarks.suites.catalog import SUITES, load
 from runtime.cli import console
 from runtime.cli.inputs import positive
-from runtime.errors import BenchmarkError, DmdnetError
+from runtime.errors import BenchmarkError, error_line
 from runtime.machine.tensorrt_editions import DEVICES
 
 if TYPE_CHECKING:
@@ -108,8 +109,10 @@ def _measure(setting: "Setting", suites: list[str], args: Namespace) -> "Result"
             try:
                 for measurement in load(name)(setting):
                     measurements.append(measurement)
-            except (DmdnetError, OSError, RuntimeError) as error:  # libraries raise the last
-                errors[name] = " ".join(str(error).split())
+            except Exception as error:  # whatever a suite raises, the others are measured
+                console.check_interrupted()
+                console.say_trace("".join(traceback.format_exception(error)))
+                errors[name] = error_line(error)
             now = circumstances()
             now["machine"] |= before
             result = Result(

@@ -48,6 +48,8 @@ class Job:
 
     def check(self) -> Manifest:
         """The bundle's manifest; raises what can be known to be wrong before an engine starts."""
+        if "\0" in self.out:
+            raise UsageError(f"{self.out}: --out holds a NUL character, which no folder's name can")
         if is_server_address(self.bundle):
             with self.open() as restorer:  # opens nothing but a connection
                 manifest = restorer.manifest

@@ -74,7 +74,9 @@ def check_inputs(job: Job, names: Iterable[str]) -> None:
         elif (file := _file(name)) is not None:
             inputs[file] = name
     if job.report is not None and (of_report := _file(str(job.report))) in inputs:
-        raise UsageError(f"--report {job.report} would be written over {inputs[of_report]}")
+        raise UsageError(
+            f"--report {job.report} would be written over the input {inputs[of_report]}"
+        )
     for name in names:
         if storage.flaw(name) is not None:
             continue

@@ -12,11 +12,12 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from runtime.archive.background import background_work
 from runtime.errors import CheckpointUnavailableError, DmdnetError, DmdnetWarning, error_line
+from runtime.redaction import without_secrets
 from runtime.storage.unfinished import abandon
 from runtime.text import shown, squeezed
 
@@ -106,7 +107,8 @@ def _leave(code: int) -> NoReturn:
     """End the process, also where a thread waits for a server or a disk that never answers."""
     if not _interrupted and not background_work():
         sys.exit(code)
-    sys.stdout.flush()
+    with suppress(OSError):  # nobody reads it any more
+        sys.stdout.flush()
     atexit._run_exitfuncs()  # what libraries clean up at the end
     abandon()
     os._exit(code)
@@ -153,7 +155,7 @@ def say_above_bar(line: str) -> None:
 def say_trace(trace: str | None) -> None:
     """The lines of a traceback on stderr, if the command was given `--debug`."""
     for line in (trace or "").splitlines() if _debug else ():
-        say(line)
+        say(without_secrets(line))
 
 
 def report(line: str) -> None:

@@ -53,9 +53,9 @@ def enroll(args: Namespace) -> int:
     with open_restorer(args) as restorer:
         for file in tqdm(files, unit="reference", disable=None, leave=False):
             try:
+                image = read_photo(file, max_pixels, max_bytes).image
                 points = landmark_file(file, args.landmarks)
                 landmarks = read_landmarks(points) if points else None
-                image = read_photo(file, max_pixels, max_bytes).image
                 rows.append(restorer.memorize([image], [landmarks]))
             except Exception as error:  # of this reference, whatever it is
                 if ends_the_run(error):

@@ -35,7 +35,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         "--max-pixels",
         type=positive,
         metavar="N",
-        help="refuse pictures that declare more (default: 150000000)",
+        help="refuse pictures that declare more; one of 16 bits counts twice (default: 150000000)",
     )
     parser.add_argument(
         "--max-bytes",

@@ -44,16 +44,17 @@ def check_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
     """`landmarks` as float64 (68, 2); raises `InvalidLandmarksError` if they are not that."""
     try:
         given = np.asarray(landmarks)
-    except (TypeError, ValueError, OverflowError):
-        given = np.array(None)
-    # "f8" would also be made of text, and of complex numbers
+    except Exception as error:  # the caller's own class may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise InvalidLandmarksError(f"landmarks must be {POINTS} x 2 numbers: {reason}") from None
+    # float64 would also be made of text, and of complex numbers
     if given.dtype.kind not in "iuf":
-        raise InvalidLandmarksError(f"landmarks must be {POINTS} x 2 numbers")
-    points = given.astype(np.float64)
-    if points.shape != (POINTS, 2):
+        raise InvalidLandmarksError(f"landmarks must be {POINTS} x 2 numbers, not {given.dtype}")
+    if given.shape != (POINTS, 2):
         raise InvalidLandmarksError(
-            f"landmarks must be {POINTS} points of x and y, not an array of shape {points.shape}"
+            f"landmarks must be {POINTS} points of x and y, not an array of shape {given.shape}"
         )
+    points = given.astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(points).all(axis=1))
     if bad.size:
         raise InvalidLandmarksError(f"landmark {bad[0]} is not finite: {points[bad[0]]}")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from runtime.errors import InvalidImageError
 from runtime.images.encoding import encode
@@ -24,7 +25,7 @@ MAX_PIXELS = 150_000_000
 A pixel of 16 bits a channel counts as two.
 """
 
-_ORIENTATION = 274  # EXIF tag
+_ORIENTATION, _EXIF = 274, 34665  # tags
 _MOST_EXIF = 4 << 20  # bytes that are parsed, to many times as much memory
 
 
@@ -138,6 +139,11 @@ def _read(data: bytes, max_pixels: int) -> tuple[Photo, int]:
 
 def _exif(picture: ImageFile) -> tuple[int, bytes | None, tuple[str, ...]]:
     """Orientation, the EXIF data with orientation 1, and notes; None without any."""
+    if isinstance(
+        picture, TiffImageFile
+    ):  # turned by Pillow; the tags are those of its layout, too
+        notes = ("EXIF data of a TIFF is left out",) if _EXIF in picture.tag_v2 else ()
+        return 1, None, notes
     raw = picture.info.get("exif", b"")
     if len(raw) > _MOST_EXIF:
         return 1, None, (f"its EXIF data of {len(raw)} bytes are too long, and left out",)

@@ -21,6 +21,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from runtime.errors import InvalidImageError
+from runtime.images import tiff
 
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF and the first frame of a GIF"
 """What is read, for people."""
@@ -51,12 +52,9 @@ _OPEN = {
     "TIFF": TiffImageFile,
     "WEBP": WebPImageFile,
 }
-_TIFF_COMPRESSIONS = (
-    *("raw", "packbits", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "jpeg"),
-    *("tiff_ccitt", "group3", "group4", "tiff_raw_16"),
-)
-_BITS, _PLANAR, _TILE_WIDTH, _TILE_LENGTH = 258, 284, 322, 323  # TIFF tags
-_MOST_SCANS = 200  # of a JPEG; encoders write about ten, and each costs a pass over all pixels
+# of a JPEG: encoders write about ten scans, and each costs a pass over all pixels
+_MOST_SCANS, _MOST_EXIF_SEGMENTS = 100, 100
+_PILLOW_DEFAULT = 89_478_485
 _PILLOW_LIMIT = threading.Lock()
 
 
@@ -69,14 +67,16 @@ def open_picture(data: bytes, max_pixels: int) -> ImageFile:
     kind = next((kind for kind, starts in _SIGNATURES.items() if data.startswith(starts)), None)
     if kind is None or (kind == "WEBP" and data[8:12] != b"WEBP"):
         raise InvalidImageError(f"not a picture in a known format ({FORMATS} are read)")
-    if kind == "JPEG" and _scans(data) > _MOST_SCANS:
-        raise InvalidImageError(f"a JPEG of more than {_MOST_SCANS} scans is refused")
-    too_many = (
-        f"than the limit of {max_pixels / 1e6:g} million pixels; raise it if you trust the file"
-    )
+    if kind == "JPEG":
+        _check_jpeg(data)
+    elif kind == "TIFF":
+        tiff.check_tags(data)
+    too_many = f"than the limit of {max_pixels:,} pixels; raise it if you trust the file"
     # a global, which cannot be set for one file; some decoders look at it before they take memory
     with _PILLOW_LIMIT:
-        limit, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, (max_pixels + 1) // 2
+        limit = PIL.Image.MAX_IMAGE_PIXELS
+        # Pillow allows twice as many; never less than else, as other threads open pictures, too
+        PIL.Image.MAX_IMAGE_PIXELS = max((max_pixels + 1) // 2, limit or _PILLOW_DEFAULT)
         try:
             picture = _OPEN[kind](io.BytesIO(data))
         except PIL.Image.DecompressionBombError:
@@ -85,9 +85,8 @@ def open_picture(data: bytes, max_pixels: int) -> ImageFile:
             PIL.Image.MAX_IMAGE_PIXELS = limit
     areas = {picture.size: 2 if is_deep(picture) else 1}
     if isinstance(picture, TiffImageFile):
-        _check_tiff(picture)
-        tile = (picture.tag_v2.get(_TILE_WIDTH, 0), picture.tag_v2.get(_TILE_LENGTH, 0))
-        areas[tile] = areas[picture.size]
+        tiff.check_coding(picture)
+        areas[tiff.tile_size(picture)] = areas[picture.size]
     for (width, height), weight in areas.items():
         if width * height * weight > max_pixels:
             deep = " of 16 bits, which count twice," if weight > 1 else ""
@@ -118,12 +117,14 @@ def without_metadata(png: bytes) -> bytes:
     return b"".join(kept)
 
 
-def _check_tiff(picture: TiffImageFile) -> None:
-    compression, bits = picture.info.get("compression"), picture.tag_v2.get(_BITS, ())
-    if compression not in _TIFF_COMPRESSIONS:
-        raise InvalidImageError(f"TIFF pictures compressed as {compression!r} are not read")
-    if picture.tag_v2.get(_PLANAR) == 2 and len(bits) > 1 and max(bits) > 8:
-        raise InvalidImageError("TIFF pictures of 16 bits in separate planes are not read")
+def _check_jpeg(jpeg: bytes) -> None:
+    """Raise `InvalidImageError` for one that would keep its decoder busy for minutes."""
+    scans = sum(jpeg.count(b"\xff\xda\0" + bytes([6 + 2 * n, n])) for n in (1, 2, 3, 4))
+    if scans > _MOST_SCANS or jpeg.count(b"Exif\0\0") > _MOST_EXIF_SEGMENTS:
+        raise InvalidImageError(
+            f"a JPEG of more than {_MOST_SCANS} scans or {_MOST_EXIF_SEGMENTS} parts of EXIF data "
+            "is refused"
+        )
 
 
 def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -133,19 +134,3 @@ def _chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
         end = at + 12 + int.from_bytes(png[at : at + 4], "big")
         yield png[at + 4 : at + 8], png[at:end]
         at = end
-
-
-def _scans(jpeg: bytes) -> int:
-    """How many scans the first picture of a JPEG file has, counted up to one over the limit."""
-    scans, at = 0, 2
-    while scans <= _MOST_SCANS:
-        at = jpeg.find(b"\xff", at)
-        if at < 0 or at + 4 > len(jpeg) or jpeg[at + 1] == 0xD9:
-            break
-        marker = jpeg[at + 1]
-        scans += marker == 0xDA
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
-            at += 1 if marker == 0xFF else 2  # without a length
-        else:
-            at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
-    return scans

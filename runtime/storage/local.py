@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runtime.storage.temporary import temporary_file, temporary_folder
@@ -39,9 +39,10 @@ def are_one_file(folder: Path, name: str, other: str) -> bool:
     """
     while not folder.exists():
         folder = folder.parent
-    with temporary_folder(folder / name) as trial:
+    with temporary_folder(folder / "trial") as trial, suppress(OSError):  # too long for any file
         (trial / name).touch()
         return (trial / other).exists()
+    return False
 
 
 def sha256_of(path: Path) -> str:

@@ -53,15 +53,13 @@ def join(folder: str, name: str) -> str:
 
 def flaw(name: str) -> str | None:
     """Why nothing can have this name; None: something may."""
-    base = base_name(name)
+    base, shown = base_name(name), public_name(name)
     if not base:
-        return f"{name}: this names no file" if name else "a picture without a name"
+        return f"{shown}: this names no file" if name else "a picture without a name"
     if "\0" in base or "\0" in local(name):
-        return f"{name}: no file's name holds a NUL character"
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:
-        return f"{name}: it holds half of a surrogate pair, which no file's name can"
+        return f"{shown}: no file's name holds a NUL character"
+    if not _is_encodable(name):
+        return f"{shown}: it holds half of a surrogate pair, which no file's name can"
     return None
 
 
@@ -80,7 +78,8 @@ def read(name: str, max_bytes: int = MAX_BYTES) -> bytes:
     except FileNotFoundError:
         raise InvalidImageError(f"{shown}: no such file") from None
     except OSError as error:
-        raise InvalidImageError(f"{shown}: cannot be read: {error.strerror or error}") from None
+        why = error.strerror or str(error).removeprefix(f"{shown}: ")
+        raise InvalidImageError(f"{shown}: cannot be read: {why}") from None
     if data is None:
         raise InvalidImageError(f"{shown}: {too_large(max_bytes)}")
     return data
@@ -151,7 +150,7 @@ def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
     Sorted. Raises `InvalidImageError` for an argument that gives nothing.
     """
     argument = local(argument)
-    if "\0" in argument:
+    if "\0" in argument or not _is_encodable(argument):
         return [argument]  # what cannot be read is reported when it is read
     globbed = any(sign in argument for sign in "*?[")
     if is_url(argument):
@@ -160,11 +159,11 @@ def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
         found, globbed = [argument], globbed and not web
         if not web:
             found = stores.ask(argument, _listing(globbed, suffixes))
-    elif Path(argument).is_dir():
+    elif os.path.isdir(argument):  # noqa: PTH112 - unlike Path's, no error for a name too long
         globbed = False
         folder = Path(argument).iterdir()
         found = sorted(str(path) for path in folder if path.suffix.lower() in suffixes)
-    elif globbed and not Path(argument).exists():
+    elif globbed and not os.path.exists(argument):  # noqa: PTH110 - the same
         found = sorted(path for path in glob(argument, recursive=True) if Path(path).is_file())
     else:
         found = [str(Path(argument))]  # a file that is missing is reported when it is read
@@ -177,6 +176,14 @@ def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
 def store_of(name: str) -> Any:
     """fsspec's file system of a URL; None for a path."""
     return stores.ask(name, lambda store, _: store) if is_url(name) else None
+
+
+def _is_encodable(name: str) -> bool:
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _content(path: str, most: int) -> bytes | None:

@@ -19,6 +19,7 @@ from runtime.redaction import public_name, without_secrets
         ("HTTPS://h/a.jpg#access_token=secret", "HTTPS://h/a.jpg#***"),
         ("https://h/https://user:secret@h/a.jpg", "https://h/https://***@h/a.jpg"),
         ("simplecache::https://user:secret@h/a", "simplecache::https://***@h/a"),
+        ("http://https://user:secret@h/a", "http://***@h/a"),
         ("zip://a.png::https://user:secret@h/a?secret", "zip://***@h/a?***"),
         ("s3a://key:secret@bucket/a.jpg", "s3a://***@bucket/a.jpg"),
         ("abfss://container@account/a.jpg?sv=1&sig=secret", "abfss://container@account/a.jpg?***"),

@@ -1,6 +1,6 @@
 import pytest
 
-from runtime import DmdnetError, InvalidImageError
+from runtime import DmdnetError, DmdnetWarning, InvalidImageError
 from runtime.errors import error_line
 from runtime.text import shown
 
@@ -21,7 +21,8 @@ from runtime.text import shown
 def test_text_from_outside_does_nothing_to_a_terminal(text: str, safe: str) -> None:
     assert shown(text) == safe
     assert shown(safe) == safe
-    assert str(InvalidImageError(f"{text}: bad")) == f"{safe}: bad"
+    for kind in (InvalidImageError, DmdnetWarning):
+        assert str(kind(f"{text}: bad")) == f"{safe}: bad"
     assert safe.encode("utf-8")
 
 
@@ -34,3 +35,13 @@ def test_an_error_as_a_line() -> None:
     assert error_line(FileNotFoundError(2, "No such file", "a\nb")) == r"a\nb: No such file"
     assert error_line(OSError("s3://x: Forbidden")) == "s3://x: Forbidden"
     assert len(error_line(ValueError("x" * 10_000))) < 600
+
+
+def test_a_password_is_hidden_whatever_stands_in_it() -> None:
+    text = "https://user:pass{}word@host/x.png?token=1: bad"
+    lines = [str(InvalidImageError(text.format("\n")))]
+    lines += [error_line(kind(text.format(""))) for kind in (ValueError, OSError)]
+    for line in lines:
+        assert "word" not in line
+        assert "token" not in line
+        assert "host/x.png" in line

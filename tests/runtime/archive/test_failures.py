@@ -168,10 +168,10 @@ def test_an_engine_that_is_gone_ends_the_run(
 def test_a_folder_that_cannot_be_written_ends_the_run(
     number: int, job: Job, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def writing(path: str, *more: Any) -> None:
+    def writing(path: str, *more: Any) -> tuple[str, ...]:
         if "c.png" in path:
             raise OSError(number, "refused", path)
-        write_image(path, *more)
+        return write_image(path, *more)
 
     Path(pictures[2].name).write_bytes(Path(pictures[3].name).read_bytes())
     monkeypatch.setattr(local, "write_image", writing)
@@ -196,10 +196,10 @@ def test_a_folder_that_is_removed_ends_the_run(job: Job, pictures: list[Picture]
 def test_a_name_that_cannot_be_written_is_one_picture(
     number: int, job: Job, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def writing(path: str, *more: Any) -> None:
+    def writing(path: str, *more: Any) -> tuple[str, ...]:
         if "b.png" in path:
             raise OSError(number, "refused", path)
-        write_image(path, *more)
+        return write_image(path, *more)
 
     monkeypatch.setattr(local, "write_image", writing)
     found, end = run(job, [*pictures[:2], *pictures[3:]])

@@ -176,6 +176,44 @@ def test_a_table_may_not_overwrite_its_pictures(bundle: Path, tmp_path: Path) ->
     assert file.read_bytes() == before
 
 
+def test_names_that_cannot_be(bundle: Path, tmp_path: Path) -> None:
+    """Each is the error of its own picture, also where a table has it."""
+    good = (SAMPLES / "astronaut.png").read_bytes()
+    names = {
+        "": "a picture without a name",
+        "a\0.png": "NUL",
+        "http://x/%00.png": "NUL",
+        "http://[x/b.png": "cannot be read",
+        "c\ud800.png": "surrogate",
+        "zip://d.png::http://127.0.0.1:9/x.zip": "not opened",
+        "simplecache::http://127.0.0.1:9/e.png": "not opened",
+        "file://host/f.png": "another machine",
+        f"{'g' * 300}.png": "too long",
+        str(tmp_path / f"{'h' * 251}.png"): "no such file",
+    }
+    pictures = [Picture(name) for name in names]
+    pictures += [
+        Picture("i.png", good),
+        Picture("j.png", good + bytes(9)),
+        Picture("k\0.png", good),
+    ]
+    job = Job(bundle, str(tmp_path / "out"), device="cpu", max_bytes=len(good))
+    outcomes = list(restore_archive(job, pictures))
+    assert [outcome.input for outcome in outcomes if not outcome.error] == ["i.png"]
+    errors = {outcome.input: str(outcome.error) for outcome in outcomes}
+    names |= {"i.png": "None", "j.png": "larger than the limit", "k\0.png": "NUL"}
+    assert [name for name, says in names.items() if says not in errors[name]] == []
+    assert len(outcomes) == len(names)
+
+
+def test_long_names(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / f"http#{'x' * 246}.png"
+    file.write_bytes((SAMPLES / "astronaut.png").read_bytes())
+    job = Job(bundle, str(tmp_path / "out"), device="cpu")
+    assert results(restore_archive(job, [Picture(str(file))])) == {file.name: None}
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [file.name]
+
+
 def test_urls_that_cannot_be(bundle: Path) -> None:
     for out, says in {"https://x/y": "must be a folder, or one of", "nope://x": "must be"}.items():
         with pytest.raises(UsageError, match=says):
@@ -183,3 +221,15 @@ def test_urls_that_cannot_be(bundle: Path) -> None:
     job = Job(bundle, "out", device="cpu")
     assert job.output_of("https://x/a%20b.JPG?size=9/c.png") == "out/a b.JPG"
     assert job.output_of("s3://x/../a.gif") == "out/a.gif.png"
+
+
+def test_what_the_outputs_format_cannot_hold_is_noted(bundle: Path, tmp_path: Path) -> None:
+    """A 16-bit PNG by the name of a JPEG came out white."""
+    photo = picture(PHOTOS / "astronaut.png")
+    deep = cv2.imencode(".png", photo.astype(np.uint16) * 257)[1].tobytes()
+    job = Job(bundle, str(tmp_path / "out"), device="cpu")
+    (outcome,) = restore_archive(job, [Picture("x.jpg", deep)])
+    assert outcome.error is None
+    assert [note for note in outcome.notes if "16 bits a channel were scaled to 8" in note]
+    written = picture(tmp_path / "out" / "x.jpg")
+    assert np.abs(written.mean() - photo.mean()) < 5

@@ -1,5 +1,7 @@
 """What would be written over is refused before the work starts."""
 
+import os
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -77,7 +79,7 @@ def test_links_to_an_output(job: Job, tmp_path: Path, kind: str) -> None:
     with pytest.raises(UsageError, match=r"link\.png would be overwritten, as elsewhere/out\.png"):
         check_inputs(job, names)
     check_inputs(job, [str(link), "elsewhere/other.png"])
-    with pytest.raises(UsageError, match=r"would be written over .*link\.png"):
+    with pytest.raises(UsageError, match=r"would be written over the input .*link\.png"):
         check_inputs(replace(job, report=out), [str(link)])
 
 
@@ -102,3 +104,17 @@ def test_inputs_in_the_output_folder(job: Job, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"s3://bucket/folder/a\.png would be overwritten"):
         check_inputs(remote, ["s3a://bucket/folder/a.png"])
     check_inputs(remote, ["s3://bucket/a.png", "\0.png", "http://[x/a.png", ""])
+
+
+def test_any_name_is_an_output_in_the_folder_or_an_error(job: Job) -> None:
+    parts = ["http://", "s3://", "file://", "::", "/", "..", "%00", "%2F", "%2e%2e", "\0", "\ud800"]
+    parts += ["\udce9", "[", "]", "?", "#", "@", ":", "x.png", ".gif", "\\", " ", "\n", "x" * 260]
+    job, choose = replace(job, compare=True), random.Random(0)
+    for _ in range(2000):
+        name = "".join(choose.choices(parts, k=choose.randint(1, 6)))
+        assert check_outputs(job, lambda name=name: [name]) == 1  # type: ignore[misc]
+        check_inputs(job, [name])
+        for output in job.outputs_of(name):
+            assert os.path.dirname(output) == job.out  # noqa: PTH120
+            assert os.path.basename(output) not in ("", ".", "..")  # noqa: PTH119
+            refuse_overwriting(name, output)

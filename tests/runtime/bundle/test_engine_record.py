@@ -1,13 +1,16 @@
 import copy
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from runtime.backends.tensorrt.engine_files import check_engine, read_record
+from runtime.backends.tensorrt import engine_files
+from runtime.backends.tensorrt.engine_files import Wanted, check_engine, read_record
 from runtime.bundle.engine_record import (
     FOLDER,
     EngineParity,
@@ -16,6 +19,8 @@ from runtime.bundle.engine_record import (
     Receipt,
 )
 from runtime.errors import EngineError
+from runtime.machine.gpu import Gpu
+from runtime.machine.tensorrt_editions import Edition
 from tests.conftest import ROOT
 
 NAME = "tensorrt-10.13.2-9.0-fp16.engine"
@@ -120,3 +125,25 @@ def test_what_leads_out_of_the_bundle(path: Path, tmp_path: Path) -> None:
     (bundle / FOLDER / NAME).symlink_to(tmp_path / "else")
     with pytest.raises(EngineError, match=r"engine: a link that leads out.*dmd-build-engine"):
         check_engine(bundle, RECORD, False, "dmd-build-engine")
+
+
+def test_the_bytes_that_are_read_are_the_bytes_that_were_hashed(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever alters the engine after it was looked at comes too late."""
+    good = b"1234"
+    record = replace(RECORD, sha256=hashlib.sha256(good).hexdigest())
+    path.write_text(record.to_json())
+    (path.parent / NAME).write_bytes(good)
+    gpu = Gpu(name="Some GPU", capability="9.0", memory=1, driver="13.0")
+    wanted = Wanted("restorer", "0" * 64, "fp16", Edition("tensorrt", "10.13.2.6", None), gpu)
+    assert engine_files.find_engine(tmp_path, wanted) == (record, good)
+    check = engine_files.check_engine
+
+    def alter(*arguments: Any) -> None:
+        check(*arguments)
+        (path.parent / NAME).write_bytes(b"9999")
+
+    monkeypatch.setattr(engine_files, "check_engine", alter)
+    with pytest.raises(EngineError, match=r"engine: altered \(its SHA-256 differs\).*--rebuild"):
+        engine_files.find_engine(tmp_path, wanted)

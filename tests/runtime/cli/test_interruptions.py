@@ -102,13 +102,24 @@ def test_a_model_server_that_never_answers(silent: socket.socket, tmp_path: Path
         ends(process, signal.SIGINT, "dmd-restore", out)
 
 
-def test_landmarks_that_never_come(fifo: Path, bundle: Path, tmp_path: Path) -> None:
-    words = [FACE, "--landmarks", fifo, "--bundle", bundle, "--out", tmp_path / "a.safetensors"]
+def test_a_reference_that_never_comes(fifo: Path, bundle: Path, tmp_path: Path) -> None:
+    words = [FACE, fifo, "--bundle", bundle, "--out", tmp_path / "a.safetensors"]
     with running(program("dmd-enroll"), *words) as process:
         end = wait_for_reader(fifo)
         ends(process, signal.SIGINT, "dmd-enroll", tmp_path / "none")
     os.close(end)
     assert [file.name for file in tmp_path.iterdir()] == ["x.png"]
+
+
+@pytest.mark.parametrize("option", ["--identity", "--landmarks"])
+def test_a_pipe_in_place_of_a_file(option: str, fifo: Path, bundle: Path, tmp_path: Path) -> None:
+    """It is refused, and not waited for."""
+    words = [FACE, option, fifo, "--bundle", bundle, "--out", tmp_path / "out"]
+    with running(program("dmd-restore"), *words) as process:
+        said = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    (line,) = said.splitlines()
+    assert str(fifo) in line
 
 
 def test_a_download_that_never_ends(silent: socket.socket, tmp_path: Path) -> None:

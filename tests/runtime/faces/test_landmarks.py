@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from runtime import InvalidLandmarksError, component_boxes, read_landmarks
@@ -67,6 +68,8 @@ def test_small_components_are_named() -> None:
         ([[10**400, 1]] * 68, "numbers"),
         ([["1", "2"]] * 68, "numbers"),
         (template() * 1j, "numbers"),
+        (np.broadcast_to(1.0, (10**10, 2)), "10000000000, 2"),
+        (torch.zeros((68, 2), requires_grad=True), "68 x 2 numbers: RuntimeError: Can't call"),
     ],
 )
 def test_wrong_landmarks(points: object, says: str) -> None:

@@ -1,13 +1,18 @@
 """What is read at all, and what a file may make the decoders do."""
 
 import io
+import struct
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
+from PIL.PngImagePlugin import PngImageFile
 
 from runtime import InvalidImageError
 from runtime.images.files import decode_photo
@@ -66,15 +71,18 @@ def test_a_jpeg_of_many_scans_is_refused() -> None:
     assert decode_photo(whole, "x.jpg").image.shape == (30, 40, 3)
     last = whole.rindex(b"\xff\xda")
     slow = whole[:last] + whole[last:-2] * 300 + whole[-2:]
-    with pytest.raises(InvalidImageError, match="more than 200 scans"):
+    with pytest.raises(InvalidImageError, match="more than 100 scans"):
         decode_photo(slow, "x.jpg")
+    parts = b"\xff\xe1\0\x0cExif\0\0abcd" * 101
+    with pytest.raises(InvalidImageError, match="100 parts of EXIF data"):
+        decode_photo(whole[:2] + parts + whole[2:], "x.jpg")
 
 
 def test_the_limit_holds_for_each_format() -> None:
     for kind in ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"):
         data = saved(RED, kind)
         assert decode_photo(data, "x", max_pixels=1200).image.shape[:2] == (30, 40)
-        with pytest.raises(InvalidImageError, match=r"x: .*the limit of 0\.001199 million pixels"):
+        with pytest.raises(InvalidImageError, match=r"x: .*the limit of 1,199 pixels"):
             decode_photo(data, "x", max_pixels=1199)
 
 
@@ -104,8 +112,53 @@ def gif_of(width: int, height: int, disposal: int) -> bytes:
     ],
 )
 def test_what_a_header_declares_is_not_allocated(data: bytes) -> None:
-    with pytest.raises(InvalidImageError, match="million pixels; raise it if you trust"):
+    with pytest.raises(InvalidImageError, match="pixels; raise it if you trust"):
         decode_photo(data, "x")
+
+
+@pytest.mark.parametrize("kind", [1, 3, 5])
+def test_tags_of_a_tiff_take_no_more_memory_than_the_file(kind: int) -> None:
+    """Pillow makes an object of each number: 40 MB of offsets would become 10 GB."""
+    size = {1: 1, 3: 2, 5: 8}[kind]
+    whole = tiff(NOISE)
+    at = whole.rindex(struct.pack("<HHII", 273, 4, 1, 16))
+    offsets = struct.pack("<HHII", 273, kind, 1_100_000, len(whole))
+    data = whole[:at] + offsets + whole[at + 12 :] + bytes(1_100_000 * size)
+    with pytest.raises(InvalidImageError, match=r"x\.tif: its TIFF tags hold 110\d+ numbers"):
+        decode_photo(data, "x.tif")
+
+
+def test_exif_of_a_tiff() -> None:
+    """Its tags say how the file is laid out, which is wrong in another."""
+    empty_directory = 16  # in the pixels, all 0
+    photo = decode_photo(tiff(NOISE * 0, more=[(34665, empty_directory)]), "x.tif")
+    assert photo.exif is None
+    assert photo.notes == ("EXIF data of a TIFF is left out",)
+
+
+def test_limits_of_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One picture's limit is not another's, nor one of whoever else uses Pillow."""
+    data = saved(RED.resize((3000, 2000)), "PNG")
+    stop = threading.Event()
+    opened = PngImageFile.__init__
+
+    def slowly(*arguments: Any) -> None:
+        stop.wait(0.05)
+        opened(*arguments)
+
+    def refuse() -> None:
+        while not stop.is_set():
+            with pytest.raises(InvalidImageError, match="the limit of 1 pixels"):
+                decode_photo(data, "x", max_pixels=1)
+
+    monkeypatch.setattr(PngImageFile, "__init__", slowly)
+    other = threading.Thread(target=refuse)
+    other.start()
+    for _ in range(8):
+        PIL.Image.new("RGB", (3000, 2000)).crop((0, 0, 2999, 2000))
+        time.sleep(0.02)
+    stop.set()
+    other.join()
 
 
 def test_pillow_keeps_its_own_limit() -> None:
@@ -118,7 +171,10 @@ def test_pillow_keeps_its_own_limit() -> None:
 
 NOISY = """
 import sys
+import threading
+import time
 from pathlib import Path
+from typing import Any
 from runtime import InvalidImageError
 from runtime.images.files import decode_photo
 refused = 0

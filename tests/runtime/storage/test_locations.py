@@ -82,6 +82,8 @@ def url() -> Iterator[str]:
 def test_names_that_cannot_be_read(name: str, says: str) -> None:
     with pytest.raises(DmdnetError, match=says):
         storage.read(name)
+    if len(name) > 100:  # it is an error when it is read, and ends no run before
+        assert storage.matches(name, SUFFIXES) == [name]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +165,6 @@ def test_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
         read_photo(file, max_bytes=4)
     with pytest.raises(InvalidImageError, match="larger than the limit of 3000000 bytes"):
         storage.read("/dev/zero", 3_000_000)
-    assert storage.read("/dev/null", 3) == b""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     for size in (2_000_000, 2_000_001):

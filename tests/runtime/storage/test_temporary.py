@@ -132,4 +132,5 @@ def test_a_device_is_not_replaced(tmp_path: Path) -> None:
 def test_names_that_this_disk_takes_for_one(tmp_path: Path) -> None:
     assert are_one_file(tmp_path / "not" / "there", "a.png", "a.png")
     assert not are_one_file(tmp_path, "a.png", "b.png")
+    assert not are_one_file(tmp_path, "a" * 300, "A" * 300)
     assert not list(tmp_path.iterdir())
