@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from runtime.errors import InvalidImageError, UsageError
 from runtime.redaction import public_name, without_secrets
+from runtime.text import squeezed
 
 WEB = ("http", "https")
 
@@ -90,7 +91,7 @@ def bounded(read: Callable[[int], bytes], most: int) -> bytes:
 
 
 def _refused(url: str, error: Exception) -> OSError:
-    text = without_secrets(str(error))
+    text = squeezed(without_secrets(str(error)))
     query = url.partition("?")[2]
     if query:  # a store may name it without the rest of the URL
         text = text.replace(query, "***")

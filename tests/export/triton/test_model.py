@@ -214,8 +214,11 @@ def test_other_weights(model: Any, calls: list[Arrays]) -> None:
     inputs = request(model, 10, person=1).inputs
     right, wrong = Request(inputs, weights=model._weights), Request(inputs, weights="0" * 64)
     answers = model.execute([wrong, right])
-    assert f"other weights: the request is for {'0' * 64}" in answers[0].error().message()
+    assert f"other weights: the request is for '{'0' * 64}'" in answers[0].error().message()
     assert levels(answers[1]) == [11]
+    (hostile,) = model.execute([Request(inputs, weights="\x1b[2J\n" + "x" * 9000)])
+    assert r"is for '\x1b[2J\nxxx" in hostile.error().message()
+    assert len(hostile.error().message()) < 250
 
 
 def test_it_needs_nothing_of_this_project(bundle: Path) -> None:

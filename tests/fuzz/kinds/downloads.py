@@ -1,6 +1,7 @@
 """Downloads of a checkpoint and of pictures, from a web server that is hostile for a while."""
 
 import io
+import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ def web_pictures(folder: Path) -> Iterator[Kind]:
     picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
     ok, data = cv2.imencode(".png", picture)
     assert ok
+    logging.getLogger().addHandler(logging.NullHandler())  # as our commands do
     with web.serving() as script:
         script.data = np.asarray(data).tobytes()
         url = script.url.replace("model.pth", "picture.png")

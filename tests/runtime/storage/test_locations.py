@@ -14,6 +14,7 @@ from runtime.errors import DmdnetError, InvalidImageError, UsageError
 from runtime.images.files import read_photo
 from runtime.storage import locations as storage
 from tests.conftest import SAMPLES
+from tests.fuzz.kinds import web
 
 SUFFIXES = (".png",)
 PICTURE = SAMPLES / "astronaut.png"
@@ -200,3 +201,12 @@ def test_errors_hide_what_opens_a_url(url: str) -> None:
     assert "secret" not in str(raised.value)
     assert f"http://***@{address}/refused.png?***: " in str(raised.value)
     assert "403" in str(raised.value)
+
+
+def test_an_error_does_not_repeat_what_a_server_sent() -> None:
+    with web.serving() as script:
+        script.data = os.urandom(20_000)
+        script.replies[:] = [web.Reply(length="0")]
+        with pytest.raises(InvalidImageError, match="ClientResponseError") as raised:
+            storage.read(script.url)
+    assert len(str(raised.value)) < 1000
