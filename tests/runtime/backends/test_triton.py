@@ -318,7 +318,9 @@ def test_hostile_requests(world: World, faces: list[Face], bob: SpecificDictiona
         beside = pool.map(lambda _: world.remote.restore_aligned(*job), range(12))
         outcomes = list(pool.map(refused, hostile))
         assert all(levels(out, expected) <= 1 for out in beside)
-    assert set(outcomes) == {"StatusCode.INVALID_ARGUMENT"}, Counter(outcomes)
+    # Triton says INTERNAL for some bytes that do not fit a shape, NOT_FOUND for an unknown region
+    refusals = {f"StatusCode.{code}" for code in ("INVALID_ARGUMENT", "INTERNAL", "NOT_FOUND")}
+    assert set(outcomes) <= refusals, Counter(outcomes)
     for model in (RESTORER, MEMORIZER):  # operators' alone, but they must live, too
         for change in changes:
             sent = {name: each for name, each in (good | change).items() if each is not None}
