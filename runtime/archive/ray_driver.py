@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from runtime.archive.background import interruptibly
 from runtime.archive.ray_worker import Ledger, Worker, load_ray
 from runtime.errors import ClusterError, DmdnetWarning, UsageError, error_line
+from runtime.redaction import public_name
 from runtime.storage import locations as storage
 
 if TYPE_CHECKING:
@@ -69,11 +70,14 @@ class Cluster:
         workers, threads = self._fitted(workers, job)
         job = replace(job, threads=threads)
         storage.make_folder(job.out)
-        return self._stream(job, self._rows(archive, workers), workers)
+        return self._stream(job, archive, workers)
 
-    def _stream(self, job: "Job", data: Any, workers: Workers) -> "Generator[Outcome, None, None]":
+    def _stream(
+        self, job: "Job", archive: "Sequence[str] | Tables", workers: Workers
+    ) -> "Generator[Outcome, None, None]":
         from runtime.archive.job import Outcome
 
+        data = self._rows(archive, workers)
         ray = self._ray
         # beside the driver, without which nothing goes on anyway
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
@@ -90,12 +94,21 @@ class Cluster:
             num_cpus=workers.cpus,
             num_gpus=workers.gpus or None,
         )
+        # rows that cannot be read are missing then, and end no run; they are counted below
+        done.context.max_errored_blocks = -1
+        found = 0
         try:
             for row in done.iter_rows():
                 outcome = json.loads(row["outcome"])
+                found += 1
                 yield Outcome(**outcome | {"notes": tuple(outcome["notes"])})
+            said = ray.get(ledger.failure.remote())
         except ray.exceptions.RayError as error:
             raise self._failure(ledger, error) from error
+        if said is not None:
+            raise ClusterError(said)
+        if missing := _count(archive) - found:
+            yield _unread(archive, missing)
         for text in ray.get(ledger.warnings.remote()):
             warnings.warn(text, DmdnetWarning, stacklevel=2)
 
@@ -145,7 +158,7 @@ class Cluster:
 
         from runtime.archive.tables import Tables
 
-        count = archive.count if isinstance(archive, Tables) else len(archive)
+        count = _count(archive)
         size = _batch_size(count, workers)
         if isinstance(archive, Tables):
             data = self._ray.data.read_parquet(
@@ -163,6 +176,23 @@ class Cluster:
                 for start in starts
             ]
         )
+
+
+def _count(archive: "Sequence[str] | Tables") -> int:
+    return len(archive) if isinstance(archive, Sequence) else archive.count
+
+
+def _unread(archive: "Sequence[str] | Tables", missing: int) -> "Outcome":
+    """The outcome of pictures that came to none."""
+    from runtime.archive.job import Outcome
+
+    names = [] if isinstance(archive, Sequence) else archive.paths
+    source = ", ".join(map(public_name, names)) or "the archive"
+    error = (
+        f"{source}: {missing} pictures could not be read, most likely because of a damaged file; "
+        "--resume without --ray names that file and does what the others hold"
+    )
+    return Outcome(source, "", "", error)
 
 
 def _batch_size(pictures: int, workers: Workers) -> int:

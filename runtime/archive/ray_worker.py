@@ -63,6 +63,7 @@ class Worker:
 
         self._ray = load_ray()
         self._job, self._ledger = job, ledger
+        self._failed: Exception | None = None
 
         def tell(message: Warning | str, *_: object, **__: object) -> None:
             ledger.warn.remote(str(message))
@@ -82,10 +83,13 @@ class Worker:
         """The outcomes of the pictures of an Arrow table, a row each."""
         from runtime.archive.tables import pictures_of
 
+        if self._failed is not None:  # what it would wait for is gone
+            raise self._failed
         try:
             for outcome in self._restore(pictures_of(batch)):
                 yield {"outcome": [json.dumps(asdict(outcome))]}
         except Exception as error:  # the engine is gone, or nothing can be written
+            self._failed = error
             self._fail(error)
             raise
 

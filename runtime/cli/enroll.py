@@ -48,7 +48,7 @@ def enroll(args: Namespace) -> int:
     files = picture_files(args.references)
     check_landmark_file(args.landmarks, len(files))
     max_pixels, max_bytes = args.max_pixels or MAX_PIXELS, args.max_bytes or MAX_BYTES
-    failures: list[tuple[str, Exception]] = []
+    failures: list[tuple[str, str]] = []  # line and traceback; an exception would keep its picture
     rows = []
     with open_restorer(args) as restorer:
         for file in tqdm(files, unit="reference", disable=None, leave=False):
@@ -61,15 +61,14 @@ def enroll(args: Namespace) -> int:
                 if ends_the_run(error):
                     raise
                 console.check_interrupted()
-                failures.append((file, error))
+                failures.append((failure_of(file, error), trace_of(error)))
         complete = not failures or (args.skip_bad and bool(rows))
         if complete:
             rows[0].merge(*rows[1:]).save(args.out)
             console.tell(f"enrolled {len(rows)} of {len(files)} in {args.out} ({restorer.backend})")
-    for file, failure in failures:
-        console.say_trace(trace_of(failure))
-        left_out = "left out: " if complete else ""
-        console.say(f"dmd-enroll: {left_out}{failure_of(file, failure)}")
+    for line, trace in failures:
+        console.say_trace(trace)
+        console.say(f"dmd-enroll: {'left out: ' if complete else ''}{line}")
     return 0 if complete else console.FAILED
 
 

@@ -153,6 +153,30 @@ def test_tables(
     assert (out / "004.jpg").stat().st_mtime_ns == kept
 
 
+def test_a_table_that_is_damaged_within(
+    cluster: Cluster, photos: Path, bundle: Path, here: dict[str, Any], tmp_path: Path
+) -> None:
+    """What cannot be read is counted, and ends no run; `resume` without Ray does the rest."""
+    files = sorted(photos.iterdir())
+    for name, some in (("good", files[:3]), ("bad", files[3:6])):
+        rows = {"name": [f.name for f in some], "bytes": [f.read_bytes() for f in some]}
+        parquet.write_table(pyarrow.table(rows), tmp_path / f"{name}.parquet")
+    bad = tmp_path / "bad.parquet"
+    page = parquet.ParquetFile(bad).metadata.row_group(0).column(1).data_page_offset
+    data = bytearray(bad.read_bytes())
+    data[page : page + 30] = b"\xff" * 30
+    bad.write_bytes(data)
+    job = Job(bundle, str(tmp_path / "out"), device="cpu", draw=True)
+    tables = open_tables([str(tmp_path / "good.parquet"), str(bad)], job)
+    *done, lost = cluster.restore(job, tables, Workers())
+    assert lost.error is not None
+    assert f"bad.parquet: {6 - len(done)} pictures could not be read" in lost.error
+    again = Job(bundle, str(tmp_path / "out"), device="cpu", draw=True, resume=True)
+    errors = {outcome.input: outcome.error for outcome in restore_archive(again, tables.pictures())}
+    assert errors.keys() == {*(f.name for f in files[:3]), str(bad)}
+    assert [name for name, error in errors.items() if error is not None] == [str(bad)]
+
+
 class Deadly(Restorer):
     """Dies of a green picture, as of a segmentation fault."""
 
