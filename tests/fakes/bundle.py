@@ -10,34 +10,29 @@ import onnx
 from onnx import TensorProto, helper
 
 from runtime.bundle.layout import dictionary_layout, layout_text
+from tests.fakes import bundles
 
 WIDTH = 4
 COLUMNS = dictionary_layout(WIDTH)[-1].stop
 LAYOUT = layout_text(dictionary_layout(WIDTH))
 WEIGHTS = "1" * 64
 
-_INPUTS = {"image": ("uint8", (512, 512, 3)), "boxes": ("int32", (4, 4))}
 _TYPES = {"uint8": TensorProto.UINT8, "int32": TensorProto.INT32, "float32": TensorProto.FLOAT}
 
 
 def write_bundle(folder: Path) -> dict[str, Any]:
     """Write it to a new folder; returns the content of its manifest."""
     folder.mkdir(parents=True)
-    restorer = _spec("restorer.onnx", "faces", "restored", ["uint8", ["faces", 512, 512, 3]])
-    restorer["inputs"] += [
-        {"name": "dictionary", "dtype": "float32", "shape": ["references", COLUMNS]},
-        {"name": "membership", "dtype": "float32", "shape": ["faces", "references"]},
-    ]
-    memorizer = _spec(
-        "memorizer.onnx", "references", "dictionary", ["float32", ["references", COLUMNS]]
-    )
+    names = ("memorizer.onnx", "restorer.onnx")
+    specs = bundles.content(dict.fromkeys(names, b""), WIDTH)
     one = helper.make_tensor("columns", TensorProto.INT64, (2,), (1, COLUMNS))
     axes = helper.make_tensor("axes", TensorProto.INT64, (2,), (1, 2))
     first = helper.make_tensor("first", TensorProto.INT64, (1,), (0,))
-    _write_graph(folder, restorer, [helper.make_node("Identity", ["image"], ["restored"])], [])
+    echo = [helper.make_node("Identity", ["image"], ["restored"])]
+    _write_graph(folder, specs["restorer"], echo, [])
     _write_graph(
         folder,
-        memorizer,
+        specs["memorizer"],
         [
             helper.make_node("Cast", ["image"], ["numbers"], to=TensorProto.FLOAT),
             helper.make_node("ReduceMean", ["numbers", "axes"], ["mean"], keepdims=0),
@@ -46,34 +41,10 @@ def write_bundle(folder: Path) -> dict[str, Any]:
         ],
         [one, axes, first],
     )
-    content = {
-        "manifest_version": 1,
-        "created": "2026-11-24T18:02:19+00:00",
-        "precision": "fp32",
-        "restorer": restorer,
-        "memorizer": memorizer,
-        "dictionary_layout": LAYOUT,
-        "weights": {"source": "none", "sha256": WEIGHTS, "synthetic": True},
-        "files": {
-            name: {
-                "size": (folder / name).stat().st_size,
-                "sha256": hashlib.sha256((folder / name).read_bytes()).hexdigest(),
-            }
-            for name in ("memorizer.onnx", "restorer.onnx")
-        },
-        "parity": [
-            {
-                "case": "memorizer",
-                "max_levels": 0.1,
-                "mean_levels": 0.01,
-                "psnr_db": 141.7,
-                "finite": True,
-                "reference_peak": 5.6,
-            }
-        ],
-        "tools": {"onnx": onnx.__version__},
-        "isolates_people": True,
-    }
+    content = bundles.content({name: (folder / name).read_bytes() for name in names}, WIDTH)
+    content["weights"]["sha256"] = WEIGHTS
+    content["parity"][0]["psnr_db"] = 141.7
+    content["isolates_people"] = True
     (folder / "manifest.json").write_text(signed(json.dumps(content)))
     return content
 
@@ -116,18 +87,6 @@ def signed(text: str) -> str:
     own = hashlib.sha256(plain.encode()).hexdigest()
     comma = "," if content else ""
     return text.rstrip().removesuffix("}") + f'{comma}"manifest_sha256": "{own}"}}'
-
-
-def _spec(file: str, free: str, output: str, kind: list[Any]) -> dict[str, Any]:
-    inputs = [
-        {"name": name, "dtype": dtype, "shape": [free, *shape]}
-        for name, (dtype, shape) in _INPUTS.items()
-    ]
-    return {
-        "file": file,
-        "inputs": inputs,
-        "outputs": [{"name": output, "dtype": kind[0], "shape": kind[1]}],
-    }
 
 
 def _write_graph(

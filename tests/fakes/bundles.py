@@ -18,9 +18,10 @@ def tensor(name: str, dtype: str, *shape: int | str) -> dict[str, Any]:
     return {"name": name, "dtype": dtype, "shape": list(shape)}
 
 
-def content(files: Mapping[str, bytes]) -> dict[str, Any]:
-    """A manifest of these files, without its own hash."""
-    rows = "dictionary", "float32", "references", COLUMNS
+def content(files: Mapping[str, bytes], width: int = 8) -> dict[str, Any]:
+    """A manifest of these files and a network of this width, without its own hash."""
+    layout = dictionary_layout(width)
+    rows = "dictionary", "float32", "references", layout[-1].stop
 
     def face(count: str) -> list[dict[str, Any]]:
         return [tensor("image", "uint8", count, 512, 512, 3), tensor("boxes", "int32", count, 4, 4)]
@@ -41,7 +42,7 @@ def content(files: Mapping[str, bytes]) -> dict[str, Any]:
             "inputs": face("references"),
             "outputs": [tensor(*rows)],
         },
-        "dictionary_layout": LAYOUT,
+        "dictionary_layout": layout_text(layout),
         "weights": {"source": "synthetic, seed 0", "sha256": "0" * 64, "synthetic": True},
         "files": {
             name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
