@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.measure.timing import Ratio, Times, Work, race
 from benchmarks.report.results import Measurement
 from benchmarks.suites.runners import BundleRunner, Cases, Runner
+from calibration.truth import Truth
 from export.checks.arithmetic import Cost, cost
 
 _USUAL = 5  # references of a case that says nothing else
@@ -27,6 +28,8 @@ class Setting:
     runners: Sequence[Runner]
     cases: Cases
     peaks: Mapping[str, float]
+    truth: Truth
+    """Clean faces to judge what is restored by."""
     device: str = "auto"
     threads: int | None = None
     fewer_threads: tuple[int, ...] = ()
