@@ -85,8 +85,9 @@ def write_without_weights(model: onnx_ir.Model, graph: BundleGraph, path: Path) 
         if name in weights:
             tensor = value.const_value
             assert tensor is not None
+            shape = onnx_ir.Shape(weights[name].shape)
             value.const_value = onnx_ir.ExternalTensor(
-                "weights", 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name
+                "weights", 0, tensor.nbytes, tensor.dtype, shape=shape, name=name
             )
     onnx_ir.save(model, path)
 
