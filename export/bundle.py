@@ -11,7 +11,6 @@ from pathlib import Path
 
 import onnx
 import platformdirs
-import torch
 
 from calibration.calibrate import Floats, calibrate, choose_faces
 from calibration.options import Options
@@ -77,9 +76,9 @@ def export_bundle(
     for warning in faces.warnings if faces is not None else ():
         report(f"warning: calibration: {warning}")
     with folder_beside(out) as building:
-        _refuse_full_disk(building, checkpoint, precision)
         with stage("weights"):
             weights = load_weights(checkpoint)
+        _refuse_full_disk(building, weights.network, precision)
         network = copy.deepcopy(weights.network).half() if half else weights.network
         restorer, memorizer = building / "restorer.onnx", building / "memorizer.onnx"
         checked = restorer
@@ -152,12 +151,8 @@ def _refuse_existing(out: Path, force: bool) -> None:
         raise ExportError(f"{out} is not a bundle; --force replaces bundles only")
 
 
-def _refuse_full_disk(folder: Path, checkpoint: str | None, precision: str) -> None:
-    if checkpoint is not None and Path(checkpoint).is_file():
-        numbers = Path(checkpoint).stat().st_size // 4
-    else:  # the published network's size
-        with torch.device("meta"):
-            numbers = sum(tensor.numel() for tensor in DMDNet().state_dict().values())
+def _refuse_full_disk(folder: Path, network: DMDNet, precision: str) -> None:
+    numbers = sum(tensor.numel() for tensor in network.state_dict().values())
     # int8 is made from float32, and for TensorRT from float16 too
     need = numbers * {"fp16": 2, "fp32": 4, "int8": 8}[precision] + _SPARE
     free = shutil.disk_usage(folder).free

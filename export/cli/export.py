@@ -80,9 +80,9 @@ def _arguments() -> Namespace:
     precision.add_argument("--int8", action="store_true", help=eight)
     checkpoint = (
         "weights (default: $DMDNET_CHECKPOINT, or the published ones, downloaded once); "
-        "`synthetic` is a stand-in that restores nothing"
+        "`compact`: this package's own small ones; `synthetic`: a stand-in that restores nothing"
     )
-    parser.add_argument("--checkpoint", metavar="PATH|URL|synthetic", help=checkpoint)
+    parser.add_argument("--checkpoint", metavar="PATH|URL|compact|synthetic", help=checkpoint)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: dmdnet-PRECISION")
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
     add = parser.add_argument_group("with --int8 (docs/int8.md)").add_argument

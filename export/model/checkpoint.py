@@ -1,7 +1,8 @@
 """Weights: where they come from, and loading them strictly.
 
-A checkpoint is a path, a URL, or `synthetic`. By default it is the authors' published file, which
-is downloaded once into the user's cache directory. Their licence is CC BY-NC-SA 4.0.
+A checkpoint is a path, a URL, `compact` or `synthetic`. By default it is the authors' published
+file, which is downloaded once into the user's cache directory. Their licence is CC BY-NC-SA 4.0.
+The compact weights come with this package (export/model/weights/README.md).
 """
 
 import hashlib
@@ -17,17 +18,30 @@ import torch
 
 from export.model.download import Source, download, is_url
 from export.model.network import DMDNet, checkpoint_shapes
+from export.model.safetensors_file import LARGEST as LARGEST_SAFETENSORS
+from export.model.safetensors_file import is_safetensors, read_folded
 from export.model.synthetic import synthetic_state
 from export.model.torch_file import read_tensors
-from runtime.bundle.manifest import PUBLISHED_SHA256, WeightsRecord
+from runtime.bundle.weights import (
+    COMPACT,
+    COMPACT_SHA256,
+    PUBLISHED_SHA256,
+    SYNTHETIC,
+    WeightsRecord,
+    kind_of,
+)
 from runtime.errors import CheckpointError
+from runtime.storage.local import sha256_of
 
 Shape = tuple[int, ...]
 
 PUBLISHED_URL = "https://github.com/csxmli2016/DMDNet/releases/download/v1/DMDNet.pth"
 ENVIRONMENT = "DMDNET_CHECKPOINT"
-SYNTHETIC = "synthetic"
+COMPACT_FILE = Path(__file__).parent / "weights" / "compact.safetensors"
 SYNTHETIC_SEED = 0
+
+# what the compact file says about itself: another file that says so is a damaged copy
+_COMPACT_METADATA = {"width": "16", "entries": "16", "steps": "26000+4000"}
 
 # O_NONBLOCK: a pipe is refused without waiting for whoever would write into it
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -42,18 +56,28 @@ class Weights:
 
 
 def load_weights(checkpoint: str | None = None) -> Weights:
-    """Load `checkpoint`: path, URL or `synthetic`; None: `DMDNET_CHECKPOINT`, or the published.
+    """Load `checkpoint`: path, URL, `compact` or `synthetic`.
 
-    Nothing in the file is executed, and it cannot take more memory than its own size warrants
-    (`export.model.torch_file`). Raises `CheckpointError`, and `CheckpointUnavailableError` when a
-    download fails or brings something else.
+    None: what `DMDNET_CHECKPOINT` names, or the published weights. A file is PyTorch's, in the
+    published format, or safetensors, as `export.model.safetensors_file` says. Nothing in it is
+    executed, and it cannot take more memory than its own size warrants.
+
+    Raises `CheckpointError`, and `CheckpointUnavailableError` when a download fails or brings
+    something else.
     """
     if checkpoint is None:
         checkpoint = os.environ.get(ENVIRONMENT) or PUBLISHED_URL
     if checkpoint == SYNTHETIC:
         state = synthetic_state(SYNTHETIC_SEED)
-        record = WeightsRecord(f"synthetic, seed {SYNTHETIC_SEED}", _hash_tensors(state), True)
+        record = WeightsRecord(f"synthetic, seed {SYNTHETIC_SEED}", _hash_tensors(state), SYNTHETIC)
         return Weights(build_network(state, SYNTHETIC), record)
+    if checkpoint == COMPACT:
+        if not COMPACT_FILE.is_file() or sha256_of(COMPACT_FILE) != COMPACT_SHA256:
+            raise CheckpointError(
+                f"{COMPACT_FILE}: missing or damaged: its SHA-256 is not {COMPACT_SHA256}; install "
+                "dmdnet-runtime again"
+            )
+        return _read(COMPACT_FILE, COMPACT)
     if not is_url(checkpoint):
         path = Path(checkpoint)
         return _read(path, path.name)
@@ -71,23 +95,24 @@ def build_network(state: dict[str, torch.Tensor], source: str) -> DMDNet:
     Width and number of dictionary entries are read off the tensors. Raises `CheckpointError` that
     lists the first missing, surplus or mis-shaped names.
     """
-    network = _network_of({name: tuple(tensor.shape) for name, tensor in state.items()}, source)
-    wrong = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
-    if wrong:
-        raise CheckpointError(f"{source}: {wrong[0]} holds numbers that are not finite")
+    network = _network_of(_shapes(state), source)
+    _refuse_not_finite(state, source)
     folded = _fold_spectral_norm(state)
     wrong = [name for name, tensor in folded.items() if not torch.isfinite(tensor).all()]
     if wrong:
         raise CheckpointError(f"{source}: {wrong[0]} has no usable spectral norm")
-    network.load_state_dict(folded, assign=True)
-    return network.eval().requires_grad_(False)
+    return _filled(network, folded)
 
 
 def _network_of(shapes: Mapping[str, Shape], source: str) -> DMDNet:
     """The network, still without numbers, whose checkpoint has exactly these names and shapes."""
-    with torch.device("meta"):
-        network = DMDNet(*_size(shapes))
-    expected = checkpoint_shapes(network)
+    network = _empty(*(_size(shapes) or (64, 128)))  # in doubt, as published
+    _compare(shapes, checkpoint_shapes(network), source)
+    return network
+
+
+def _compare(shapes: Mapping[str, Shape], expected: Mapping[str, Shape], source: str) -> None:
+    """Raise `CheckpointError` that lists the first missing, surplus and mis-shaped names."""
     wrong = [f"missing {name}" for name in expected if name not in shapes]
     wrong += [f"surplus {name}" for name in shapes if name not in expected]
     wrong += [
@@ -98,18 +123,69 @@ def _network_of(shapes: Mapping[str, Shape], source: str) -> DMDNet:
     if wrong:
         more = f" and {len(wrong) - 4} more" if len(wrong) > 4 else ""
         raise CheckpointError(f"{source}: not DMDNet's weights: {'; '.join(wrong[:4])}{more}")
-    return network
+
+
+def _empty(width: int, entries: int) -> DMDNet:
+    with torch.device("meta"):
+        return DMDNet(width, entries)
+
+
+def _filled(network: DMDNet, state: dict[str, torch.Tensor]) -> DMDNet:
+    network.load_state_dict(state, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def _shapes(state: Mapping[str, torch.Tensor]) -> dict[str, Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _refuse_not_finite(state: Mapping[str, torch.Tensor], source: str) -> None:
+    for name, tensor in state.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{source}: {name} holds numbers that are not finite")
 
 
 def _read(path: Path, source: str) -> Weights:
     """The checkpoint at `path`; `source`: what the record calls it."""
     with _opened(path) as file:
         try:
+            start = file.read(9)
+            file.seek(0)
+            if is_safetensors(start):
+                return _read_safetensors(file, path, source)
             digest = hashlib.file_digest(file, "sha256").hexdigest()  # of the file that is loaded
             state = read_tensors(file, str(path), lambda shapes: _network_of(shapes, str(path)))
         except OSError as error:
             raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    return Weights(build_network(state, str(path)), WeightsRecord(source, digest, False))
+    return Weights(build_network(state, str(path)), WeightsRecord(source, digest, kind_of(digest)))
+
+
+def _read_safetensors(file: BufferedReader, path: Path, source: str) -> Weights:
+    """The weights in an open safetensors file. Raises `CheckpointError` and OSError."""
+    data = file.read(LARGEST_SAFETENSORS + 1)
+    if len(data) > LARGEST_SAFETENSORS:
+        raise CheckpointError(
+            f"{path}: over {LARGEST_SAFETENSORS} bytes, more than a safetensors file of weights has"
+        )
+    found = read_folded(data, str(path))
+    shapes = _shapes(found.state)
+    said = found.width, found.entries
+    size = _size(shapes) or said
+    if size != said:
+        raise CheckpointError(
+            f"{path}: its metadata says width {said[0]} and {said[1]} entries, but its tensors "
+            f"look like width {size[0]} and {size[1]} entries; the file was altered"
+        )
+    network = _empty(*said)
+    _compare(shapes, _shapes(network.state_dict()), str(path))
+    _refuse_not_finite(found.state, str(path))
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != COMPACT_SHA256 and _COMPACT_METADATA.items() <= found.metadata.items():
+        raise CheckpointError(
+            f"{path}: by its metadata these are the compact weights, but its SHA-256 is {digest}, "
+            f"not {COMPACT_SHA256}; the file was damaged: copy it again, or use `compact`"
+        )
+    return Weights(_filled(network, found.state), WeightsRecord(source, digest, kind_of(digest)))
 
 
 @contextmanager
@@ -131,11 +207,11 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
-def _size(shapes: Mapping[str, Shape]) -> tuple[int, int]:
-    """Width and entries that the shapes suggest; the published ones where they suggest nothing."""
+def _size(shapes: Mapping[str, Shape]) -> tuple[int, int] | None:
+    """Width and entries that the shapes suggest; None where they suggest nothing."""
     width, entries = shapes.get("E_lq.conv1.0.bias", ()), shapes.get("le_256_mem_key", ())
     if len(width) != 1 or len(entries) != 4 or width[0] % 4 or not 8 <= width[0] <= 256:
-        return 64, 128
+        return None
     return width[0], max(1, entries[0])
 
 

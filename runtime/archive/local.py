@@ -136,8 +136,8 @@ class ArchiveRestorer:
     def _write(self, picture: Picture, photo: Photo, result: Restored) -> tuple[str, ...]:
         job, output = self._job, self._output(picture)
         if job.compare:
-            synthetic = self._restorer.manifest.weights.synthetic
-            comparison = before_and_after(photo.image, result, synthetic)
+            remark = self._restorer.manifest.weights.remark
+            comparison = before_and_after(photo.image, result, remark)
             write_image(output + COMPARE, comparison)
         if job.draw:
             write_image(output + DRAW, draw_faces(photo.image, result))

@@ -10,8 +10,8 @@ from runtime.images.arrays import Image, side_by_side, to_rgb
 from runtime.photo import Restored
 
 
-def before_and_after(photo: NDArray[Any], result: Restored, synthetic: bool) -> Image:
-    """Both as 8-bit BGR of the result's size, side by side; says whether weights are synthetic."""
+def before_and_after(photo: NDArray[Any], result: Restored, remark: str | None) -> Image:
+    """Both as 8-bit BGR of the result's size, side by side; `remark` goes beside "after"."""
     before, after = (
         to_rgb(image, "bgr", say_scaled=False)[:, :, ::-1] for image in (photo, result.image)
     )
@@ -19,7 +19,7 @@ def before_and_after(photo: NDArray[Any], result: Restored, synthetic: bool) -> 
     if before.shape != after.shape:
         large = cv2.resize(before, (width, height), interpolation=cv2.INTER_CUBIC)
         before = np.asarray(large, np.uint8)
-    caption = "after (synthetic weights: nothing is restored)" if synthetic else "after"
+    caption = f"after ({remark})" if remark else "after"
     return side_by_side({"before": before, caption: after})
 
 

@@ -26,11 +26,11 @@ from runtime.bundle.typed_json import (
     convert,
     parse_object,
 )
+from runtime.bundle.weights import SYNTHETIC, WeightsRecord, kind_of
 
 MANIFEST = "manifest.json"
-MANIFEST_VERSION = 1
-PUBLISHED_SHA256 = "70daeb4b1fd10f241043b587d892a941f2651d7322db02f06ff64b166537f65c"
-"""Of the authors' weights; whatever is made from them is under their licence."""
+MANIFEST_VERSION = 2
+"""Of manifests that are written; version 1, whose weights had no `kind`, is still read."""
 
 
 @dataclass(frozen=True)
@@ -60,27 +60,6 @@ class FileRecord:
 
     size: Size
     sha256: Sha256
-
-
-@dataclass(frozen=True)
-class WeightsRecord:
-    """Where the weights came from; `synthetic` ones restore nothing."""
-
-    source: Annotated[Text, Meta(description="file name, URL, or seed")]
-    sha256: Annotated[
-        Sha256,
-        Meta(description="of the checkpoint file; of names, shapes and numbers if synthetic"),
-    ]
-    synthetic: Annotated[bool, Meta(description="true: the bundle restores nothing")]
-
-    @property
-    def notice(self) -> str | None:
-        """What whoever makes something from these weights must know."""
-        if self.synthetic:
-            return "warning: synthetic weights: they restore nothing"
-        if self.sha256 == PUBLISHED_SHA256:
-            return "the published weights are CC BY-NC-SA 4.0: for non-commercial use only"
-        return None
 
 
 @dataclass(frozen=True)
@@ -266,13 +245,15 @@ class Manifest:
         """Parse and check; raises ValueError that says what is wrong."""
         content = parse_object(text)
         version = content.get("manifest_version")
-        if type(version) is int and version != MANIFEST_VERSION:
+        if type(version) is int and not 1 <= version <= MANIFEST_VERSION:
             raise ValueError(
-                f"version {str(version)[:20]}, this program reads version {MANIFEST_VERSION}"
+                f"version {str(version)[:20]}, this program reads versions 1 to {MANIFEST_VERSION}"
             )
         if content.pop("manifest_sha256", None) != _own_hash(content):
             raise ValueError("it was altered: its hash does not fit its content")
         content.pop("engines", None)  # older bundles copied the engines' records here
+        if version == 1 and version is not True:
+            content = _from_version_1(content)
         return convert(content, cls)
 
 
@@ -288,6 +269,18 @@ def _graph(
         return (image, boxes), (rows,)
     membership = TensorSpec("membership", "float32", (count, "references"))
     return (image, boxes, rows, membership), (TensorSpec("restored", "uint8", (count, *side)),)
+
+
+def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    """The same manifest in the present version. Raises ValueError."""
+    weights = content.get("weights")
+    if not isinstance(weights, dict) or not isinstance(weights.get("synthetic"), bool):
+        raise ValueError("`synthetic` of `weights` is neither true nor false")
+    if "kind" in weights:
+        raise ValueError("unknown field 'kind' in weights")
+    kind = SYNTHETIC if weights["synthetic"] else kind_of(str(weights.get("sha256")))
+    others = {name: value for name, value in weights.items() if name != "synthetic"}
+    return {**content, "manifest_version": MANIFEST_VERSION, "weights": {**others, "kind": kind}}
 
 
 def _own_hash(content: dict[str, Any]) -> str:

@@ -90,14 +90,12 @@ def restore(args: Namespace) -> int:
     job = _job(args)
     if args.report is not None:
         refuse_in_bundle("--report", args.report, args.bundle)
-    synthetic = job.check().weights.synthetic
+    remark = job.check().weights.remark
     with ExitStack() as stack:
         tally = stack.enter_context(Tally(args.out))
         tally.count, outcomes = _begin(args, job, stack)
-        if synthetic:
-            console.say(
-                "dmd-restore: warning: this bundle has synthetic weights: nothing is restored"
-            )
+        if remark:
+            console.say(f"dmd-restore: warning: {remark}")
         report = None
         if args.report is not None:
             report = stack.enter_context(Report(args.report, args.resume, _say))

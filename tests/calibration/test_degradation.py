@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 
-from calibration.degradation import degrade, is_clean
+from calibration.degradation import Recipe, degrade, is_clean, shrunk, worsened
 from runtime.samples.faces import samples
 
 
@@ -27,3 +27,24 @@ def test_degraded_but_the_same_face_in_its_place() -> None:
             coarse = [cv2.resize(i, (8, 8), interpolation=cv2.INTER_AREA) for i in (face, bad)]
             assert np.corrcoef(coarse[0].ravel(), coarse[1].ravel())[0, 1] > 0.98
     assert still_clean <= 1  # of 16: a sharp face that was little degraded
+
+
+def test_a_recipe() -> None:
+    face = samples()[0].rgb
+    recipe = Recipe(shrink=4, blur=1.5, noise=6, quality=60)
+    assert recipe.text == ("blur of sigma 1.5, 4 times smaller, noise of sigma 6, JPEG quality 60")
+    small = shrunk(face[:, :400], recipe, np.random.default_rng(0))
+    assert small.shape == (128, 100, 3)
+    bad = worsened(face, recipe, np.random.default_rng(0))
+    assert bad.shape == face.shape
+    found = {}
+    for name, other in (
+        ("smaller", Recipe(8, 1.5, 6, 60)),
+        ("more blurred", Recipe(4, 6, 6, 60)),
+        ("noisier", Recipe(4, 1.5, 20, 60)),
+        ("worse JPEG", Recipe(4, 1.5, 6, 5)),
+    ):
+        worse = worsened(face, other, np.random.default_rng(0))
+        found[name] = cv2.PSNR(face, bad) - cv2.PSNR(face, worse)
+    assert min(found.values()) > 0.5, found
+    np.testing.assert_allclose(bad.mean((0, 1)), face.mean((0, 1)), atol=2)

@@ -29,7 +29,7 @@ def content(files: Mapping[str, bytes], width: int = 8) -> dict[str, Any]:
     membership = tensor("membership", "float32", "faces", "references")
     restored = tensor("restored", "uint8", "faces", 512, 512, 3)
     return {
-        "manifest_version": 1,
+        "manifest_version": 2,
         "created": "2026-11-24T18:02:19+00:00",
         "precision": "fp32",
         "restorer": {
@@ -43,7 +43,7 @@ def content(files: Mapping[str, bytes], width: int = 8) -> dict[str, Any]:
             "outputs": [tensor(*rows)],
         },
         "dictionary_layout": layout_text(layout),
-        "weights": {"source": "synthetic, seed 0", "sha256": "0" * 64, "synthetic": True},
+        "weights": {"source": "synthetic, seed 0", "sha256": "0" * 64, "kind": "synthetic"},
         "files": {
             name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             for name, data in files.items()

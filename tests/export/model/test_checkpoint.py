@@ -99,5 +99,5 @@ def test_environment_names_the_default(
     monkeypatch.setenv("DMDNET_CHECKPOINT", str(narrow_checkpoint))
     weights = load_weights()
     assert weights.record.sha256 == sha256_of(narrow_checkpoint)
-    assert (weights.record.source, weights.record.synthetic) == ("narrow.pth", False)
+    assert (weights.record.source, weights.record.kind) == ("narrow.pth", "other")
     assert not weights.network.training

@@ -1,5 +1,6 @@
 import copy
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from runtime.bundle.manifest import PUBLISHED_SHA256, Manifest, WeightsRecord
+from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.bundle.schema import schema_text
+from runtime.bundle.weights import COMPACT_SHA256, PUBLISHED_SHA256, WeightsRecord, kind_of
 from runtime.errors import BundleError
 from tests.conftest import ROOT
 from tests.fakes import bundles
@@ -17,10 +19,59 @@ from tests.fakes import bundles
 Change = Callable[[dict[str, Any]], object]
 
 
-def test_notice() -> None:
-    assert WeightsRecord("mine.pth", "1" * 64, synthetic=False).notice is None
-    assert "non-commercial" in (WeightsRecord("x", PUBLISHED_SHA256, synthetic=False).notice or "")
-    assert "restore nothing" in (WeightsRecord("x", "1" * 64, synthetic=True).notice or "")
+@pytest.mark.parametrize(
+    ("kind", "notice", "remark"),
+    [
+        ("published", "CC BY-NC-SA 4.0: for non-commercial", None),
+        ("compact", "Apache-2.0.*restores modestly", "compact weights, not the published"),
+        ("synthetic", "restore nothing", "nothing is restored"),
+        ("other", None, None),
+    ],
+)
+def test_what_is_said_of_weights(kind: str, notice: str | None, remark: str | None) -> None:
+    weights = WeightsRecord("file.pth", "1" * 64, kind)
+    for said, wanted in ((weights.notice, notice), (weights.remark, remark)):
+        assert said is None if wanted is None else re.search(wanted, said or "")
+
+
+def test_kinds_are_told_by_the_hash() -> None:
+    hashes = (PUBLISHED_SHA256, COMPACT_SHA256, "0" * 64)
+    assert [kind_of(sha256) for sha256 in hashes] == ["published", "compact", "other"]
+
+
+@pytest.mark.parametrize(
+    ("synthetic", "sha256", "kind"),
+    [
+        (True, "0" * 64, "synthetic"),
+        (False, "0" * 64, "other"),
+        (False, PUBLISHED_SHA256, "published"),
+    ],
+)
+def test_manifests_of_version_1_open(
+    content: dict[str, Any], synthetic: bool, sha256: str, kind: str
+) -> None:
+    old = {"source": "a.pth", "sha256": sha256, "synthetic": synthetic}
+    content |= {"manifest_version": 1, "weights": old}
+    manifest = Manifest.from_json(bundles.sealed(content))
+    assert manifest.weights == WeightsRecord("a.pth", sha256, kind)
+    assert Manifest.from_json(manifest.to_json()) == manifest  # in the present version
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ({"source": "a", "sha256": "0" * 64}, "neither true nor false"),
+        ({"source": "a", "sha256": "0" * 64, "synthetic": 1}, "neither true nor false"),
+        ({"source": "a", "sha256": "0" * 64, "synthetic": True, "kind": "other"}, "unknown field"),
+        ({"source": "a", "synthetic": True}, "sha256"),
+        ({"source": "a", "sha256": [], "synthetic": False}, "sha256"),
+        (["a"], "neither true nor false"),
+    ],
+)
+def test_a_wrong_record_of_version_1(content: dict[str, Any], weights: object, says: str) -> None:
+    content |= {"manifest_version": 1, "weights": weights}
+    with pytest.raises(ValueError, match=says):
+        Manifest.from_json(bundles.sealed(content))
 
 
 @pytest.fixture
@@ -77,7 +128,7 @@ WRONG: list[tuple[Change, str]] = [
     (put("manifest_version", value="1"), "Expected `int`"),
     (put("manifest_version", value=True), "Expected `int`"),
     (put("manifest_version", value=[1]), "Expected `int`"),
-    (put("manifest_version", value=9), "version 9, this program reads version 1"),
+    (put("manifest_version", value=9), "version 9, this program reads versions 1 to 2"),
     (put("created", value="yesterday"), "created"),
     (put("precision", value="fp64"), "precision"),
     (put("precision", value="int8"), "`quantization` goes with int8"),

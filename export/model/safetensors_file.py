@@ -1,0 +1,76 @@
+"""Weights in a safetensors file: spectral norm folded, width and entries in its metadata."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import safetensors
+import safetensors.torch
+import torch
+
+from runtime.errors import CheckpointError
+
+FORMAT, VERSION = "dmdnet-compact", "1"
+LARGEST = 1 << 30
+"""Bytes of such a file at most; the published network would have 0.6 GB in float32."""
+
+_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_WIDEST, _MOST_ENTRIES = 256, 4096
+
+
+@dataclass(frozen=True)
+class FoldedWeights:
+    """What such a file holds; no name or shape of `state` has been checked.
+
+    `state`: float32 tensors under the names of `DMDNet(width, entries).state_dict()`. `metadata`:
+    all that the file says about itself.
+    """
+
+    width: int
+    entries: int
+    state: dict[str, torch.Tensor]
+    metadata: Mapping[str, str]
+
+
+def is_safetensors(start: bytes) -> bool:
+    """Whether a file that begins with these 9 bytes or more is meant as a safetensors file."""
+    return start[8:9] == b"{"
+
+
+def read_folded(data: bytes, source: str) -> FoldedWeights:
+    """The weights in the bytes of a file; `source`: what errors call the file.
+
+    Raises `CheckpointError` for what is no safetensors file of DMDNet's weights.
+    """
+    try:
+        tensors = safetensors.torch.load(data)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise CheckpointError(f"{source}: not a safetensors file, or damaged ({reason})") from None
+    # the library gives no metadata of bytes; it has found that this header is whole
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata: dict[str, str] = header.get("__metadata__") or {}
+    said = metadata.get("format"), metadata.get("version")
+    if said != (FORMAT, VERSION):
+        raise CheckpointError(
+            f"{source}: a safetensors file of format {str(said[0])[:40]!r}, version "
+            f"{str(said[1])[:20]!r}, and not of {FORMAT!r}, version {VERSION!r}"
+        )
+    width, entries = (_number(metadata, name, source) for name in ("width", "entries"))
+    if width % 4 or not 8 <= width <= _WIDEST or not 1 <= entries <= _MOST_ENTRIES:
+        raise CheckpointError(
+            f"{source}: its metadata says width {width} and {entries} entries; a width is a "
+            f"multiple of 4 from 8 to {_WIDEST}, and there are 1 to {_MOST_ENTRIES} entries"
+        )
+    for name, tensor in tensors.items():
+        if tensor.dtype not in _TYPES:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise CheckpointError(f"{source}: {name[:200]} is of {kind}, not of floating point")
+    return FoldedWeights(width, entries, {n: t.float() for n, t in tensors.items()}, metadata)
+
+
+def _number(metadata: Mapping[str, str], name: str, source: str) -> int:
+    text = metadata.get(name, "")
+    if not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise CheckpointError(f"{source}: its metadata says {name} {text[:20]!r}, not a number")
+    return int(text)
