@@ -88,7 +88,7 @@ class Row:
         return float(np.mean(self.ssim[region]))
 
 
-def truth_set(folder: Path | None) -> Truth:
+def truth_set(folder: Path | None = None) -> Truth:
     """Clean faces: those of a folder of photographs, or the two built-in ones for None.
 
     The largest face of each photograph is taken. A sub-folder holds photographs of one person;
@@ -178,10 +178,10 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
-def input_of(row: Row, rows: Sequence[Row]) -> Row:
-    """The row of the degraded pictures of the same faces."""
+def input_of(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The row of the degraded pictures of the same faces, if it is among `rows`."""
     inputs = [r for r in rows if r.subject == INPUT and r.degradation == row.degradation]
-    return next((r for r in inputs if r.faces == row.faces), inputs[0])
+    return next((each for each in inputs if each.faces == row.faces), None)
 
 
 def _new(

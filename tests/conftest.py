@@ -88,6 +88,12 @@ def half_bundle(narrow_bundles: dict[str, Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def compact_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compact weights in float32: a bundle that restores."""
+    return export_bundle(tmp_path_factory.mktemp("compact") / "compact", "fp32", "compact").path
+
+
+@pytest.fixture(scope="session")
 def int8_bundle(
     narrow_bundles: dict[str, Path],
     narrow_checkpoint: Path,

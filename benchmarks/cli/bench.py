@@ -81,7 +81,6 @@ def bench(args: Namespace) -> int:
             runners,
             Cases(runners[0].memorize, max(args.references)),
             peaks(threads, on_gpu=not all(runner.on_cpu for runner in runners)),
-            truth,
             device=args.device,
             threads=threads,
             fewer_threads=tuple(fewer),
@@ -90,6 +89,7 @@ def bench(args: Namespace) -> int:
             duration=1 if args.quick else args.duration,
             quick=args.quick,
             baseline=baseline if len(runners) > 1 else None,
+            truth=truth,
         )
         result = _measure(setting, suites, args)
     tables.show(result)

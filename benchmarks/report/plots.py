@@ -211,28 +211,27 @@ def _quality(figure: "Figure", result: Result) -> bool:
 
 def _truth(figure: "Figure", result: Result) -> bool:
     rows = [row for row in truth.rows_of(result.of("quality")) if row.faces]
-    judged = [row for row in rows if row.kind in (GENERIC, SPECIFIC)]
-    if not judged:
+    lines: dict[tuple[str, str], list[tuple[Row, Row]]] = {}
+    for row in rows:
+        given = input_of(row, rows)
+        if given is not None and row.kind in (GENERIC, SPECIFIC):
+            lines.setdefault((row.subject, row.kind), []).append((row, given))
+    if not lines:
         return False
-    lines: dict[tuple[str, str], list[Row]] = {}
-    for row in judged:
-        lines.setdefault((row.subject, row.kind), []).append(row)
     colors, handles = _colors(result), dict[tuple[str, str], "Artist"]()
     parts = {"whole": ("whole",), "eyes and mouth": PARTS}
     for axes, (title, regions) in zip(figure.subplots(1, 2), parts.items(), strict=True):
         for (subject, kind), line in lines.items():
-            gains = [_gain(row, input_of(row, rows), regions) for row in line]
+            gains = [_gain(row, given, regions) for row, given in line]
+            places = [_times_smaller(row) for row, _ in line]
             style = "-" if kind == GENERIC else "--"
             handles[subject, kind] = axes.plot(
-                *(list(map(_times_smaller, line)), gains),
-                linestyle=style,
-                marker="o",
-                color=colors[subject],
+                places, gains, linestyle=style, marker="o", color=colors[subject]
             )[0]
         axes.axhline(0, color="gray", linewidth=1)
         axes.set_title(title, fontsize=9)
         axes.set_xlabel("times smaller")
-        axes.set_xticks(sorted(set(map(_times_smaller, judged))))
+        axes.set_xticks(sorted({_times_smaller(row) for row in rows}))
     figure.axes[0].set_ylabel("PSNR over the degraded face's, dB")
     names = (f"{subject}, {kind}" for subject, kind in handles)
     _legend(figure, list(handles.values()), names)

@@ -1,5 +1,6 @@
 """`dmd-export --int8` and `dmd-compare` as a user runs them."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,28 @@ def test_compare_as_a_check(
     one_line(done, str(int8_bundle), "whole", "under 60")
 
 
+def test_compare_with_truth(
+    command: Command, bundle: Path, compact_bundle: Path, photos: Path
+) -> None:
+    """The narrow network's weights are made up, and make of a face what is no face."""
+    done = command("dmd-compare", bundle, compact_bundle, "--truth", photos)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "dmd-compare: warning: list.csv is no picture\n"
+    header, *rows, first, second = done.stdout.splitlines()
+    assert header.split()[:4] == ["degradation", "picture", "faces", "whole"]
+    found = {tuple(re.split("  +", row)[:2]): re.split("  +", row)[2:] for row in rows}
+    pictures = ("input", "A, generic", "B, generic")
+    assert list(found) == [(times, each) for times in ("x2.5", "x4", "x6") for each in pictures]
+    assert {faces for faces, *_ in found.values()} == {"2"}
+    psnr = {key: float(whole.split()[0]) for key, (_, whole, *_) in found.items()}
+    for times in ("x4", "x6"):
+        assert psnr[times, "B, generic"] > psnr[times, "input"] + 0.3
+        assert psnr[times, "A, generic"] < psnr[times, "input"]
+    assert first.startswith(f"A: {bundle}: ONNX Runtime")
+    assert second.startswith(f"B: {compact_bundle}: ONNX Runtime")
+    assert second.endswith("(compact weights, not the published ones)")
+
+
 def test_compare_wrong_input(command: Command, bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     one_line(command("dmd-compare", bundle, bundle, "--images", folder), "folder: no such folder")
@@ -75,6 +98,11 @@ def test_compare_wrong_input(command: Command, bundle: Path, tmp_path: Path) -> 
     one_line(command("dmd-compare", bundle, bundle, "--images", folder), "this folder is empty")
     one_line(command("dmd-compare", bundle, tmp_path / "b", "--images", folder), "no such bundle")
     shutil.copy(SAMPLES / "photos" / "astronaut.png", folder)
+    one_line(command("dmd-compare", bundle, bundle), "--images", "--truth", "is required")
+    truth = ("dmd-compare", bundle, bundle, "--truth")
+    one_line(command(*truth, folder, "--min-psnr", "30"), "--worst and --min-psnr go with --images")
+    one_line(command(*truth, folder / "astronaut.png"), "astronaut.png: not a folder")
+    one_line(command(*truth, tmp_path / "none"), "none: no such folder")
     wrong = command(
         "dmd-compare", bundle, bundle, "--images", folder, "--worst", tmp_path / "worst.xyz"
     )
