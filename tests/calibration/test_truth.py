@@ -1,6 +1,7 @@
 """Clean faces as the truth, and that the compact weights come nearer to it than the input is."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -44,14 +45,15 @@ class Echo:
     A row of its dictionaries says how bright the reference is.
     """
 
-    description, max_batch, max_references = "echo", 8, None
+    description, max_batch = "echo", 8
+    max_references: int | None = None
 
     def __init__(self, columns: int) -> None:
         self.columns = columns
         self.seen: list[tuple[float, list[float]]] = []
 
     def restore(
-        self, image: Image, boxes: Boxes, people: list[Rows], membership: NDArray[np.float32]
+        self, image: Image, boxes: Boxes, people: Sequence[Rows], membership: NDArray[np.float32]
     ) -> Image:
         (rows,) = people
         read = rows[membership[0] > 0, 0]
