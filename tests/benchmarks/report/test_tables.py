@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.measure.timing import Ratio
-from benchmarks.report.results import Measurement, Result, Subject
-from benchmarks.report.tables import amount, markdown, show
+from benchmarks.report.results import Measurement, Result, Subject, read_result
+from benchmarks.report.tables import TRUTH, amount, markdown, show
 from benchmarks.report.truth import measurements, rows_of
 from calibration.quality import REGIONS
 from calibration.truth import Row
+from tests.conftest import ROOT
 
 MACHINE = {"processor": "Xeon", "cores": 2, "gpu": None}
 ROWS = (
@@ -115,6 +116,16 @@ def test_quality_against_the_truth() -> None:
         "| --- | --- | --- | --- | --- | --- | --- |",
         "| x4 | bundle, generic | 2 " + 4 * "| 20.50 dB, 0.625 " + "|",
     ]
+
+
+@pytest.mark.parametrize("name", ["quality-compact", "quality-compact-samples"])
+def test_the_tables_of_the_docs_are_those_of_the_records(name: str) -> None:
+    (record,) = (ROOT / "benchmarks" / "results").glob(f"*-{name}.json")
+    _, table = markdown(read_result(record)).split(f"### {TRUTH}\n\n")
+    assert len(table.splitlines()) > 6
+    docs = (ROOT / "docs" / "compact.md").read_text(encoding="utf-8")
+    assert table in docs
+    assert record.name in docs
 
 
 def test_show_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
