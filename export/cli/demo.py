@@ -7,7 +7,6 @@ from typing import NoReturn
 from export.cli.export import refuse_missing_packages
 from runtime.cli import console
 from runtime.errors import OutputError
-from runtime.redaction import public_name
 
 _PROG = "dmd-demo"
 
@@ -32,15 +31,17 @@ def demo() -> int:
         from export.demo.page import page
         from export.demo.pictures import all_faces, restore_samples, whole_photo
         from export.demo.weights import choose_checkpoint
+        from export.model.checkpoint import load_weights
         from runtime.images.files import write_image
         from runtime.restorer import Restorer
         from runtime.storage.local import write_atomically
 
-    checkpoint = args.checkpoint
+    checkpoint, why = args.checkpoint, "--checkpoint names them"
     if checkpoint is None:
         checkpoint, why = choose_checkpoint()
-        console.say(f"{_PROG}: weights: {public_name(checkpoint)}, as {why}")
-    bundle = bundle_of(checkpoint, out / "bundle", console.report)
+    record = load_weights(checkpoint).record  # before anything is said or written
+    console.report(f"{_PROG}: {record.kind} weights, as {why}")
+    bundle = bundle_of(checkpoint, record, out / "bundle", console.report)
     weights = bundle.manifest.weights
     with Restorer(bundle.path, device="cpu") as restorer:
         trials = restore_samples(restorer)

@@ -4,24 +4,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export.bundle import export_bundle
-from export.model.checkpoint import load_weights
 from runtime.bundle.opening import Bundle, open_bundle
+from runtime.bundle.weights import WeightsRecord
 from runtime.errors import BundleError
 
 _PRECISION = "fp32"
 
 
-def bundle_of(checkpoint: str, folder: Path, report: Callable[[str], None]) -> Bundle:
+def bundle_of(
+    checkpoint: str, wanted: WeightsRecord, folder: Path, report: Callable[[str], None]
+) -> Bundle:
     """The float32 bundle of these weights at `folder`, which is exported if nothing is there.
 
-    `checkpoint` as in `export.model.checkpoint.load_weights`, and `report` as in
-    `export.bundle.export_bundle`. What else is at `folder` is never replaced. Raises `BundleError`
-    if that is no bundle, a damaged one or one of other weights, `CheckpointError` for the weights,
-    and `ExportError`.
+    `checkpoint`, whose record is `wanted`, as in `export.model.checkpoint.load_weights`; `report`
+    as in `export.bundle.export_bundle`. What else is at `folder` is never replaced. Raises
+    `BundleError` if that is no bundle, a damaged one or one of other weights, and `ExportError`.
     """
     if not (folder.exists() or folder.is_symlink()):
         return export_bundle(folder, _PRECISION, checkpoint, report=report)
-    wanted = load_weights(checkpoint).record
     what_to_do = f"choose another --out, or remove {folder}"
     try:
         bundle = open_bundle(folder)

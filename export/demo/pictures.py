@@ -103,12 +103,12 @@ def all_faces(trials: list[Trial], remark: str | None) -> Image:
 
 
 def whole_photo(trial: Trial, remark: str | None) -> Image:
-    """The photograph before, after and as it was, side by side as large as `after`, (H, W, 3) BGR.
+    """The photograph before, after and as it was, side by side in its own size, (H, W, 3) BGR.
 
     `remark` goes beside "after".
     """
     panels = {
-        moment: _resized(picture, trial.after)
+        moment: _resized(picture, trial.original)
         for moment, picture in (
             ("before", trial.before),
             ("after", trial.after),
