@@ -2,6 +2,7 @@
 
 from argparse import Namespace
 from pathlib import Path
+from shlex import quote
 from typing import NoReturn
 
 from export.cli.export import refuse_missing_packages
@@ -47,7 +48,7 @@ def demo() -> int:
         trials = restore_samples(restorer)
     console.check_interrupted()
 
-    notes = [weights.notice, _REFERENCES.format(bundle=bundle.path)]
+    notes = [weights.notice, _REFERENCES.format(bundle=quote(str(bundle.path)))]
     said = [note[:1].upper() + note[1:] for note in notes if note]
     files = []
     for trial in trials:
@@ -78,9 +79,9 @@ def demo() -> int:
 
 _REFERENCES = (
     "restored without references: a dictionary is never made from the picture that is restored, "
-    "and there is one of each person here. With other photographs of somebody: dmd-enroll "
-    "alice/*.jpg --bundle {bundle} --out alice.safetensors, then dmd-restore photo.jpg --bundle "
-    "{bundle} --identity alice.safetensors --out restored"
+    "and there is one of each person here. Other photographs of somebody are added by two commands "
+    "(dmd-enroll alice/*.jpg --bundle {bundle} --out alice.safetensors; dmd-restore photo.jpg "
+    "--bundle {bundle} --identity alice.safetensors --out restored)"
 )
 
 

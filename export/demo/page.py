@@ -10,12 +10,12 @@ from runtime.images.encoding import encode
 
 
 def page(trials: list[Trial], remark: str | None, notes: list[str]) -> str:
-    """The page as HTML; `remark` goes beside each result, and each of `notes` is a paragraph."""
+    """The page as HTML; `remark` goes beside each result, each of `notes` is a sentence."""
     return _PAGE.substitute(
         policy=POLICY,
         style=STYLE,
         script=SCRIPT,
-        notes="".join(f"<p>{escape(note)}</p>" for note in notes),
+        notes="".join(f"<p>{escape(note)}.</p>" for note in notes),
         photographs="".join(_photograph(trial, remark) for trial in trials),
     )
 
@@ -64,6 +64,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem; margin: 2rem auto
 h1, h2, h3 { line-height: 1.2; font-weight: 600 }
 h2 { margin-top: 2.5rem }
 $style
+.comparisons { grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)) }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #e4e6ea } }
 </style></head><body>
 <h1>Faces made bad, and restored</h1>

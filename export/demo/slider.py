@@ -56,8 +56,8 @@ def _image(address: str, alt: str, attributes: str) -> str:
 
 
 STYLE = """.comparison h3 { font-weight: 600; margin: 0 0 .4rem; font-size: 1rem }
-.comparisons { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr));
- gap: 2rem }
+.comparisons { display: grid; gap: 2rem;
+ grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)) }
 .stack { position: relative; --at: 50%; line-height: 0 }
 .stack:focus-within { outline: 3px solid #48f }
 .stack img { width: 100% }
@@ -68,7 +68,10 @@ STYLE = """.comparison h3 { font-weight: 600; margin: 0 0 .4rem; font-size: 1rem
  cursor: ew-resize; appearance: none; touch-action: pan-y }
 .stack input::-webkit-slider-thumb { appearance: none; width: 2px }
 .stack input::-moz-range-thumb { width: 2px; border: 0 }
-.sides { display: flex; justify-content: space-between; gap: 1rem; margin-top: .4rem }"""
+.sides { display: flex; justify-content: space-between; gap: 1rem; margin-top: .4rem }
+.sides span { min-width: 0 }
+.sides > :first-child { flex: none }
+.sides select { max-width: 100% }"""
 
 SCRIPT = """for (const box of document.querySelectorAll(".comparison")) {
   const range = box.querySelector("input"), choice = box.querySelector("select");
