@@ -1,13 +1,17 @@
 """`dmd-demo` as a newcomer runs it, once with the compact weights; and with wrong input."""
 
 import re
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from export.cli import export
+from export.cli.demo import demo as demo_command
 from export.demo.pictures import RECIPES
+from runtime.errors import ExportError
 from runtime.images.arrays import Image
 from runtime.samples.faces import PHOTOS
 from tests.conftest import ROOT, Command, one_line, picture
@@ -119,3 +123,12 @@ def test_a_folder_that_cannot_be_written(command: Command) -> None:
     done = command("dmd-demo", "--checkpoint", "compact", "--out", "/proc/none/demo")
     assert done.returncode == 1
     assert done.stderr.splitlines()[1:] == ["dmd-demo: /proc/none: No such file or directory"]
+
+
+def test_without_the_packages_of_an_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "find_spec", lambda _: None)
+    monkeypatch.setattr(sys, "argv", ["dmd-demo"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ExportError, match=r"torch.* install dmdnet-runtime\[export,cpu\]"):
+        demo_command()
+    assert list(tmp_path.iterdir()) == []
