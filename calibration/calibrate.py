@@ -136,7 +136,8 @@ def calibrate(
         missed = quality.shortfalls(rows, options.min_psnr_db)
         if not missed:
             break
-        report(quality.table(rows))
+        for line in quality.table(rows).splitlines():
+            report(line)
         if not blocks:
             raise CalibrationError(
                 f"the quality gate is missed with every layer in float: {'; '.join(missed)}; "

@@ -84,6 +84,7 @@ def test_what_it_says(demo: tuple[Path, str, str]) -> None:
         before, after = map(float, re.findall(r"([0-9.]+) dB", line))
         assert 20 < before + gain < after < 35
     assert "Compact weights (Apache-2.0)" in warned
+    assert "\\n" not in warned  # a table is lines
     assert f"dmd-enroll alice/*.jpg --bundle {out / 'bundle'}" in warned
 
 
