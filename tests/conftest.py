@@ -1,4 +1,4 @@
-"""Bundles to test with: a narrow network for speed, a full-size one for the goldens."""
+"""Bundles to test with: the compact weights for speed, a full-size network for the goldens."""
 
 import importlib.util
 import os
@@ -42,17 +42,16 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def narrow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file in the published format, of a network that is narrow and restores nothing."""
     path = tmp_path_factory.mktemp("checkpoint") / "narrow.pth"
     torch.save(synthetic_state(seed=1, width=8, entries=4), path)
     return path
 
 
 @pytest.fixture(scope="session")
-def narrow_bundles(
-    narrow_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """Bundles of a narrow network, exported side by side: torch's exporter uses one core."""
-    folder = tmp_path_factory.mktemp("narrow")
+def compact_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Bundles of the compact weights, exported side by side: torch's exporter uses one core."""
+    folder = tmp_path_factory.mktemp("compact")
     program = Path(sys.executable).with_name("dmd-export")
     exports = {
         precision: subprocess.Popen(
@@ -60,7 +59,7 @@ def narrow_bundles(
                 str(program),
                 f"--{precision}",
                 "--checkpoint",
-                str(narrow_checkpoint),
+                "compact",
                 "--out",
                 str(folder / precision),
                 "--engine",
@@ -76,45 +75,39 @@ def narrow_bundles(
 
 
 @pytest.fixture(scope="session")
-def bundle(narrow_bundles: dict[str, Path]) -> Path:
-    """A float32 bundle of a narrow network."""
-    return narrow_bundles["fp32"]
+def bundle(compact_bundles: dict[str, Path]) -> Path:
+    """A float32 bundle of the compact weights."""
+    return compact_bundles["fp32"]
 
 
 @pytest.fixture(scope="session")
-def half_bundle(narrow_bundles: dict[str, Path]) -> Path:
+def half_bundle(compact_bundles: dict[str, Path]) -> Path:
     """The same weights in float16."""
-    return narrow_bundles["fp16"]
+    return compact_bundles["fp16"]
 
 
 @pytest.fixture(scope="session")
-def int8_bundle(
-    narrow_bundles: dict[str, Path],
-    narrow_checkpoint: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def int8_bundle(compact_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights in INT8 for the CPU."""
     out = tmp_path_factory.mktemp("int8") / "int8"
-    with graphs_of(narrow_bundles):
-        export_bundle(out, "int8", str(narrow_checkpoint), int8=NARROW_INT8)
+    with graphs_of(compact_bundles):
+        export_bundle(out, "int8", "compact", int8=COMPACT_INT8)
     return out
 
 
 @pytest.fixture(scope="session")
 def engine_bundle(
-    narrow_bundles: dict[str, Path],
-    narrow_checkpoint: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    compact_bundles: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """The same weights in float16, with engines of TensorRT for RTX."""
     out = tmp_path_factory.mktemp("engine") / "fp16"
     engine = BuildOptions("tensorrt-rtx")
-    with graphs_of(narrow_bundles):
-        export_bundle(out, "fp16", str(narrow_checkpoint), engine=engine)
+    with graphs_of(compact_bundles):
+        export_bundle(out, "fp16", "compact", engine=engine)
     return out
 
 
-NARROW_INT8 = Options(size=6, min_psnr_db=25.0)
+COMPACT_INT8 = Options(size=6)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def test_tensorrt_finds_its_casts(bundle: Path) -> None:
 
 
 def test_a_graph_that_misses_its_tolerance_leaves_nothing(
-    narrow_checkpoint: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exported file has another bias than the network."""
 
@@ -66,7 +66,7 @@ def test_a_graph_that_misses_its_tolerance_leaves_nothing(
     monkeypatch.setattr(export_module, "export_onnx", wrong_export)
     said: list[str] = []
     with pytest.raises(ExportError, match=r"generic: .*specific: .*mixed: "):
-        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint), report=said.append)
+        export_bundle(tmp_path / "out", "fp32", "compact", report=said.append)
     assert any("max levels" in line for line in said)
     assert list(tmp_path.iterdir()) == []
 
@@ -85,35 +85,32 @@ def test_existing_outputs(bundle: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_force_replaces(
-    narrow_bundles: dict[str, Path],
-    narrow_checkpoint: Path,
+    compact_bundles: dict[str, Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     good = Parity("generic", 1.0, 0.01, 70.0, True, 10.0)
     monkeypatch.setattr(parity, "measure", lambda *_: (good,))
-    shutil.copytree(narrow_bundles["fp32"], tmp_path / "out")
-    with graphs_of(narrow_bundles):
-        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint), force=True)
+    shutil.copytree(compact_bundles["fp32"], tmp_path / "out")
+    with graphs_of(compact_bundles):
+        export_bundle(tmp_path / "out", "fp32", "compact", force=True)
     assert open_bundle(tmp_path / "out").manifest.parity == (good,)
     assert [f.name for f in tmp_path.iterdir()] == ["out"]
 
 
-def test_full_disk(
-    narrow_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(ExportError, match="no space"):
-        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint))
+        export_bundle(tmp_path / "out", "fp32", "compact")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(narrow_checkpoint: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupted(tmp_path: Path, number: signal.Signals) -> None:
     program = Path(sys.executable).with_name("dmd-export")
     out = tmp_path / "out"
     with subprocess.Popen(
-        [program, "--checkpoint", str(narrow_checkpoint), "--out", str(out)],
+        [program, "--checkpoint", "compact", "--out", str(out)],
         stderr=subprocess.PIPE,
         text=True,
     ) as process:

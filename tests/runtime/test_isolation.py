@@ -25,12 +25,12 @@ FROM_ALONE = {"fp32": 1, "fp16": 1, "int8": 5}
 
 
 @pytest.fixture(params=["fp32", "fp16", "int8"])
-def attacked(request: pytest.FixtureRequest, narrow_bundles: dict[str, Path]) -> Path:
+def attacked(request: pytest.FixtureRequest, compact_bundles: dict[str, Path]) -> Path:
     """A bundle of each precision."""
     if request.param == "int8":
         path: Path = request.getfixturevalue("int8_bundle")
         return path
-    return narrow_bundles[request.param]
+    return compact_bundles[request.param]
 
 
 def test_the_graph_alone_isolates_people(attacked: Path) -> None:

@@ -47,9 +47,9 @@ def wanted(tensors: tuple[TensorSpec, ...], first: int = 0) -> dict[str, tuple[s
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_configs_say_what_the_manifest_says(
-    narrow_bundles: dict[str, Path], precision: str, tmp_path: Path
+    compact_bundles: dict[str, Path], precision: str, tmp_path: Path
 ) -> None:
-    bundle = open_bundle(narrow_bundles[precision])
+    bundle = open_bundle(compact_bundles[precision])
     out = tmp_path / "deep" / "repository"
     assert write_repository(bundle, out, Serving(device="gpu")) == (APP, RESTORER, MEMORIZER)
     manifest = bundle.manifest

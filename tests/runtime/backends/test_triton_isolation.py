@@ -22,7 +22,7 @@ ROUNDS = 4
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_an_attacker_on_the_same_server(
     precision: str,
-    narrow_bundles: dict[str, Path],
+    compact_bundles: dict[str, Path],
     request: pytest.FixtureRequest,
     faces: list[Face],
     tmp_path: Path,
@@ -32,7 +32,7 @@ def test_an_attacker_on_the_same_server(
     if reason is not None:
         pytest.skip(reason)
     int8 = precision == "int8"
-    bundle = request.getfixturevalue("int8_bundle") if int8 else narrow_bundles[precision]
+    bundle = request.getfixturevalue("int8_bundle") if int8 else compact_bundles[precision]
     images, boxes = sample_faces()
     (face, points), (other, other_points) = faces
     with Restorer(bundle, device="cpu") as local:
