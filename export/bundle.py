@@ -17,8 +17,9 @@ from calibration.options import Options
 from export.checks import parity, verdict
 from export.checks.reference import write_reference
 from export.model.checkpoint import load_weights
-from export.model.graphs import MemorizerGraph, RestorerGraph, export_onnx
+from export.model.graphs import MemorizerGraph, RestorerGraph
 from export.model.network import DMDNet
+from export.model.onnx_files import export_onnx
 from export.tensorrt.build import build_engines
 from export.tensorrt.options import BuildOptions, choose_edition
 from runtime.bundle.layout import layout_text

@@ -145,7 +145,8 @@ _EXPORT_HALF = """
 import sys
 from pathlib import Path
 from export.model.checkpoint import build_network
-from export.model.graphs import RestorerGraph, export_onnx
+from export.model.graphs import RestorerGraph
+from export.model.onnx_files import export_onnx
 from export.model.synthetic import synthetic_state
 network = build_network(synthetic_state(), "synthetic")
 export_onnx(RestorerGraph(network.half()), Path(sys.argv[1]))

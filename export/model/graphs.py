@@ -1,23 +1,18 @@
-"""The two graphs of a bundle: 8-bit images in and out, exported to ONNX with external weights."""
+"""The two graphs of a bundle as PyTorch modules: 8-bit images in and out."""
 
-import logging
-import warnings
-from pathlib import Path
-
-import onnx
 import torch
 from torch import Tensor, nn
 
 from export.model.network import DMDNet
 from runtime.bundle.layout import IMAGE_SIZE
 
-OPSET = 20
 FACES, REFERENCES = "faces", "references"
 
 
 class RestorerGraph(nn.Module):
     """image uint8 (B, 512, 512, 3) RGB, boxes, dictionary, membership -> restored, like image."""
 
+    name = "restorer"
     inputs = ("image", "boxes", "dictionary", "membership")
     output = "restored"
     free = ((FACES,), (FACES,), (REFERENCES,), (FACES, REFERENCES))  # dimensions, from the first
@@ -44,6 +39,7 @@ class RestorerGraph(nn.Module):
 class MemorizerGraph(nn.Module):
     """image uint8 (K, 512, 512, 3) RGB, boxes int32 (K, 4, 4) -> dictionary (K, D)."""
 
+    name = "memorizer"
     inputs = ("image", "boxes")
     output = "dictionary"
     free = ((REFERENCES,), (REFERENCES,))
@@ -58,35 +54,6 @@ class MemorizerGraph(nn.Module):
 
     def example(self) -> tuple[Tensor, ...]:
         return _example_faces(2)
-
-
-def export_onnx(graph: RestorerGraph | MemorizerGraph, path: Path) -> None:
-    """Write `graph` to `path` and its weights to `path` + `.data`, checked by ONNX."""
-    example = graph.example()
-    dynamic = tuple(
-        dict(enumerate(torch.export.Dim(name, min=1) for name in names)) for names in graph.free
-    )
-    exporter_log = logging.getLogger("torch.onnx")
-    level = exporter_log.level
-    exporter_log.setLevel(logging.ERROR)  # else: that torchvision is not installed
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside torch, nothing of the caller's
-            program = torch.onnx.export(
-                graph.eval(),
-                example,
-                dynamo=True,
-                dynamic_shapes=dynamic,
-                input_names=graph.inputs,
-                output_names=(graph.output,),
-                opset_version=OPSET,
-                verbose=False,
-            )
-    finally:
-        exporter_log.setLevel(level)
-    assert program is not None
-    program.save(path, external_data=True)
-    onnx.checker.check_model(path)
 
 
 def _normalise(image: Tensor, dtype: torch.dtype) -> Tensor:
