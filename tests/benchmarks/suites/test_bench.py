@@ -291,9 +291,9 @@ def test_stages_go_with_the_turns_of_the_whole(clock: Clock, bundle: Path) -> No
     assert rows["fast", "copy in"].value == 0.5
 
 
-def test_torch_gives_what_the_bundle_gives(bundle: Path, narrow_checkpoint: Path) -> None:
+def test_torch_gives_what_the_bundle_gives(bundle: Path) -> None:
     runner = BundleRunner(bundle, "cpu", None)
-    weights = load_weights(str(narrow_checkpoint))
+    weights = load_weights("compact")
     cases = Cases(runner.memorize, 5)
     case = cases.next(2, 5)
     for mode in ("eager", "both"):
@@ -328,7 +328,7 @@ class TestCommand:
     ) -> None:
         files = [tmp_path / name for name in ("r.json", "r.md", "r.html")]
         words = ["--bundle", bundle, "--bundle", int8_bundle, "--device", "cpu", "--quick"]
-        words += ["--baseline", "torch", "--checkpoint", narrow_checkpoint]
+        words += ["--baseline", "torch", "--checkpoint", "compact"]
         words += ["--json", files[0], "--markdown", files[1], "--html", files[2]]
         done = command("dmd-bench", *words)
         assert done.returncode == 0, done.stderr
