@@ -1,23 +1,12 @@
 # `make demo` and `make test` need Python 3.11+ only; both make .venv and install into it.
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO := build/demo
-BUNDLE := $(DEMO)/bundle
 
 .PHONY: demo test lint clean
 
-demo: $(BUNDLE)/manifest.json
-	$(BIN)/dmd-restore runtime/samples/photos --bundle $(BUNDLE) --out $(DEMO) --compare
-	@echo "before and after: $(DEMO)/astronaut.png.compare.png, $(DEMO)/grace_hopper.jpg.compare.png"
-
-# exit code 3: the published weights could not be downloaded
-$(BUNDLE)/manifest.json: .venv/installed
-	@mkdir -p $(DEMO); rm -rf $(BUNDLE); \
-	$(BIN)/dmd-export --fp32 --engine none --out $(BUNDLE); code=$$?; \
-	if [ $$code -eq 3 ]; then \
-	  echo "No weights: the demo goes on with synthetic ones, which restore nothing."; \
-	  $(BIN)/dmd-export --fp32 --engine none --checkpoint synthetic --out $(BUNDLE); \
-	else exit $$code; fi
+# the compact weights, unless the published ones are here or DMDNET_CHECKPOINT names others
+demo: .venv/installed
+	$(BIN)/dmd-demo --out build/demo
 
 test: .venv/installed
 	$(BIN)/pytest

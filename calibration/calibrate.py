@@ -2,9 +2,12 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
@@ -61,9 +64,11 @@ class Quantizer:
     def write(self, blocks: Collection[str], path: Path) -> None:
         write_int8(self.graph, blocks, self.ranges, self.shifts, self.target, path)
 
-    def restored(self, path: Path, trials: Iterable[Trial]) -> Iterator[tuple[Trial, Image]]:
-        """What the graph at `path` makes of `trials`."""
-        run = open_run(path)
+    def restored(
+        self, path: Path, trials: Iterable[Trial], threads: int | None = None
+    ) -> Iterator[tuple[Trial, Image]]:
+        """What the graph at `path` makes of `trials`; `threads` as in `open_run`."""
+        run = open_run(path, threads=threads)
         dtype = np.dtype(np.float32 if self.target == "cpu" else np.float16)
         for trial in trials:
             yield trial, restore(run, trial.case, dtype)
@@ -123,9 +128,15 @@ def calibrate(
     work = prepare(floats, faces, options, cache, weights)
     report(f"trying {len(work.graph.blocks)} blocks, each alone ...")
 
+    one_at_a_time = Lock()  # writing redirects what the whole process prints
+
     def psnr(blocks: Collection[str]) -> Mapping[str, float]:
-        work.write(blocks, out)
-        ((trial, got),) = work.restored(out, work.trials[:1])
+        with TemporaryDirectory(dir=out.parent, prefix="trial-") as folder:
+            path = Path(folder) / out.name
+            with one_at_a_time:
+                work.write(blocks, path)
+            threads = max(1, (os.cpu_count() or 1) // mixed_precision.AT_ONCE)
+            ((trial, got),) = work.restored(path, work.trials[:1], threads)
         return quality.psnr(got, trial.wanted, trial.face.boxes)
 
     alone = mixed_precision.each_alone(work.graph, psnr)
@@ -136,7 +147,8 @@ def calibrate(
         missed = quality.shortfalls(rows, options.min_psnr_db)
         if not missed:
             break
-        report(quality.table(rows))
+        for line in quality.table(rows).splitlines():
+            report(line)
         if not blocks:
             raise CalibrationError(
                 f"the quality gate is missed with every layer in float: {'; '.join(missed)}; "
@@ -184,5 +196,5 @@ def _renamed(of: dict[str, T], graph: Graph, other: Graph) -> dict[str, T]:
 
 def _key(weights: str, faces: FaceSet, options: Options) -> str:
     """Names the statistics by all that they depend on."""
-    parts = [3, weights, faces.source, faces.digest, options.size, options.seed]
+    parts = [4, weights, faces.source, faces.digest, options.size, options.seed]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -7,11 +7,9 @@ adds 16 positions. Each face's share is a file of the cache: an interrupted cali
 where it was.
 """
 
-import io
 import shutil
 import tempfile
 import time
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file, save
 from tqdm import tqdm
 
 from calibration.faces import Load
@@ -67,7 +67,8 @@ def observe(
     Raises `CalibrationError` where an activation is not finite.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    missing = [i for i in range(len(faces)) if not _readable(cache / f"{i}.npz", tensors)]
+    kept = [cache / f"{index}.safetensors" for index in range(len(faces))]
+    missing = [i for i in range(len(faces)) if not _readable(kept[i], tensors)]
     if missing:
         inputs, run = RestorerInputs(memorizer), _observer(graph, tensors)
         bar = tqdm(faces, desc="calibration", unit="face", leave=False, disable=None)
@@ -75,10 +76,8 @@ def observe(
             case = inputs.next(load())  # of every face, so that a resumed run sees the same rows
             if index in missing:
                 positions = _positions(case["boxes"][0], len(faces), [seed, index])
-                buffer = io.BytesIO()
-                np.savez(buffer, **run(case, positions))  # type: ignore[arg-type]
-                write_atomically(cache / f"{index}.npz", buffer.getvalue())
-    return _merge([cache / f"{index}.npz" for index in range(len(faces))], tensors)
+                write_atomically(kept[index], save(run(case, positions)))
+    return _merge(kept, tensors)
 
 
 def forget_old(cache: Path) -> None:
@@ -127,7 +126,8 @@ def _observer(graph: Graph, tensors: Sequence[str]) -> Observe:
         arrays = session({**case, **at})
         found = dict(zip(outputs, arrays, strict=True))
         for name in tensors:
-            found[f"{name}/samples"] = found[f"{name}/samples"].transpose(0, 2, 1)
+            samples = found[f"{name}/samples"].transpose(0, 2, 1)
+            found[f"{name}/samples"] = np.ascontiguousarray(samples)
             if not all(np.isfinite(found[f"{name}/{end}"]).all() for end in ("low", "high")):
                 raise CalibrationError(f"{name}: activations that are not finite")
         return {name: array[0] for name, array in found.items()}
@@ -147,17 +147,14 @@ def _positions(boxes: NDArray[np.int32], faces: int, seed: list[int]) -> Array:
 
 def _readable(path: Path, tensors: Sequence[str]) -> bool:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return all(f"{name}/samples" in arrays.files for name in tensors)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        with safe_open(path, "numpy") as file:
+            return {f"{name}/samples" for name in tensors} <= set(file.keys())
+    except (OSError, SafetensorError):
         return False
 
 
 def _merge(paths: Sequence[Path], tensors: Sequence[str]) -> Statistics:
-    parts = []
-    for path in paths:
-        with np.load(path, allow_pickle=False) as arrays:
-            parts.append({name: arrays[name] for name in arrays.files})
+    parts = [load_file(path) for path in paths]
     return {
         name: Activation(
             np.concatenate([part.pop(f"{name}/samples") for part in parts]),

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle.layout import columns_of
+from runtime.bundle.weights import weights_name
 from runtime.errors import DictionaryError
 from runtime.storage.local import write_atomically
 
@@ -154,8 +155,8 @@ class SpecificDictionary:
     def _check_same(self, whose: str, weights_sha256: str, layout: str) -> None:
         if weights_sha256 != self.weights_sha256:
             raise DictionaryError(
-                f"the dictionary was made with weights {self.weights_sha256}, but {whose} has "
-                f"weights {weights_sha256}; enrol the person again"
+                f"the dictionary was made with {weights_name(self.weights_sha256)}, but {whose} "
+                f"has {weights_name(weights_sha256)}; enrol the person again"
             )
         if layout != self.layout:
             raise DictionaryError(f"the dictionary's layout differs from that of {whose}")

@@ -1,12 +1,10 @@
-"""Bundles to test with: a narrow network for speed, a full-size one for the goldens."""
+"""Bundles to test with: the compact weights for speed, a full-size network for the goldens."""
 
 import importlib.util
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from calibration.options import Options
-from export import bundle as export_module
 from export.bundle import export_bundle
-from export.model.graphs import MemorizerGraph, RestorerGraph
 from export.model.synthetic import synthetic_state
 from export.tensorrt.options import BuildOptions
 from runtime.dictionary import SpecificDictionary
@@ -29,6 +25,7 @@ from runtime.samples.faces import samples
 ROOT = Path(__file__).parent.parent
 
 Face = tuple[NDArray[np.uint8], NDArray[np.float64]]
+BundleOf = Callable[[str], Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -42,101 +39,57 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def narrow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file in the published format, of a network that is narrow and restores nothing."""
     path = tmp_path_factory.mktemp("checkpoint") / "narrow.pth"
     torch.save(synthetic_state(seed=1, width=8, entries=4), path)
     return path
 
 
 @pytest.fixture(scope="session")
-def narrow_bundles(
-    narrow_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """Bundles of a narrow network, exported side by side: torch's exporter uses one core."""
-    folder = tmp_path_factory.mktemp("narrow")
-    program = Path(sys.executable).with_name("dmd-export")
-    exports = {
-        precision: subprocess.Popen(
-            [
-                str(program),
-                f"--{precision}",
-                "--checkpoint",
-                str(narrow_checkpoint),
-                "--out",
-                str(folder / precision),
-                "--engine",
-                "none",
-            ],
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        for precision in ("fp32", "fp16")
-    }
-    for precision, process in exports.items():
-        assert process.wait() == 0, f"the {precision} export failed"
-    return {precision: folder / precision for precision in exports}
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A float32 bundle of the compact weights."""
+    out = tmp_path_factory.mktemp("bundle") / "fp32"
+    export_bundle(out, "fp32", "compact")
+    return out
 
 
 @pytest.fixture(scope="session")
-def bundle(narrow_bundles: dict[str, Path]) -> Path:
-    """A float32 bundle of a narrow network."""
-    return narrow_bundles["fp32"]
-
-
-@pytest.fixture(scope="session")
-def half_bundle(narrow_bundles: dict[str, Path]) -> Path:
+def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights in float16."""
-    return narrow_bundles["fp16"]
+    out = tmp_path_factory.mktemp("half-bundle") / "fp16"
+    export_bundle(out, "fp16", "compact")
+    return out
 
 
 @pytest.fixture(scope="session")
-def compact_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compact weights in float32: a bundle that restores."""
-    return export_bundle(tmp_path_factory.mktemp("compact") / "compact", "fp32", "compact").path
-
-
-@pytest.fixture(scope="session")
-def int8_bundle(
-    narrow_bundles: dict[str, Path],
-    narrow_checkpoint: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def int8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights in INT8 for the CPU."""
     out = tmp_path_factory.mktemp("int8") / "int8"
-    with graphs_of(narrow_bundles):
-        export_bundle(out, "int8", str(narrow_checkpoint), int8=NARROW_INT8)
+    export_bundle(out, "int8", "compact", int8=COMPACT_INT8)
     return out
 
 
 @pytest.fixture(scope="session")
-def engine_bundle(
-    narrow_bundles: dict[str, Path],
-    narrow_checkpoint: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Path:
+def engine_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same weights in float16, with engines of TensorRT for RTX."""
     out = tmp_path_factory.mktemp("engine") / "fp16"
-    engine = BuildOptions("tensorrt-rtx")
-    with graphs_of(narrow_bundles):
-        export_bundle(out, "fp16", str(narrow_checkpoint), engine=engine)
+    export_bundle(out, "fp16", "compact", engine=BuildOptions("tensorrt-rtx"))
     return out
 
 
-NARROW_INT8 = Options(size=6, min_psnr_db=25.0)
+@pytest.fixture
+def bundle_of(request: pytest.FixtureRequest) -> BundleOf:
+    """Each of these bundles by its precision, made when it is asked for."""
+    names = {"fp32": "bundle", "fp16": "half_bundle", "int8": "int8_bundle"}
+
+    def bundle_of(precision: str) -> Path:
+        path: Path = request.getfixturevalue(names[precision])
+        return path
+
+    return bundle_of
 
 
-@contextmanager
-def graphs_of(bundles: dict[str, Path]) -> Iterator[None]:
-    """While exporting, take the graphs of these bundles: torch's exporter takes a minute."""
-
-    def copy(graph: RestorerGraph | MemorizerGraph, path: Path) -> None:
-        half = graph.network.MSDilate.convi.weight.dtype == torch.float16
-        source = bundles["fp16" if half else "fp32"]
-        name = "restorer.onnx" if isinstance(graph, RestorerGraph) else "memorizer.onnx"
-        shutil.copy(source / name, path)
-        shutil.copy(source / f"{name}.data", path.parent)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export_module, "export_onnx", copy)
-        yield
+COMPACT_INT8 = Options(size=6)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -162,10 +162,11 @@ def test_a_wheel_holds_what_is_not_code(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         shipped = set(opened.namelist())
     expected = {f"{package}/py.typed" for package in BELOW}
-    for folder in (ROOT / "runtime/faces/models", SAMPLES, SAMPLES / "photos"):
+    models = ("runtime/faces/models", "export/model/traced", "export/model/weights")
+    for folder in (*(ROOT / name for name in models), SAMPLES, SAMPLES / "photos"):
         files = (file for file in folder.iterdir() if file.is_file())
         expected |= {str(file.relative_to(ROOT)) for file in files}
     assert {"runtime/faces/models/LICENSE", "runtime/faces/models/NOTICE"} <= expected
-    assert len([name for name in expected if name.endswith(".onnx")]) == 3
+    assert len([name for name in expected if name.endswith(".onnx")]) == 3 + 4
     assert expected <= shipped
     assert {str(file.relative_to(ROOT)) for file in FILES} <= shipped

@@ -11,11 +11,15 @@ from benchmarks.report.results import UNSTABLE, Measurement, Picture, Result
 from benchmarks.report.tables import TRUTH, cells
 from calibration.truth import HEADER
 from calibration.truth import cells as cells_of_truth
+from export.demo.slider import POLICY, SCRIPT, STYLE, Comparison, slider
 
 
 def report(result: Result) -> str:
     """The page as HTML. Needs matplotlib."""
     return _PAGE.substitute(
+        policy=POLICY,
+        style=STYLE,
+        script=SCRIPT,
         date=_text(result.date.replace("T", " ").replace("+00:00", " UTC")),
         facts=_facts(result),
         subjects=_table(
@@ -92,31 +96,17 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 def _comparison(picture: Picture) -> str:
-    name = _text(picture.name)
-    options, images = [], [_image(picture.before, f"{name} before", "")]
-    for place, (subject, after) in enumerate(picture.after.items()):
-        options.append(f'<option value="{place}">{_text(subject)}</option>')
-        hidden = "hidden" if place else ""
-        images.append(_image(after, f"{name} after, {_text(subject)}", f'class="after" {hidden}'))
-    label = f"{name}: share of the picture that shows before, in percent"
-    choice = f'<label>after: <select aria-label="after">{"".join(options)}</select></label>'
-    if len(options) == 1:
-        choice = f"after: {_text(next(iter(picture.after)))}"
-    return f"""<div class="comparison"><h3>{name}</h3>
-<div class="stack">{"".join(images)}<span class="line"></span>
-<input type="range" min="0" max="100" value="50" aria-label="{label}"></div>
-<div class="sides"><span>before</span><span>{choice}</span></div></div>
-"""
+    after = {subject: _png(each) for subject, each in picture.after.items()}
+    return slider(Comparison(picture.name, _png(picture.before), after))
 
 
-def _image(png: str, alt: str, attributes: str) -> str:
-    return f'<img src="data:image/png;base64,{_text(png)}" alt="{alt}" {attributes}>'
+def _png(base64: str) -> str:
+    return f"data:image/png;base64,{base64}"
 
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:;
- style-src 'unsafe-inline'; script-src 'unsafe-inline'">
+$policy
 <meta name="viewport" content="width=device-width">
 <title>Benchmark of $date</title>
 <style>
@@ -138,21 +128,9 @@ mark { background: #f5a623; color: #000; border-radius: .3rem; padding: 0 .3rem;
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr));
  gap: 2rem; align-items: start }
 figure { margin: 0 }
-figcaption, .comparison h3 { font-weight: 600; margin: 0 0 .4rem; font-size: 1rem }
+figcaption { font-weight: 600; margin: 0 0 .4rem; font-size: 1rem }
 svg { width: 100%; height: auto }
-.comparisons { display: grid; grid-template-columns: repeat(auto-fill, minmax(20rem, 1fr));
- gap: 2rem }
-.stack { position: relative; --at: 50%; line-height: 0 }
-.stack:focus-within { outline: 3px solid #48f }
-.stack img { width: 100% }
-.stack .after { position: absolute; inset: 0; height: 100%; clip-path: inset(0 0 0 var(--at)) }
-.stack .line { position: absolute; inset: 0 auto 0 var(--at); width: 2px; margin-left: -1px;
- background: #fff; box-shadow: 0 0 3px #000 }
-.stack input { position: absolute; inset: 0; width: 100%; height: 100%; margin: 0; opacity: 0;
- cursor: ew-resize; appearance: none; touch-action: pan-y }
-.stack input::-webkit-slider-thumb { appearance: none; width: 2px }
-.stack input::-moz-range-thumb { width: 2px; border: 0 }
-.sides { display: flex; justify-content: space-between; margin-top: .4rem }
+$style
 @media (prefers-color-scheme: dark) {
  body { background: #16181c; color: #e4e6ea }
  svg { filter: invert(1) hue-rotate(180deg) }
@@ -173,15 +151,6 @@ slow as the median. A ratio is the value against the baseline's of the same roun
 95 % interval. Of peak: the share of the time that the arithmetic takes at the machine's peak.</p>
 $measurements
 <script>
-for (const box of document.querySelectorAll(".comparison")) {
-  const range = box.querySelector("input"), choice = box.querySelector("select");
-  const show = () => {
-    box.querySelector(".stack").style.setProperty("--at", range.value + "%");
-    box.querySelectorAll(".after").forEach((image, place) =>
-      image.hidden = choice && place != choice.value);
-  };
-  box.addEventListener("input", show);
-  show();  // a reloaded page may bring back what was chosen
-}
+$script
 </script></body></html>
 """)

@@ -29,9 +29,7 @@ def export() -> int:
     given = {name: value for name, value in named.items() if value is not None}
     if (given or args.chart) and not args.int8:
         raise UsageError("calibration, method, target, min-psnr and chart go with --int8")
-    missing = [name for name in _NEEDS if find_spec(name) is None]
-    if missing:
-        raise ExportError(f"{', '.join(missing)} not installed: install dmdnet-runtime[export,cpu]")
+    refuse_missing_packages()
     if args.chart is not None and find_spec("matplotlib") is None:
         raise ExportError("--chart needs matplotlib: install it, or dmdnet-runtime[export]")
     precision = "int8" if args.int8 else "fp16" if args.fp16 else "fp32"
@@ -63,6 +61,13 @@ def export() -> int:
         console.say(f"dmd-export: {notice}")
     console.tell(f"{precision} bundle in {out}")
     return 0
+
+
+def refuse_missing_packages() -> None:
+    """Raise `ExportError` unless all that an export needs is installed."""
+    missing = [name for name in _NEEDS if find_spec(name) is None]
+    if missing:
+        raise ExportError(f"{', '.join(missing)} not installed: install dmdnet-runtime[export,cpu]")
 
 
 def _arguments() -> Namespace:

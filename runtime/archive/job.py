@@ -8,7 +8,7 @@ from runtime.backends.triton.address import Remote, is_server_address
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import UsageError
+from runtime.errors import DictionaryError, UsageError
 from runtime.images.files import MAX_PIXELS, SUFFIXES
 from runtime.photo import RestoreOptions
 from runtime.redaction import public_name
@@ -56,9 +56,13 @@ class Job:
         else:
             manifest = open_bundle(self.bundle, verify=False).manifest
         if self.identity is not None:
-            SpecificDictionary.load(self.identity).rows_for(
-                manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
-            )
+            dictionary = SpecificDictionary.load(self.identity)
+            try:
+                dictionary.rows_for(
+                    manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
+                )
+            except DictionaryError as error:
+                raise DictionaryError(f"{self.identity}: {error}") from None
         return manifest
 
     def open(self) -> Restorer:

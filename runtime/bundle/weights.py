@@ -59,3 +59,9 @@ class WeightsRecord:
 def kind_of(sha256: str) -> str:
     """The kind of a checkpoint file's weights, by the file's SHA-256."""
     return {PUBLISHED_SHA256: PUBLISHED, COMPACT_SHA256: COMPACT}.get(sha256, OTHER)
+
+
+def weights_name(sha256: str) -> str:
+    """What an error calls the weights of a checkpoint file with this SHA-256."""
+    kind = kind_of(sha256)
+    return f"weights {sha256}" if kind == OTHER else f"the {kind} weights"

@@ -19,7 +19,7 @@ from runtime.bundle.manifest import Quantization
 from runtime.bundle.opening import open_bundle
 from runtime.errors import CalibrationError
 from runtime.images.files import read_image
-from tests.conftest import NARROW_INT8, graphs_of
+from tests.conftest import COMPACT_INT8
 
 
 def test_the_manifest(int8_bundle: Path) -> None:
@@ -82,13 +82,10 @@ def test_devices(int8_bundle: Path) -> None:
         Restorer(int8_bundle, device="cuda")
 
 
-def test_the_same_for_the_same_seed(
-    int8_bundle: Path, narrow_bundles: dict[str, Path], tmp_path: Path
-) -> None:
+def test_the_same_for_the_same_seed(int8_bundle: Path, bundle: Path, tmp_path: Path) -> None:
     """Also from a cache of its own."""
-    fp32 = narrow_bundles["fp32"]
-    floats = Floats(fp32 / "restorer.onnx", fp32 / "memorizer.onnx")
-    work = prepare(floats, choose_faces(NARROW_INT8), NARROW_INT8, tmp_path / "cache", "weights")
+    floats = Floats(bundle / "restorer.onnx", bundle / "memorizer.onnx")
+    work = prepare(floats, choose_faces(COMPACT_INT8), COMPACT_INT8, tmp_path / "cache", "weights")
     work.write(work.graph.blocks, tmp_path / "restorer.onnx")
     for name in ("restorer.onnx", "restorer.onnx.data"):
         assert (tmp_path / name).read_bytes() == (int8_bundle / name).read_bytes()
@@ -119,25 +116,20 @@ def test_blocks_go_back_to_float(
 
 
 def test_a_missed_gate_leaves_nothing(
-    narrow_bundles: dict[str, Path],
-    narrow_checkpoint: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Graph, "blocks", property(lambda _: ("up4.4",)))
     options = Options(size=3, min_psnr_db=99)
-    with graphs_of(narrow_bundles), pytest.raises(CalibrationError, match="with every layer"):
-        export_bundle(tmp_path / "out", "int8", str(narrow_checkpoint), int8=options)
+    with pytest.raises(CalibrationError, match="with every layer"):
+        export_bundle(tmp_path / "out", "int8", "compact", int8=options)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_tensorrt_form(
-    narrow_bundles: dict[str, Path], narrow_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_tensorrt_form(tmp_path: Path) -> None:
     """Symmetric, biases in float, all else half; refused by ONNX Runtime's backend."""
     options = Options(size=3, target="tensorrt", method="minmax", min_psnr_db=30)
-    with graphs_of(narrow_bundles):
-        bundle = export_bundle(tmp_path / "out", "int8", str(narrow_checkpoint), int8=options)
+    bundle = export_bundle(tmp_path / "out", "int8", "compact", int8=options)
     model = onnx.load(tmp_path / "out" / "restorer.onnx")
     arrays = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     produced = {name: node for node in model.graph.node for name in node.output}

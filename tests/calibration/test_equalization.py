@@ -82,11 +82,12 @@ def test_interrupted_statistics_go_on(bundle: Path, tmp_path: Path) -> None:
     faces, names = face_set(None, 3, 0).calibration, graph.activations(graph.blocks)[:5]
     memorizer = bundle / "memorizer.onnx"
     whole = observe(graph, names, faces, memorizer, 0, tmp_path)
-    kept = (tmp_path / "0.npz").stat().st_mtime_ns
-    (tmp_path / "1.npz").write_bytes((tmp_path / "1.npz").read_bytes()[:1000])  # cut off
-    (tmp_path / "2.npz").unlink()
+    first, second, third = (tmp_path / f"{number}.safetensors" for number in range(3))
+    kept = first.stat().st_mtime_ns
+    second.write_bytes(second.read_bytes()[:1000])  # cut off
+    third.unlink()
     again = observe(graph, names, faces, memorizer, 0, tmp_path)
-    assert (tmp_path / "0.npz").stat().st_mtime_ns == kept
+    assert first.stat().st_mtime_ns == kept
     for name in names:
         np.testing.assert_array_equal(whole[name].samples, again[name].samples)
         np.testing.assert_array_equal(whole[name].high, again[name].high)
@@ -95,7 +96,7 @@ def test_interrupted_statistics_go_on(bundle: Path, tmp_path: Path) -> None:
 def test_old_statistics_are_forgotten(tmp_path: Path) -> None:
     for name, days in (("old", 8), ("new", 6)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "0.npz").write_bytes(b"")
+        (tmp_path / name / "0.safetensors").write_bytes(b"")
         then = time.time() - days * 86400
         os.utime(tmp_path / name, (then, then))
     forget_old(tmp_path)

@@ -1,6 +1,13 @@
-import numpy as np
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import cast
 
-from calibration.mixed_precision import DICTIONARY, table, to_put_back
+import numpy as np
+import pytest
+
+from calibration.graph import Graph
+from calibration.mixed_precision import DICTIONARY, each_alone, table, to_put_back
 from runtime.bundle.manifest import Quality, QuantizedBlock
 
 REGIONS = ("whole", "le", "re", "mo")
@@ -16,6 +23,45 @@ def alone(
 def quality(psnr: float, mouth: float | None = None) -> list[Quality]:
     values = dict.fromkeys(REGIONS, psnr) | ({} if mouth is None else {"mo": mouth})
     return [Quality(r, v, v, 1, 1, "") for r, v in values.items()]
+
+
+@dataclass(frozen=True)
+class Layer:
+    block: str
+    multiplications: int
+
+
+@dataclass(frozen=True)
+class Layers:
+    """As much of a `Graph` as choosing blocks needs."""
+
+    layers: tuple[Layer, ...] = (Layer("a", 30), Layer("a", 30), Layer("b", 30), Layer("c", 10))
+    blocks: tuple[str, ...] = ("a", "b", "c")
+
+
+def test_each_block_alone_in_the_order_of_the_network() -> None:
+    """Though trials run side by side, and a later one may be done before."""
+
+    def psnr(blocks: Collection[str]) -> dict[str, float]:
+        time.sleep(0.1 if "a" in blocks else 0)
+        return dict.fromkeys(REGIONS, 40.0 + sum(map(ord, blocks)))
+
+    rows = each_alone(cast(Graph, Layers()), psnr)
+    assert [row.name for row in rows] == [DICTIONARY, "a", "b", "c"]
+    assert [row.psnr_db["whole"] for row in rows] == [40.0, *(40.0 + ord(c) for c in "abc")]
+    assert [row.share for row in rows] == pytest.approx([0, 0.6, 0.3, 0.1])
+
+
+def test_a_trial_that_fails_ends_all() -> None:
+    tried: list[Collection[str]] = []
+
+    def psnr(blocks: Collection[str]) -> dict[str, float]:
+        tried.append(blocks)
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        each_alone(cast(Graph, Layers(blocks=tuple(map(str, range(1000))))), psnr)
+    assert len(tried) < 1000
 
 
 def test_most_error_for_least_time() -> None:

@@ -121,14 +121,14 @@ def test_a_folder_of_people(tmp_path: Path) -> None:
     assert truth_set(tmp_path).digest != truth.digest
 
 
-def test_a_face_is_no_reference_of_itself(compact_bundle: Path, tmp_path: Path) -> None:
+def test_a_face_is_no_reference_of_itself(bundle: Path, tmp_path: Path) -> None:
     """The brightness of a row tells which photograph it is from."""
     count = MOST_REFERENCES + 2
     for index in range(count):
         put(tmp_path / "eileen" / f"{index}.png", 12 * (index - 3))
     put(tmp_path / "grace.png", 0, "grace_hopper")
     truth = truth_set(tmp_path)
-    engine, candidate = echo(compact_bundle)
+    engine, candidate = echo(bundle)
     rows = judge(truth, [candidate], RECIPES[:1])
     bright = {load().name: float(load().image.mean()) for load in truth.people[1]}
     specific = [(own, read) for own, read in engine.seen if read]
@@ -155,9 +155,9 @@ def test_a_face_is_no_reference_of_itself(compact_bundle: Path, tmp_path: Path) 
     assert input_of(rows[1], rows) is every
 
 
-def test_other_faces_do_not_change_a_face(compact_bundle: Path, tmp_path: Path) -> None:
+def test_other_faces_do_not_change_a_face(bundle: Path, tmp_path: Path) -> None:
     put(tmp_path / "some" / "b.png", 0)
-    _, candidate = echo(compact_bundle)
+    _, candidate = echo(bundle)
     (alone, _) = judge(truth_set(tmp_path / "some"), [candidate], RECIPES[1:2])
     put(tmp_path / "some" / "a.png", 0, "grace_hopper")
     (two, _) = judge(truth_set(tmp_path / "some"), [candidate], RECIPES[1:2])
@@ -215,8 +215,8 @@ def gains(row: Row, given: Row) -> tuple[dict[str, float], dict[str, float]]:
     return psnr, ssim
 
 
-def test_compact_weights_restore_the_samples(compact_bundle: Path) -> None:
-    rows = restored(compact_bundle, truth_set(None))
+def test_compact_weights_restore_the_samples(bundle: Path) -> None:
+    rows = restored(bundle, truth_set(None))
     assert {kind for _, kind in rows} == {INPUT, GENERIC}
     for degradation in ("x4", "x6"):
         psnr, ssim = gains(rows[degradation, GENERIC], rows[degradation, INPUT])
@@ -253,6 +253,6 @@ def test_references_help_at_6_times(restored_people: dict[tuple[str, str], Row])
 
 
 @pytest.fixture(scope="module")
-def restored_people(shared: Path, compact_bundle: Path) -> dict[tuple[str, str], Row]:
+def restored_people(shared: Path, bundle: Path) -> dict[tuple[str, str], Row]:
     """What the compact weights make of two people, and what it was made of."""
-    return restored(compact_bundle, truth_set(shared / "faces" / "references"))
+    return restored(bundle, truth_set(shared / "faces" / "references"))

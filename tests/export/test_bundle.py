@@ -19,7 +19,8 @@ from export.checks import parity
 from runtime import CheckpointError, ExportError
 from runtime.bundle.manifest import Parity
 from runtime.bundle.opening import open_bundle
-from tests.conftest import Command, graphs_of, one_line
+from runtime.bundle.weights import COMPACT_SHA256
+from tests.conftest import Command, one_line
 
 
 def session(path: Path) -> Any:
@@ -51,7 +52,7 @@ def test_tensorrt_finds_its_casts(bundle: Path) -> None:
 
 
 def test_a_graph_that_misses_its_tolerance_leaves_nothing(
-    narrow_checkpoint: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The exported file has another bias than the network."""
 
@@ -66,7 +67,7 @@ def test_a_graph_that_misses_its_tolerance_leaves_nothing(
     monkeypatch.setattr(export_module, "export_onnx", wrong_export)
     said: list[str] = []
     with pytest.raises(ExportError, match=r"generic: .*specific: .*mixed: "):
-        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint), report=said.append)
+        export_bundle(tmp_path / "out", "fp32", "compact", report=said.append)
     assert any("max levels" in line for line in said)
     assert list(tmp_path.iterdir()) == []
 
@@ -85,26 +86,22 @@ def test_existing_outputs(bundle: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_force_replaces(
-    narrow_bundles: dict[str, Path],
-    narrow_checkpoint: Path,
+    bundle: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     good = Parity("generic", 1.0, 0.01, 70.0, True, 10.0)
     monkeypatch.setattr(parity, "measure", lambda *_: (good,))
-    shutil.copytree(narrow_bundles["fp32"], tmp_path / "out")
-    with graphs_of(narrow_bundles):
-        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint), force=True)
+    shutil.copytree(bundle, tmp_path / "out")
+    export_bundle(tmp_path / "out", "fp32", "compact", force=True)
     assert open_bundle(tmp_path / "out").manifest.parity == (good,)
     assert [f.name for f in tmp_path.iterdir()] == ["out"]
 
 
-def test_full_disk(
-    narrow_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(1, 1, 0))
     with pytest.raises(ExportError, match="no space"):
-        export_bundle(tmp_path / "out", "fp32", str(narrow_checkpoint))
+        export_bundle(tmp_path / "out", "fp32", "compact")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -138,6 +135,24 @@ def test_command_line(command: Command, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith("x.pth: no such checkpoint")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_compact_weights(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = command("dmd-export", "--checkpoint", "compact", "--out", out, "--engine", "none")
+    assert done.returncode == 0
+    said = done.stderr.splitlines()
+    assert [line.split()[0] for line in said if " 1.000 " in line or " yes " in line] == [
+        "memorizer",
+        "generic",
+        "specific",
+        "mixed",
+    ]  # a table of one line each
+    assert "compact weights (Apache-2.0)" in said[-1]
+    made = open_bundle(out).manifest
+    assert (made.weights.kind, made.weights.sha256) == ("compact", COMPACT_SHA256)
+    assert all(row.max_levels <= 1 for row in made.parity)
+    assert 20e6 < sum(file.stat().st_size for file in out.iterdir()) < 40e6
 
 
 def test_no_network(tmp_path: Path) -> None:

@@ -18,19 +18,16 @@ from runtime.bundle.opening import open_bundle
 from runtime.dictionary import LARGEST
 from runtime.images.arrays import Image
 from runtime.samples.faces import sample_faces
-from tests.conftest import Face, levels
+from tests.conftest import BundleOf, Face, levels
 
 pytestmark = pytest.mark.filterwarnings("ignore:a float16 bundle is slower on a CPU")
 FROM_ALONE = {"fp32": 1, "fp16": 1, "int8": 5}
 
 
 @pytest.fixture(params=["fp32", "fp16", "int8"])
-def attacked(request: pytest.FixtureRequest, narrow_bundles: dict[str, Path]) -> Path:
+def attacked(request: pytest.FixtureRequest, bundle_of: BundleOf) -> Path:
     """A bundle of each precision."""
-    if request.param == "int8":
-        path: Path = request.getfixturevalue("int8_bundle")
-        return path
-    return narrow_bundles[request.param]
+    return bundle_of(request.param)
 
 
 def test_the_graph_alone_isolates_people(attacked: Path) -> None:

@@ -1,14 +1,8 @@
 """The HTML report: what it says, that it loads nothing, and how a real browser shows it."""
 
 import base64
-import json
-import re
-import shutil
-import subprocess
-from collections import Counter
 from dataclasses import replace
 from html import escape, unescape
-from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
@@ -24,9 +18,9 @@ from benchmarks.report.truth import measurements
 from calibration.quality import REGIONS
 from calibration.truth import GENERIC, INPUT, SPECIFIC, Row
 from tests.conftest import SAMPLES
+from tests.pages import Page, ask, assert_loads_nothing, needs_browser, text_of
 
 EVIL = """<script>alert('"&$date</script> $x_1$ -->"""
-VOID = {"meta", "img", "input", "br"}
 TITLES = (
     "Latency",
     "Throughput against batch size",
@@ -35,45 +29,6 @@ TITLES = (
     "Nearer to the truth",
     "Quality against speed",
 )
-BROWSER = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome is installed")
-
-
-class Page(HTMLParser):
-    """Parses a page; elements that are not closed in order are errors."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str]] = []
-        self.drawn: list[str] = []
-        self.feed(page)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open, f"</{tag}> closes nothing"
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "text":
-            self.drawn.append(data)
-
-    def values(self, *names: str) -> list[str]:
-        return [value for name, value in self.attributes if name in names]
 
 
 def _png(blur: float) -> str:
@@ -138,14 +93,8 @@ def _with(*measurements: Measurement) -> Result:
     return replace(_result(), measurements=measurements, pictures=())
 
 
-def _words(page: str) -> str:
-    """The text of a page without plots and scripts."""
-    bare = re.sub(r"<(svg|script|style)\b.*?</\1>", "", page, flags=re.DOTALL)
-    return " ".join(unescape(re.sub("<[^>]+>", " ", bare)).split())
-
-
 def test_headline() -> None:
-    words = _words(report(_result()))
+    text = text_of(report(_result()))
     for fact in (
         "Benchmark of 2026-11-23 01:34:46 UTC",
         "processor: Xeon · cores: 2 · gpu: none",
@@ -157,8 +106,8 @@ def test_headline() -> None:
         "int8 fp32 cpu 9f86d081884c",
         "No suite failed",
     ):
-        assert fact in words
-    assert "Git revision unknown" in _words(report(replace(_result(), revision=None)))
+        assert fact in text
+    assert "Git revision unknown" in text_of(report(replace(_result(), revision=None)))
 
 
 def test_measurements() -> None:
@@ -167,24 +116,24 @@ def test_measurements() -> None:
         *(Ratio("fp32", 0.379, 0.356, 0.408), 412.3, 0.314),
     )
     rate = Measurement("throughput", "int8", "batch 1", "faces/s", 2.0, warm_up_s=1.5)
-    words = _words(report(_with(full, rate)))
+    text = text_of(report(_with(full, rate)))
     assert (
         "latency subject case value p90 p99 runs first run ratio GFLOP of peak "
         "int8 1 face, 5 references 500 ms 600 ms 700 ms 15 1.50 s 0.38 (0.36-0.41) of fp32 412 31 %"
-    ) in words
-    assert "value runs first run int8 batch 1 2.00 faces/s 1 1.50 s" in words
+    ) in text
+    assert "value runs first run int8 batch 1 2.00 faces/s 1 1.50 s" in text
 
 
 def test_unstable_rows_are_marked() -> None:
     calm = Measurement("latency", "fp32", "case", "s", 1.0, runs=9, p90=1.2)
     page = report(_with(calm, replace(calm, subject="int8", p90=1.4)))
-    rows = [_words(row) for row in page.split("<tr>") if "case" in row and "mark>" in row]
+    rows = [text_of(row) for row in page.split("<tr>") if "case" in row and "mark>" in row]
     assert rows == ["int8 case 1.00 s 1.40 s 9 unstable"]
 
 
 def test_errors_are_told() -> None:
     page = report(replace(_result(), errors={"endurance": "no CUDA device"}))
-    assert "Suites that failed endurance : no CUDA device" in _words(page)
+    assert "Suites that failed endurance : no CUDA device" in text_of(page)
 
 
 def test_plots_show_subjects_cases_and_units() -> None:
@@ -249,7 +198,7 @@ def test_gain_over_the_input() -> None:
 
 
 def test_truth_has_a_table_of_its_own() -> None:
-    words = _words(report(_with(*measurements(row("a", SPECIFIC, 0.5)))))
+    words = text_of(report(_with(*measurements(row("a", SPECIFIC, 0.5)))))
     assert "degradation picture faces whole left eye right eye mouth" in words
     assert "x4 a, specific 2 26.50 dB, 0.600" in words
     assert "subject case value" not in words
@@ -275,9 +224,9 @@ ODD = (
 def test_what_no_plot_can_show_is_told(measurements: tuple[Measurement, ...]) -> None:
     page = report(_with(*measurements))
     for title in TITLES:
-        assert f"{title}: no plot, for this run has no figures of" in _words(page)
+        assert f"{title}: no plot, for this run has no figures of" in text_of(page)
     assert Page(page).tags["svg"] == 0
-    assert "no pictures" in _words(page)
+    assert "no pictures" in text_of(page)
 
 
 def test_all_text_is_escaped() -> None:
@@ -312,18 +261,7 @@ def test_all_text_is_escaped() -> None:
 
 @pytest.mark.parametrize("result", [_result(), _result("fp32", EVIL, "torch eager"), _with()])
 def test_page_loads_nothing(result: Result) -> None:
-    page = report(result)
-    parsed = Page(page)
-    policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-    )
-    assert policy in [" ".join(value.split()) for value in parsed.values("content")]
-    for link in parsed.values("src", "href", "xlink:href", "srcset", "action", "data"):
-        assert link.startswith(("data:image/png;base64,", "#"))
-    assert not parsed.tags.keys() & {"link", "iframe", "object", "embed", "base", "form"}
-    assert "@import" not in page
-    bare = re.sub(r' xmlns(:xlink)?="http://www\.w3\.org/[\w/]+"', "", page)
-    assert not re.search(r"https?:|url\((?!#)|[\"']//", bare)
+    assert_loads_nothing(report(result))
 
 
 def test_page_is_the_same_each_time_and_its_ids_differ() -> None:
@@ -348,23 +286,7 @@ def test_subject_is_chosen_where_there_are_several() -> None:
     single = replace(picture, after={"int8": picture.after["int8"]})
     page = report(replace(result, pictures=(single,)))
     assert Page(page).tags["select"] == 0
-    assert "before after: int8" in _words(page)
-
-
-def _ask(folder: Path, page: str, script: str) -> object:
-    """What the script's `answer` is in a browser that shows the page."""
-    early = "<script>let refused = 0;"
-    early += "document.addEventListener('securitypolicyviolation', () => refused++)</script>"
-    late = f"<script>{script}\ndocument.body.dataset.answer = JSON.stringify(answer)</script>"
-    page = page.replace("<head>", f"<head>{early}", 1).replace("</body>", f"{late}</body>", 1)
-    path = folder / "page.html"
-    path.write_text(page, encoding="utf-8")
-    command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
-    command += [f"--user-data-dir={folder / 'profile'}", "--window-size=1200,4000", path.as_uri()]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = re.search(r'data-answer="([^"]*)"', ran.stdout)
-    assert found
-    return json.loads(unescape(found[1]))
+    assert "before after: int8" in text_of(page)
 
 
 @needs_browser
@@ -382,7 +304,7 @@ const box = document.querySelector(".stack").getBoundingClientRect();
 const hit = document.elementFromPoint(box.left + box.width / 3, box.top + box.height / 3);
 const answer = [seen(), change(range, 20), change(choice, 2), hit === range];
 """
-    assert _ask(tmp_path, report(_result()), script) == [
+    assert ask(tmp_path, report(_result()), script) == [
         ["inset(0px 0px 0px 50%)", "hidden", "hidden"],
         ["inset(0px 0px 0px 20%)", "hidden", "hidden"],
         ["hidden", "hidden", "inset(0px 0px 0px 20%)"],
@@ -409,4 +331,4 @@ for (const svg of document.querySelectorAll("svg")) {
 const answer = {cut, texts: texts > 50, refused, wide: document.body.scrollWidth > 1200};
 """
     expected = {"cut": 0, "texts": True, "refused": 0, "wide": False}
-    assert _ask(tmp_path, report(_result(*names)), script) == expected
+    assert ask(tmp_path, report(_result(*names)), script) == expected

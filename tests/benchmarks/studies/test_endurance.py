@@ -43,13 +43,11 @@ def trt(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTe
         yield trt
 
 
-def test_a_whole_run(
-    trt: FakeTensorRt, engine_bundle: Path, narrow_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_whole_run(trt: FakeTensorRt, engine_bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     arguments = Namespace(
         bundle=engine_bundle,
-        checkpoint=str(narrow_checkpoint),
+        checkpoint="compact",
         device="tensorrt-rtx",
         duration=0,
         seconds=1,

@@ -293,9 +293,9 @@ def test_stages_go_with_the_turns_of_the_whole(clock: Clock, bundle: Path) -> No
     assert rows["fast", "copy in"].value == 0.5
 
 
-def test_torch_gives_what_the_bundle_gives(bundle: Path, narrow_checkpoint: Path) -> None:
+def test_torch_gives_what_the_bundle_gives(bundle: Path) -> None:
     runner = BundleRunner(bundle, "cpu", None)
-    weights = load_weights(str(narrow_checkpoint))
+    weights = load_weights("compact")
     cases = Cases(runner.memorize, 5)
     case = cases.next(2, 5)
     for mode in ("eager", "both"):
@@ -330,7 +330,7 @@ class TestCommand:
     ) -> None:
         files = [tmp_path / name for name in ("r.json", "r.md", "r.html")]
         words = ["--bundle", bundle, "--bundle", int8_bundle, "--device", "cpu", "--quick"]
-        words += ["--baseline", "torch", "--checkpoint", narrow_checkpoint]
+        words += ["--baseline", "torch", "--checkpoint", "compact"]
         words += ["--json", files[0], "--markdown", files[1], "--html", files[2]]
         done = command("dmd-bench", *words)
         assert done.returncode == 0, done.stderr
@@ -369,9 +369,7 @@ class TestCommand:
         assert len(result.of("latency")) == 1
         assert len(result.of("scaling")) == 2
 
-    def test_quality_of_one_bundle(
-        self, compact_bundle: Path, tmp_path: Path, command: Command
-    ) -> None:
+    def test_quality_of_one_bundle(self, bundle: Path, tmp_path: Path, command: Command) -> None:
         """By a folder of people, one of whom has references; it says what weights these are."""
         eileen = tmp_path / "people" / "eileen"
         eileen.mkdir(parents=True)
@@ -381,7 +379,7 @@ class TestCommand:
         write_image(eileen / "1.png", mirrored)
         write_image(eileen / "black.png", np.zeros((512, 512, 3), np.uint8))
         files = [tmp_path / name for name in ("r.json", "r.md", "r.html")]
-        words = ["--bundle", compact_bundle, "--truth", eileen.parent, "--device", "cpu"]
+        words = ["--bundle", bundle, "--truth", eileen.parent, "--device", "cpu"]
         words += ["--json", files[0], "--markdown", files[1], "--html", files[2]]
         done = command("dmd-bench", "quality", *words)
         assert done.returncode == 0, done.stderr
@@ -396,10 +394,10 @@ class TestCommand:
         rows = rows_of(read_result(files[0]).of("quality"))
         assert [(row.subject, row.kind, row.faces) for row in rows if row.degradation == "x6"] == [
             ("input", "input", 3),
-            ("compact", "generic", 3),
+            ("fp32", "generic", 3),
             ("input", "input, of faces with references", 2),
-            ("compact", "generic, of faces with references", 2),
-            ("compact", "specific", 2),
+            ("fp32", "generic, of faces with references", 2),
+            ("fp32", "specific", 2),
         ]
         given, generic, *_ = (row for row in rows if row.degradation == "x6")
         assert generic.mean_psnr_db("whole") > given.mean_psnr_db("whole") + 0.3

@@ -18,7 +18,7 @@ from runtime.bundle.manifest import Manifest, Quantization, TensorSpec
 from runtime.bundle.opening import Bundle, open_bundle
 from runtime.errors import BundleError, DmdnetWarning, EngineError, ExportError, UsageError
 from runtime.storage.local import sha256_of
-from tests.conftest import Command, one_line
+from tests.conftest import BundleOf, Command, one_line
 
 
 def config(repository: Path, model: str) -> Any:
@@ -47,9 +47,9 @@ def wanted(tensors: tuple[TensorSpec, ...], first: int = 0) -> dict[str, tuple[s
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_configs_say_what_the_manifest_says(
-    narrow_bundles: dict[str, Path], precision: str, tmp_path: Path
+    bundle_of: BundleOf, precision: str, tmp_path: Path
 ) -> None:
-    bundle = open_bundle(narrow_bundles[precision])
+    bundle = open_bundle(bundle_of(precision))
     out = tmp_path / "deep" / "repository"
     assert write_repository(bundle, out, Serving(device="gpu")) == (APP, RESTORER, MEMORIZER)
     manifest = bundle.manifest

@@ -11,7 +11,7 @@ from export.triton.repository import Serving, write_repository
 from runtime import Remote, Restorer, SpecificDictionary
 from runtime.bundle.opening import open_bundle
 from runtime.samples.faces import sample_faces
-from tests.conftest import Face, levels
+from tests.conftest import BundleOf, Face, levels
 from tests.runtime.backends.test_triton import engine_calls
 from tests.runtime.test_isolation import FROM_ALONE
 
@@ -22,8 +22,7 @@ ROUNDS = 4
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 def test_an_attacker_on_the_same_server(
     precision: str,
-    narrow_bundles: dict[str, Path],
-    request: pytest.FixtureRequest,
+    bundle_of: BundleOf,
     faces: list[Face],
     tmp_path: Path,
 ) -> None:
@@ -31,8 +30,7 @@ def test_an_attacker_on_the_same_server(
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
-    int8 = precision == "int8"
-    bundle = request.getfixturevalue("int8_bundle") if int8 else narrow_bundles[precision]
+    bundle = bundle_of(precision)
     images, boxes = sample_faces()
     (face, points), (other, other_points) = faces
     with Restorer(bundle, device="cpu") as local:

@@ -16,6 +16,9 @@ import PIL.ImageCms
 import pytest
 
 from runtime import SpecificDictionary
+from runtime.bundle.layout import dictionary_layout, layout_text
+from runtime.bundle.weights import PUBLISHED_SHA256
+from runtime.samples.faces import PHOTOS
 from tests.conftest import SAMPLES, Command, one_line, picture
 
 
@@ -280,3 +283,21 @@ def test_full_disk(command: Command, bundle: Path, small_disk: Path) -> None:
     file = small_disk / "alice.safetensors"
     one_line(command("dmd-enroll", picture, "--bundle", bundle, "--out", file), "No space left")
     assert [f.name for f in small_disk.iterdir()] == ["out"]
+
+
+def test_a_dictionary_of_the_published_network(
+    command: Command, bundle: Path, tmp_path: Path
+) -> None:
+    """Given to a bundle of the compact weights, which is of another width, too."""
+    layout = dictionary_layout(64)
+    rows = np.zeros((1, layout[-1].stop), np.float32)
+    file = tmp_path / "alice.safetensors"
+    SpecificDictionary(rows, layout_text(layout), PUBLISHED_SHA256).save(file)
+    out = tmp_path / "out"
+    done = command("dmd-restore", PHOTOS, "--bundle", bundle, "--out", out, "--identity", file)
+    one_line(
+        done,
+        "alice.safetensors: ",
+        "made with the published weights, but the bundle has the compact weights; enrol",
+    )
+    assert not out.exists()

@@ -1,0 +1,23 @@
+"""Which weights the demo restores with, when nobody says: none that would have to be downloaded."""
+
+import os
+
+from export.model.checkpoint import ENVIRONMENT, PUBLISHED_URL
+from export.model.download import Source
+from runtime.bundle.weights import COMPACT, PUBLISHED_SHA256
+
+
+def choose_checkpoint() -> tuple[str, str]:
+    """A checkpoint as `export.model.checkpoint.load_weights` takes it, and why it is this one.
+
+    It is what `DMDNET_CHECKPOINT` names, or the published weights if they were downloaded before,
+    or the compact ones, which come with this package.
+    """
+    if named := os.environ.get(ENVIRONMENT):
+        return named, f"{ENVIRONMENT} names them"
+    if Source.parse(PUBLISHED_URL, PUBLISHED_SHA256).cached().is_file():
+        return PUBLISHED_URL, "the published weights are on this machine already"
+    return COMPACT, (
+        "the published weights are not on this machine, and the demo downloads nothing; "
+        f"{ENVIRONMENT} can name them"
+    )
