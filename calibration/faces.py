@@ -4,7 +4,7 @@ They are loaded one at a time, so that a thousand take no more memory than one.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -93,13 +93,22 @@ def face_set(source: Path | None, size: int, seed: int) -> FaceSet:
 
 def faces_of_folder(folder: Path) -> tuple[list[Load], list[str]]:
     """The largest face of each picture, as it is, and what was left out and why."""
-    finder = FaceFinder()
-    loads: list[Load] = []
-    left_out = []
-    files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".txt"]
-    files = [p for p in files if not p.name.startswith(".")]
+    files = files_of_folder(folder)
     if not files:
         raise CalibrationError(f"{folder}: this folder is empty")
+    return faces_of_files(files, FaceFinder())
+
+
+def files_of_folder(folder: Path) -> list[Path]:
+    """The files of a folder that should be pictures, in order: no hidden ones, no landmarks."""
+    files = [p for p in sorted(folder.iterdir()) if p.is_file() and p.suffix != ".txt"]
+    return [p for p in files if not p.name.startswith(".")]
+
+
+def faces_of_files(files: Sequence[Path], finder: FaceFinder) -> tuple[list[Load], list[str]]:
+    """The largest face of each file, as it is, and what was left out and why."""
+    loads: list[Load] = []
+    left_out = []
     for file in tqdm(files, desc="finding faces", unit="file", leave=False, disable=None):
         if file.suffix.lower() not in SUFFIXES:
             left_out.append(f"{file.name} is no picture")

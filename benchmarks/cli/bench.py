@@ -5,17 +5,19 @@ import time
 import traceback
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from benchmarks.suites.catalog import SUITES, load
+from calibration.cli.compare import TRUTH_HELP
 from runtime.cli import console
 from runtime.cli.inputs import positive
-from runtime.errors import BenchmarkError, error_line
+from runtime.errors import BenchmarkError, UsageError, error_line
 from runtime.machine.tensorrt_editions import DEVICES
 
 if TYPE_CHECKING:
     from benchmarks.report.results import Result
     from benchmarks.suites.setting import Setting
+    from calibration.truth import Truth
 
 
 def main() -> NoReturn:
@@ -41,6 +43,7 @@ def main() -> NoReturn:
     baseline = "race our PyTorch module too, and compare with it"
     add("--baseline", choices=("torch",), help=baseline)
     add("--checkpoint", help="weights of the PyTorch module, as for dmd-export")
+    add("--truth", type=Path, metavar="DIR", help=f"for quality: {TRUTH_HELP}")
     add("--json", type=Path, metavar="FILE")
     add("--markdown", type=Path, metavar="FILE")
     add("--html", type=Path, metavar="FILE", help="one page with plots")
@@ -54,10 +57,17 @@ def bench(args: Namespace) -> int:
     from benchmarks.report import tables
     from benchmarks.suites.runners import Cases, open_runners
     from benchmarks.suites.setting import Setting, nearest_to_usual
+    from calibration.truth import truth_set
 
     for file in (args.json, args.markdown, args.html):
         if file is not None and not file.absolute().parent.is_dir():
             raise BenchmarkError(f"{file}: no such folder")
+    suites = list(SUITES) if args.suite == "all" else [args.suite]
+    if args.truth is not None and "quality" not in suites:
+        raise UsageError("--truth goes with the suite quality")
+    truth = truth_set(args.truth)
+    for reason in truth.warnings:
+        console.say(f"dmd-bench: warning: {reason}")
     modes = ["eager"] if args.quick else ["eager", "compile", "both"]
     *fewer, threads = args.threads or (None,)
     references = args.references
@@ -79,8 +89,9 @@ def bench(args: Namespace) -> int:
             duration=1 if args.quick else args.duration,
             quick=args.quick,
             baseline=baseline if len(runners) > 1 else None,
+            truth=truth,
         )
-        result = _measure(setting, list(SUITES) if args.suite == "all" else [args.suite], args)
+        result = _measure(setting, suites, args)
     tables.show(result)
     for name, error in result.errors.items():
         console.say(f"dmd-bench: {name}: {error}")
@@ -125,6 +136,7 @@ def _measure(setting: "Setting", suites: list[str], args: Namespace) -> "Result"
                     "references": list(setting.references),
                     "duration_s": setting.duration,
                     "quick": setting.quick,
+                    **(_truth_options(setting.truth) if "quality" in suites else {}),
                 },
                 peaks=dict(setting.peaks),
                 subjects=tuple(runner.subject for runner in setting.runners),
@@ -136,6 +148,13 @@ def _measure(setting: "Setting", suites: list[str], args: Namespace) -> "Result"
             _write(result, args)
     assert result is not None
     return result
+
+
+def _truth_options(truth: "Truth") -> dict[str, Any]:
+    from calibration.truth import RECIPES
+
+    recipes = {f"x{recipe.shrink:g}": recipe.text for recipe in RECIPES}
+    return {"truth": {"source": truth.source, "sha256": truth.digest} | recipes}
 
 
 def _write(result: "Result", args: Namespace) -> None:

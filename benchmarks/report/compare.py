@@ -42,6 +42,9 @@ def main_compare(old: Path, new: Path, fail_above: float) -> int:
     if not changes:
         raise BenchmarkError(f"{old} and {new} have no measurement in common")
     draw(f"{old} -> {new}", _HEADER, [_cells(change) for change in changes])
+    for path, result in ((old, before), (new, after)):
+        for remark in result.remarks:
+            console.tell(f"{path}: {remark}")
     gone, come = only_in(before, after), only_in(after, before)
     for path, lone in ((old, gone), (new, come)):
         for one in lone:

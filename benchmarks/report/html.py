@@ -5,9 +5,12 @@ from html import escape
 from string import Template
 from typing import Any
 
+from benchmarks.report import truth
 from benchmarks.report.plots import plots
 from benchmarks.report.results import UNSTABLE, Measurement, Picture, Result
-from benchmarks.report.tables import cells
+from benchmarks.report.tables import TRUTH, cells
+from calibration.truth import HEADER
+from calibration.truth import cells as cells_of_truth
 from export.demo.slider import POLICY, SCRIPT, STYLE, Comparison, slider
 
 
@@ -32,6 +35,7 @@ def report(result: Result) -> str:
         errors=_errors(result.errors),
         plots="".join(plots(result)),
         pictures="".join(map(_comparison, result.pictures)) or "<p>This run has no pictures.</p>",
+        remarks="".join(f"<p><mark>{_text(each)}</mark></p>" for each in result.remarks),
         measurements="".join(_suite(suite, result.of(suite)) for suite in result.suites),
         unstable=f"{UNSTABLE:g}",
     )
@@ -71,13 +75,17 @@ def _text(value: Any) -> str:
 
 
 def _suite(name: str, measurements: Sequence[Measurement]) -> str:
-    rows = [cells(each) for each in measurements]
+    judged = [map(_text, cells_of_truth(row)) for row in truth.rows_of(measurements)]
+    tables = f"<h3>{TRUTH}</h3>" + _table(HEADER, judged) if judged else ""
+    rows = [cells(each) for each in truth.others(measurements)]
+    if not rows:
+        return tables
     columns = [column for column in rows[0] if any(row[column] for row in rows)]
     lines = [[_text(row[column]) for column in columns] for row in rows]
     for line, row in zip(lines, rows, strict=True):
         if row["note"]:
             line[-1] = f"<mark>{row['note']}</mark>"
-    return f"<h3>{_text(name)}</h3>" + _table(columns, lines)
+    return f"<h3>{_text(name)}</h3>" + _table(columns, lines) + tables
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
@@ -129,6 +137,7 @@ $style
 }
 </style></head><body>
 <h1>Benchmark of $date</h1>
+$remarks
 <dl>$facts</dl>
 $subjects
 $errors

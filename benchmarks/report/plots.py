@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.report import truth
 from benchmarks.report.results import Measurement, Result
 from benchmarks.report.tables import amount
+from calibration.truth import GENERIC, SPECIFIC, Row, input_of
+from runtime.bundle.layout import PARTS
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -206,10 +209,49 @@ def _quality(figure: "Figure", result: Result) -> bool:
     return True
 
 
+def _truth(figure: "Figure", result: Result) -> bool:
+    rows = [row for row in truth.rows_of(result.of("quality")) if row.faces]
+    lines: dict[tuple[str, str], list[tuple[Row, Row]]] = {}
+    for row in rows:
+        given = input_of(row, rows)
+        if given is not None and row.kind in (GENERIC, SPECIFIC):
+            lines.setdefault((row.subject, row.kind), []).append((row, given))
+    if not lines:
+        return False
+    colors, handles = _colors(result), dict[tuple[str, str], "Artist"]()
+    parts = {"whole": ("whole",), "eyes and mouth": PARTS}
+    for axes, (title, regions) in zip(figure.subplots(1, 2), parts.items(), strict=True):
+        for (subject, kind), line in lines.items():
+            gains = [_gain(row, given, regions) for row, given in line]
+            places = [_times_smaller(row) for row, _ in line]
+            style = "-" if kind == GENERIC else "--"
+            handles[subject, kind] = axes.plot(
+                places, gains, linestyle=style, marker="o", color=colors[subject]
+            )[0]
+        axes.axhline(0, color="gray", linewidth=1)
+        axes.set_title(title, fontsize=9)
+        axes.set_xlabel("times smaller")
+        axes.set_xticks(sorted({_times_smaller(row) for row in rows}))
+    figure.axes[0].set_ylabel("PSNR over the degraded face's, dB")
+    names = (f"{subject}, {kind}" for subject, kind in handles)
+    _legend(figure, list(handles.values()), names)
+    return True
+
+
+def _gain(row: Row, given: Row, regions: Iterable[str]) -> float:
+    gains = [row.mean_psnr_db(region) - given.mean_psnr_db(region) for region in regions]
+    return float(np.mean(gains))
+
+
+def _times_smaller(row: Row) -> float:
+    return float(row.degradation[1:])
+
+
 _PLOTS: "dict[str, tuple[str, Callable[[Figure, Result], bool]]]" = {
     "Latency": ("the suite latency", _latency),
     "Throughput against batch size": ("the suite throughput", _throughput),
     "Cost of references": ("the suite scaling", _scaling),
     "Where the time of a photograph goes": ("the suite pipeline", _pipeline),
+    "Nearer to the truth": ("quality against clean faces", _truth),
     "Quality against speed": ("both the suites latency and quality", _quality),
 }

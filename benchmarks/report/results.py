@@ -49,6 +49,7 @@ class Subject:
     precision: str
     backend: str  # engine, version, device
     sha256: str  # of the restorer's graph, or of the weights
+    remark: str | None = None  # what whoever reads its results must know of its weights
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,11 @@ class Result:
     def suites(self) -> list[str]:
         """The names of the suites that gave measurements, in order."""
         return list(dict.fromkeys(each.suite for each in self.measurements))
+
+    @property
+    def remarks(self) -> list[str]:
+        """What must be said of the subjects' weights, each once."""
+        return list(dict.fromkeys(each.remark for each in self.subjects if each.remark))
 
     def of(self, suite: str) -> list[Measurement]:
         """The measurements of one suite, in order."""

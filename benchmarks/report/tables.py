@@ -2,16 +2,20 @@
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from benchmarks.report import truth
 from benchmarks.report.results import Measurement, Result
+from calibration.truth import HEADER
+from calibration.truth import cells as cells_of_truth
 from runtime.cli import console
 from runtime.text import shown
 
 Rows = Sequence[Sequence[str]]
 
 MARK = "unstable"
+TRUTH = "quality against clean faces"
 _HEADER = ("subject", "case", "value", "p90", "p99", "runs", "ratio", "of peak", "note")
 _NUMBERS = {"value", "p90", "p99", "runs", "of peak", "old", "new"}  # to the right
 _WHOLE = _NUMBERS | {"change", "note"}  # not broken where the terminal is narrow
@@ -21,17 +25,19 @@ _WIDTH = 160  # in a file or a log; rich would take 80
 def show(result: Result) -> None:
     """Print the tables of all suites; what failed, the command says on stderr."""
     console.tell(_circumstances(result))
-    for suite in result.suites:
-        draw(suite, _HEADER, _rows(result.of(suite)))
+    for line in map(_weights, result.remarks):
+        console.tell(line)
+    for title, header, rows in _tables(result):
+        draw(title, header, rows)
 
 
 def markdown(result: Result) -> str:
     """The same as `show`, and what failed; the first line says machine, date and versions."""
-    parts = [_circumstances(result)]
-    for suite in result.suites:
-        header, *rows = _filled(_HEADER, _rows(result.of(suite)))
+    parts = [_circumstances(result), *map(_weights, result.remarks)]
+    for title, names, cells in _tables(result):
+        header, *rows = _filled(names, cells)
         rule = ["---:" if name in _NUMBERS else "---" for name in header]
-        parts += [f"### {suite}", "\n".join(map(_line, (header, rule, *rows)))]
+        parts += [f"### {title}", "\n".join(map(_line, (header, rule, *rows)))]
     if result.errors:
         failed = ((suite, " ".join(why.split())) for suite, why in result.errors.items())
         parts.append("\n".join(f"- {suite} failed: {why}" for suite, why in failed))
@@ -104,6 +110,20 @@ def _digits(value: float) -> str:
     """Three significant digits, and never an exponent."""
     before_point = math.floor(math.log10(abs(value))) + 1 if value else 1
     return f"{value:.{max(0, 3 - before_point)}f}"
+
+
+def _tables(result: Result) -> Iterator[tuple[str, Sequence[str], Rows]]:
+    """Title, header and rows of each table; quality against the truth has one of its own."""
+    for suite in result.suites:
+        measured = result.of(suite)
+        if rows := _rows(truth.others(measured)):
+            yield suite, _HEADER, rows
+        if judged := truth.rows_of(measured):
+            yield TRUTH, HEADER, [cells_of_truth(row) for row in judged]
+
+
+def _weights(remark: str) -> str:
+    return f"Weights: {remark}"
 
 
 def _rows(measurements: Iterable[Measurement]) -> list[list[str]]:

@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from functools import partial
+from importlib.util import find_spec
 
 from benchmarks.measure.timing import Times, Work
+from benchmarks.report import truth
 from benchmarks.report.results import Measurement
 from benchmarks.suites.runners import BundleRunner, Runner
 from benchmarks.suites.setting import Setting, measurement, rates, seconds
+from calibration.truth import Candidate, judge
 from runtime.errors import BenchmarkError
 
 _CALLERS = 2
@@ -98,7 +101,19 @@ def memorize(setting: Setting) -> Iterator[Measurement]:
 
 
 def quality(setting: Setting) -> Iterator[Measurement]:
-    """Mean PSNR and SSIM on degraded faces against the float32 bundle, by component."""
+    """Mean PSNR and SSIM by component: of each bundle against clean faces, which were degraded,
+    and of other bundles and PyTorch against the float32 bundle, if there is one.
+    """
+    if find_spec("skimage") is None:
+        raise BenchmarkError("scikit-image is not installed: install dmdnet-runtime[bench]")
+    candidates = [
+        Candidate(runner.subject.name, runner.calls, runner.manifest) for runner in setting.bundles
+    ]
+    yield from truth.measurements(judge(setting.truth, candidates))
+    yield from _against_float32(setting)
+
+
+def _against_float32(setting: Setting) -> Iterator[Measurement]:
     from calibration import quality as measure
     from calibration.calibrate import choose_faces
     from calibration.options import Options
@@ -106,7 +121,7 @@ def quality(setting: Setting) -> Iterator[Measurement]:
     reference = next((r for r in setting.bundles if r.subject.precision == "fp32"), None)
     others = [runner for runner in setting.without_variants if runner is not reference]
     if reference is None or not others:
-        raise BenchmarkError("quality needs a float32 bundle, and another one to compare with it")
+        return
     faces = choose_faces(Options(size=6 if setting.quick else 24)).held_out
     scores: dict[str, list[measure.Score]] = {runner.subject.name: [] for runner in others}
     usual = setting.cases.next(1, setting.usual)

@@ -13,6 +13,7 @@ from benchmarks.report.results import Subject
 from runtime.backends.base import Boxes, DeviceSeconds, Rows
 from runtime.backends.selection import Choice, open_backend
 from runtime.bundle.opening import open_bundle
+from runtime.engine_calls import EngineCalls
 from runtime.errors import BenchmarkError
 from runtime.images.arrays import Image
 from runtime.machine.onnx_session import PROVIDERS
@@ -115,11 +116,14 @@ class BundleRunner:
         self.max_batch = self._backend.max_batch
         self.on_cpu = PROVIDERS["cpu"] in self._backend.description
         self._prepared = _Prepared[Rows](lambda rows: rows.astype(manifest.dictionary_dtype))
+        self.manifest = manifest
+        self.calls = EngineCalls(self._backend, manifest, self.max_batch)
         self.subject = Subject(
             path.name or str(path.resolve().name),
             manifest.precision,
             self._backend.description,
             manifest.graph_sha256("restorer"),
+            manifest.weights.remark,
         )
         self.weights_sha256 = manifest.weights.sha256
 

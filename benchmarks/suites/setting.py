@@ -10,6 +10,7 @@ import numpy as np
 from benchmarks.measure.timing import Ratio, Times, Work, race
 from benchmarks.report.results import Measurement
 from benchmarks.suites.runners import BundleRunner, Cases, Runner
+from calibration.truth import Truth, truth_set
 from export.checks.arithmetic import Cost, cost
 
 _USUAL = 5  # references of a case that says nothing else
@@ -39,6 +40,8 @@ class Setting:
     """Runs of each runner in each case that are not counted."""
     baseline: str | None = None
     """Name of the runner that the others are compared with."""
+    truth: Truth = field(default_factory=truth_set)
+    """Clean faces to judge what is restored by."""
     raced: dict[tuple[int, int], dict[str, Times]] = field(default_factory=dict)
 
     @property

@@ -6,29 +6,64 @@ from pathlib import Path
 from typing import NoReturn
 
 from runtime.cli import console
-from runtime.errors import CalibrationError
+from runtime.errors import CalibrationError, UsageError
+
+TRUTH_HELP = (
+    "clean photographs: their faces are degraded, restored and compared with what they were; "
+    "those in a sub-folder are of one person, and each is restored with the others too"
+)
+"""What `--truth` takes, for `dmd-bench` too."""
 
 
 def main() -> NoReturn:
     parser = console.Parser(
         "dmd-compare",
         "Restore faces with two bundles, without references and with their own, and score B "
-        "against A: PSNR and SSIM, on the whole and on each component.",
+        "against A: PSNR and SSIM, on the whole and on each component. Or, with --truth, score "
+        "both against clean photographs.",
     )
     parser.add_argument("a", type=Path, metavar="A", help="the bundle to judge by")
     parser.add_argument("b", type=Path, metavar="B", help="the bundle that is judged")
-    parser.add_argument(
-        "--images", type=Path, metavar="DIR", required=True, help="photographs, or aligned crops"
-    )
+    faces = parser.add_mutually_exclusive_group(required=True)
+    faces.add_argument("--images", type=Path, metavar="DIR", help="photographs, or aligned crops")
+    faces.add_argument("--truth", type=Path, metavar="DIR", help=TRUTH_HELP)
     parser.add_argument("--worst", type=Path, metavar="PNG", help="draw the worst face of both")
     parser.add_argument("--min-psnr", type=float, metavar="DB", help="fail below this")
     args = parser.parse_args()
-    console.run(parser.prog, lambda: compare(args))
+    console.run(parser.prog, lambda: compare_with_truth(args) if args.truth else compare(args))
+
+
+def compare_with_truth(args: Namespace) -> int:
+    """Print how near either bundle's faces come to the clean ones of a folder."""
+    if args.worst is not None or args.min_psnr is not None:
+        raise UsageError("--worst and --min-psnr go with --images")
+    _need_skimage()
+
+    from calibration import truth
+    from runtime.backends.selection import Choice, open_backend
+    from runtime.bundle.opening import open_bundle
+    from runtime.engine_calls import EngineCalls
+
+    candidates, notes = [], []
+    for name, path in (("A", args.a), ("B", args.b)):
+        bundle = open_bundle(path)
+        backend = open_backend(bundle, Choice())
+        calls = EngineCalls(backend, bundle.manifest, backend.max_batch)
+        candidates.append(truth.Candidate(name, calls, bundle.manifest))
+        remark = bundle.manifest.weights.remark
+        notes.append(f"{name}: {path}: {backend.description}{f' ({remark})' if remark else ''}")
+    faces = truth.truth_set(args.truth)
+    for reason in faces.warnings:
+        console.say(f"dmd-compare: warning: {reason}")
+    table = truth.table(truth.judge(faces, candidates))
+    for line in (*table.splitlines(), *notes):
+        console.tell(line)
+    return 0
 
 
 def compare(args: Namespace) -> int:
-    if find_spec("skimage") is None:
-        raise CalibrationError("scikit-image is not installed: install dmdnet-runtime[export]")
+    """Print how near the faces of B come to those of A."""
+    _need_skimage()
     if not args.images.is_dir():
         raise CalibrationError(f"{args.images}: no such folder")
 
@@ -68,8 +103,9 @@ def compare(args: Namespace) -> int:
     rows_of_table = quality.summary(scores)
     for line in quality.table(rows_of_table).splitlines():
         console.tell(line)
-    for path, backend in zip((args.a, args.b), backends, strict=True):
-        console.tell(f"{path}: {backend.description}")
+    for path, bundle, backend in zip((args.a, args.b), bundles, backends, strict=True):
+        remark = bundle.manifest.weights.remark
+        console.tell(f"{path}: {backend.description}{f' ({remark})' if remark else ''}")
     if args.worst is not None and worst is not None:
         picture = side_by_side(worst)
         write_image(args.worst, np.ascontiguousarray(picture[:, :, ::-1]))
@@ -78,3 +114,8 @@ def compare(args: Namespace) -> int:
         if missed:
             raise CalibrationError(f"{args.b}: {'; '.join(missed)}")
     return 0
+
+
+def _need_skimage() -> None:
+    if find_spec("skimage") is None:
+        raise CalibrationError("scikit-image is not installed: install dmdnet-runtime[export]")

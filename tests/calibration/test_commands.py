@@ -1,5 +1,6 @@
 """`dmd-export --int8` and `dmd-compare` as a user runs them."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,29 @@ def test_compare_as_a_check(
     one_line(done, str(int8_bundle), "whole", "under 60")
 
 
+def test_compare_with_truth(
+    command: Command, bundle: Path, int8_bundle: Path, photos: Path
+) -> None:
+    done = command("dmd-compare", bundle, int8_bundle, "--truth", photos)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "dmd-compare: warning: list.csv is no picture\n"
+    header, *rows, first, second = done.stdout.splitlines()
+    assert header.split()[:4] == ["degradation", "picture", "faces", "whole"]
+    found = {tuple(re.split("  +", row)[:2]): re.split("  +", row)[2:] for row in rows}
+    pictures = ("input", "A, generic", "B, generic")
+    assert list(found) == [(times, each) for times in ("x2.5", "x4", "x6") for each in pictures]
+    assert {faces for faces, *_ in found.values()} == {"2"}
+    psnr = {key: float(whole.split()[0]) for key, (_, whole, *_) in found.items()}
+    for times in ("x4", "x6"):
+        given, of_a, of_b = (psnr[times, each] for each in pictures)
+        assert of_a > given + 0.3
+        assert of_b > given + 0.3
+        assert of_a != of_b
+    for name, path, line in (("A", bundle, first), ("B", int8_bundle, second)):
+        assert line.startswith(f"{name}: {path}: ONNX Runtime")
+        assert line.endswith("(compact weights, not the published ones)")
+
+
 def test_compare_wrong_input(command: Command, bundle: Path, tmp_path: Path) -> None:
     folder = tmp_path / "folder"
     one_line(command("dmd-compare", bundle, bundle, "--images", folder), "folder: no such folder")
@@ -75,6 +99,11 @@ def test_compare_wrong_input(command: Command, bundle: Path, tmp_path: Path) -> 
     one_line(command("dmd-compare", bundle, bundle, "--images", folder), "this folder is empty")
     one_line(command("dmd-compare", bundle, tmp_path / "b", "--images", folder), "no such bundle")
     shutil.copy(SAMPLES / "photos" / "astronaut.png", folder)
+    one_line(command("dmd-compare", bundle, bundle), "--images", "--truth", "is required")
+    truth = ("dmd-compare", bundle, bundle, "--truth")
+    one_line(command(*truth, folder, "--min-psnr", "30"), "--worst and --min-psnr go with --images")
+    one_line(command(*truth, folder / "astronaut.png"), "astronaut.png: not a folder")
+    one_line(command(*truth, tmp_path / "none"), "none: no such folder")
     wrong = command(
         "dmd-compare", bundle, bundle, "--images", folder, "--worst", tmp_path / "worst.xyz"
     )

@@ -14,6 +14,9 @@ from benchmarks.measure.timing import Ratio
 from benchmarks.report.html import report
 from benchmarks.report.plots import figure_of
 from benchmarks.report.results import Measurement, Picture, Result, Subject
+from benchmarks.report.truth import measurements
+from calibration.quality import REGIONS
+from calibration.truth import GENERIC, INPUT, SPECIFIC, Row
 from tests.conftest import SAMPLES
 from tests.pages import Page, ask, assert_loads_nothing, needs_browser, text_of
 
@@ -23,6 +26,7 @@ TITLES = (
     "Throughput against batch size",
     "Cost of references",
     "Where the time of a photograph goes",
+    "Nearer to the truth",
     "Quality against speed",
 )
 
@@ -47,7 +51,22 @@ def _measured(subject: str, time: float) -> list[Measurement]:
     others += [("scaling", f"1 face, {n} references", "s", time * (1 + n / 10)) for n in (5, 0, 10)]
     others += [("pipeline", each, "s", took) for each, took in stages.items()]
     others += [("quality", "whole", "dB", 40.26)]
-    return [latency, *(Measurement(each[0], subject, *each[1:]) for each in others)]
+    judged = (row(subject, GENERIC, 0.5), row(subject, SPECIFIC, 0.7), row(INPUT, INPUT, 0.0))
+    return [
+        latency,
+        *(Measurement(each[0], subject, *each[1:]) for each in others),
+        *measurements(each for three in judged for each in three),
+    ]
+
+
+def row(subject: str, kind: str, gain: float) -> list[Row]:
+    """Of two faces: `gain` dB over the input at x4, and twice that at x6."""
+    rows = []
+    for index, degradation in enumerate(("x4", "x6")):
+        first = 25 + gain * (index + 1)
+        psnr = dict.fromkeys(REGIONS, (first, first + 2))
+        rows.append(Row(degradation, subject, kind, psnr, dict.fromkeys(REGIONS, (0.5, 0.7))))
+    return rows
 
 
 def _result(*names: str) -> Result:
@@ -125,6 +144,7 @@ def test_plots_show_subjects_cases_and_units() -> None:
     assert Page(report(_result())).tags["svg"] == len(TITLES)
     drawn = Page(report(_result("_a", "b $x_1$", "c"))).drawn  # in all plots, and as they are
     assert (drawn.count("_a"), drawn.count("b $x_1$")) == (5, 5)
+    assert (drawn.count("_a, generic"), drawn.count("b $x_1$, specific")) == (1, 1)
 
 
 def test_short_times_are_drawn_in_ms() -> None:
@@ -162,6 +182,33 @@ def test_quality_is_against_the_time_of_one_case() -> None:
     assert "median time of 1 face, s (left: faster)" in drawn
     assert "a" in drawn
     assert "b" not in drawn
+
+
+def test_gain_over_the_input() -> None:
+    judged = (row("a", GENERIC, 0.5), row("a", SPECIFIC, 0.7), row(INPUT, INPUT, 0.0))
+    made = measurements(each for rows in judged for each in rows)
+    figure = figure_of(_with(*made), "Nearer to the truth")
+    assert figure is not None
+    for axes in figure.axes:  # the whole, and the components
+        generic, specific, zero = axes.lines
+        assert np.asarray(generic.get_xdata()).tolist() == [4, 6]
+        assert np.allclose(np.asarray(generic.get_ydata()), [0.5, 1.0])
+        assert np.allclose(np.asarray(specific.get_ydata()), [0.7, 1.4])
+        assert np.asarray(zero.get_ydata()).tolist() == [0, 0]
+
+
+def test_truth_has_a_table_of_its_own() -> None:
+    words = text_of(report(_with(*measurements(row("a", SPECIFIC, 0.5)))))
+    assert "degradation picture faces whole left eye right eye mouth" in words
+    assert "x4 a, specific 2 26.50 dB, 0.600" in words
+    assert "subject case value" not in words
+
+
+def test_weights_are_told() -> None:
+    result = _result()
+    subjects = [replace(each, remark="compact <weights>") for each in result.subjects]
+    page = report(replace(result, subjects=tuple(subjects)))
+    assert page.count("<p><mark>compact &lt;weights&gt;</mark></p>") == 1
 
 
 ODD = (

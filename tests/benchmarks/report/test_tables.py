@@ -1,12 +1,17 @@
 """Tables of a result, for the terminal and in Markdown."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from benchmarks.measure.timing import Ratio
-from benchmarks.report.results import Measurement, Result
-from benchmarks.report.tables import amount, markdown, show
+from benchmarks.report.results import Measurement, Result, Subject, read_result
+from benchmarks.report.tables import TRUTH, amount, markdown, show
+from benchmarks.report.truth import measurements, rows_of
+from calibration.quality import REGIONS
+from calibration.truth import Row
+from tests.conftest import ROOT
 
 MACHINE = {"processor": "Xeon", "cores": 2, "gpu": None}
 ROWS = (
@@ -85,6 +90,42 @@ def test_markdown() -> None:
         "",
         "- memory failed: no room",
     ]
+
+
+def test_quality_against_the_truth() -> None:
+    psnr = dict.fromkeys(REGIONS, (20.0, 21.0))
+    row = Row("x4", "bundle", "generic", psnr, dict.fromkeys(REGIONS, (0.5, 0.75)))
+    content = replace(
+        result(*ROWS[2:], *measurements([row])),
+        subjects=tuple(Subject(name, "fp32", "", "", "compact weights") for name in "ab"),
+    )
+    assert rows_of(content.measurements) == [row]
+    assert markdown(content).splitlines()[1:] == [
+        "",
+        "Weights: compact weights",
+        "",
+        "### quality",
+        "",
+        "| subject | case | value | runs |",
+        "| --- | --- | ---: | ---: |",
+        "| bundle | a\\|b | 40.3 dB | 1 |",
+        "",
+        "### quality against clean faces",
+        "",
+        "| degradation | picture | faces | whole | left eye | right eye | mouth |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| x4 | bundle, generic | 2 " + 4 * "| 20.50 dB, 0.625 " + "|",
+    ]
+
+
+@pytest.mark.parametrize("name", ["quality-compact", "quality-compact-samples"])
+def test_the_tables_of_the_docs_are_those_of_the_records(name: str) -> None:
+    (record,) = (ROOT / "benchmarks" / "results").glob(f"*-{name}.json")
+    _, table = markdown(read_result(record)).split(f"### {TRUTH}\n\n")
+    assert len(table.splitlines()) > 6
+    docs = (ROOT / "docs" / "compact.md").read_text(encoding="utf-8")
+    assert table in docs
+    assert record.name in docs
 
 
 def test_show_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,7 @@ from benchmarks.measure import timing
 from benchmarks.measure.memory import peak_gpu_bytes
 from benchmarks.measure.timing import Ratio, Times
 from benchmarks.report.results import Measurement, Subject, read_result
+from benchmarks.report.truth import rows_of
 from benchmarks.suites import engine as suites
 from benchmarks.suites.engine import latency, memorize, scaling, throughput
 from benchmarks.suites.example_faces import twelve_faces
@@ -27,9 +28,10 @@ from export.model.checkpoint import load_weights
 from runtime.backends.base import Boxes, DeviceSeconds, Rows
 from runtime.errors import BenchmarkError
 from runtime.images.arrays import Image
+from runtime.images.files import write_image
 from runtime.photo import Restored
 from runtime.restorer import Restorer
-from tests.conftest import ROOT, SAMPLES, Command, one_line
+from tests.conftest import ROOT, SAMPLES, Command, one_line, picture
 
 COLUMNS = 12
 
@@ -344,25 +346,82 @@ class TestCommand:
         assert result.peaks["float"] > 1
         whole = [r for r in result.of("quality") if r.case == "whole" and r.unit == "dB"]
         assert {row.subject: row.value > 25 for row in whole} == {"int8": True, "torch eager": True}
+        judged = {row.subject for row in rows_of(result.of("quality"))}
+        assert judged == {"input", "fp32", "int8"}
         for word in ("latency", "int8", "torch eager"):
             assert word in done.stdout
             assert word in files[1].read_text()
             assert word in files[2].read_text()
 
-    def test_a_suite_that_fails(self, bundle: Path, tmp_path: Path, command: Command) -> None:
+    def test_a_suite_that_fails(
+        self, bundle: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """What was measured before and after it is written."""
+        (tmp_path / "skimage").mkdir()
+        (tmp_path / "skimage" / "__init__.py").write_text("raise ImportError('of another Python')")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
         words = ["--bundle", bundle, "--device", "cpu", "--quick", "--json", tmp_path / "r.json"]
         done = command("dmd-bench", "all", *words)
         assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].startswith("dmd-bench: quality: quality needs a float")
+        assert done.stderr.splitlines()[-1].startswith("dmd-bench: quality: of another Python")
         result = read_result(tmp_path / "r.json")
         assert set(result.errors) == {"quality"}
         assert len(result.of("latency")) == 1
         assert len(result.of("scaling")) == 2
 
+    def test_quality_of_one_bundle(self, bundle: Path, tmp_path: Path, command: Command) -> None:
+        """By a folder of people, one of whom has references; it says what weights these are."""
+        eileen = tmp_path / "people" / "eileen"
+        eileen.mkdir(parents=True)
+        shutil.copy(SAMPLES / "grace_hopper.png", eileen.parent)
+        shutil.copy(SAMPLES / "astronaut.png", eileen / "0.png")
+        mirrored = np.ascontiguousarray(picture(SAMPLES / "astronaut.png")[:, ::-1])
+        write_image(eileen / "1.png", mirrored)
+        write_image(eileen / "black.png", np.zeros((512, 512, 3), np.uint8))
+        files = [tmp_path / name for name in ("r.json", "r.md", "r.html")]
+        words = ["--bundle", bundle, "--truth", eileen.parent, "--device", "cpu"]
+        words += ["--json", files[0], "--markdown", files[1], "--html", files[2]]
+        done = command("dmd-bench", "quality", *words)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.splitlines()[0] == (
+            "dmd-bench: warning: eileen/black.png: no face was found"
+        )
+        content = json.loads(files[0].read_text())
+        schema = json.loads((ROOT / "docs" / "benchmark.schema.json").read_text())
+        jsonschema.validate(content, schema)
+        assert content["options"]["truth"]["source"] == "people"
+        assert content["options"]["truth"]["x4"].startswith("blur of sigma 1.5, 4 times smaller")
+        rows = rows_of(read_result(files[0]).of("quality"))
+        assert [(row.subject, row.kind, row.faces) for row in rows if row.degradation == "x6"] == [
+            ("input", "input", 3),
+            ("fp32", "generic", 3),
+            ("input", "input, of faces with references", 2),
+            ("fp32", "generic, of faces with references", 2),
+            ("fp32", "specific", 2),
+        ]
+        given, generic, *_ = (row for row in rows if row.degradation == "x6")
+        assert generic.mean_psnr_db("whole") > given.mean_psnr_db("whole") + 0.3
+        number = f"{generic.mean_psnr_db('whole'):.2f} dB"
+        for text in (done.stdout, files[1].read_text(), files[2].read_text()):
+            assert number in text
+            assert "compact weights, not the published ones" in text
+        same = command("dmd-bench", "compare", files[0], files[0])
+        assert same.stdout.count("compact weights, not the published ones") == 2
+        content["measurements"][-2]["value"] -= 3
+        worse = tmp_path / "worse.json"
+        worse.write_text(json.dumps(content))
+        done = command("dmd-bench", "compare", files[0], worse)
+        assert done.returncode == 1
+        assert "1 of 120 worse by more than 5 %" in done.stdout
+
     @pytest.mark.parametrize(
         ("words", "reason"),
         [
+            (["quality", "--bundle", "x", "--truth", "none"], "none: no such folder"),
+            (["quality", "--bundle", "x", "--truth", "{bundle}/manifest.json"], "not a folder"),
+            (["quality", "--bundle", "x", "--truth", "{empty}"], "no picture in this folder"),
+            (["quality", "--bundle", "x", "--truth", "{bundle}"], "no clean face to judge by"),
+            (["latency", "--bundle", "x", "--truth", "."], "--truth goes with the suite quality"),
             (["--bundle", "nowhere"], "nowhere: no such bundle"),
             (["nosuch", "--bundle", "x"], "invalid choice: 'nosuch'"),
             (["--bundle", "{bundle}", "--device", "cuda"], "CUDAExecutionProvider"),
@@ -376,6 +435,10 @@ class TestCommand:
     def test_wrong_arguments(
         self, words: list[str], reason: str, bundle: Path, command: Command, tmp_path: Path
     ) -> None:
-        fill: Callable[[str], str] = lambda word: word.format(bundle=bundle)  # noqa: E731
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        fill: Callable[[str], str] = lambda word: word.format(  # noqa: E731
+            bundle=bundle, empty=empty
+        )
         one_line(command("dmd-bench", *map(fill, words), cwd=tmp_path), reason)
-        assert list(tmp_path.iterdir()) == []
+        assert list(tmp_path.rglob("*")) == [empty]

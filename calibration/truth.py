@@ -1,0 +1,236 @@
+"""Does it restore? Clean faces are degraded, restored, and compared with what they were.
+
+A face is restored without references and, where there are other photographs of the person, with
+those. The photograph that is to be restored is never among them.
+"""
+
+import hashlib
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from calibration import quality
+from calibration.degradation import Recipe, is_clean, worsened
+from calibration.faces import BUILT_IN, FacePair, Load, faces_of_files, files_of_folder
+from runtime.bundle.manifest import Manifest
+from runtime.dictionary import SpecificDictionary
+from runtime.engine_calls import EngineCalls
+from runtime.errors import CalibrationError
+from runtime.faces.finder import Crop, FaceFinder
+from runtime.samples.faces import Sample, samples
+from runtime.storage.local import sha256_of
+
+RECIPES = (Recipe(2.5, 1.0, 8, 60), Recipe(4, 1.5, 6, 60), Recipe(6, 2.0, 5, 60))
+"""What is done to the clean faces, one after the other: as in export/model/weights/README.md."""
+
+INPUT, GENERIC, SPECIFIC = "input", "generic", "specific"
+"""What is compared with a clean face: the degraded one enlarged, and what is restored from it,
+without references and with them."""
+
+MOST_REFERENCES = 5
+HEADER = ("degradation", "picture", "faces", *quality.NAMES.values())
+"""The columns of `cells`."""
+
+_WITH_REFERENCES = ", of faces with references"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Clean faces, grouped by person.
+
+    `source`: the folder's name; `digest`: the SHA-256 of all its pictures, "" for the built-in
+    samples; `warnings`: what was left out and why.
+    """
+
+    source: str
+    digest: str
+    people: tuple[tuple[Load, ...], ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A bundle that is judged, by any name, and its engine."""
+
+    name: str
+    calls: EngineCalls
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class Row:
+    """How near pictures of one kind come to the clean faces, under one degradation.
+
+    `degradation`: how many times smaller, as "x4"; `subject`: the candidate, or `INPUT`; `kind`:
+    `INPUT`, `GENERIC` or `SPECIFIC`, perhaps with the words that only faces with references are
+    in it. `psnr_db` and `ssim` have a value for each face, in each region.
+    """
+
+    degradation: str
+    subject: str
+    kind: str
+    psnr_db: Mapping[str, tuple[float, ...]]
+    ssim: Mapping[str, tuple[float, ...]]
+
+    @property
+    def faces(self) -> int:
+        return len(self.psnr_db["whole"])
+
+    def mean_psnr_db(self, region: str) -> float:
+        return float(np.mean(self.psnr_db[region]))
+
+    def mean_ssim(self, region: str) -> float:
+        return float(np.mean(self.ssim[region]))
+
+
+def truth_set(folder: Path | None = None) -> Truth:
+    """Clean faces: those of a folder of photographs, or the two built-in ones for None.
+
+    The largest face of each photograph is taken. A sub-folder holds photographs of one person;
+    each that lies in `folder` itself is of somebody of whom there is no other. What is not clean
+    or is there twice is left out. Raises `CalibrationError` where no face is left.
+    """
+    if folder is None:
+        return Truth(BUILT_IN, "", tuple((partial(_sample, one),) for one in samples()), ())
+    if not folder.exists():
+        raise CalibrationError(f"{folder}: no such folder")
+    if not folder.is_dir():
+        raise CalibrationError(f"{folder}: not a folder; --truth takes one of clean photographs")
+    groups = {"": files_of_folder(folder)}
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir() and not inner.name.startswith("."):
+            groups[f"{inner.name}/"] = files_of_folder(inner)
+    if not any(groups.values()):
+        raise CalibrationError(f"{folder}: no picture in this folder, nor in its sub-folders")
+    finder, seen = FaceFinder(), dict[str, str]()
+    people: list[tuple[Load, ...]] = []
+    warnings: list[str] = []
+    for prefix, files in groups.items():
+        new = list(_new(prefix, files, seen, warnings))
+        loads, left_out = faces_of_files(new, finder)
+        warnings += [prefix + line for line in left_out]
+        clean = tuple(_clean(prefix, loads, warnings))
+        people += [clean] if prefix and clean else [(load,) for load in clean]
+    if not people:
+        more = f", and {len(warnings) - 1} more" if len(warnings) > 1 else ""
+        raise CalibrationError(f"{folder}: no clean face to judge by ({warnings[0]}{more})")
+    digest = hashlib.sha256("".join(seen).encode()).hexdigest()
+    return Truth(folder.name, digest, tuple(people), tuple(warnings))
+
+
+def judge(
+    truth: Truth, candidates: Sequence[Candidate], recipes: Sequence[Recipe] = RECIPES
+) -> list[Row]:
+    """Degrade each face by each recipe, restore it, and score all pictures by the clean face.
+
+    The noise is the same for the same face, whatever other faces there are. References are up to
+    `MOST_REFERENCES` of the person's other photographs: those that follow it, round about.
+    """
+    found: dict[tuple[str, str, str], list[quality.Score]] = {}
+    lone: set[str] = set()
+    faces = [(person, index) for person in truth.people for index in range(len(person))]
+    for person, index in tqdm(faces, desc="restoring", unit="face", leave=False, disable=None):
+        face = person[index]()
+        others = (*person[index + 1 :], *person[:index])[:MOST_REFERENCES]
+        if not others:
+            lone.add(face.name)
+        references = [_crop(load()) for load in others]
+        people = [_memorize(each, references) if others else None for each in candidates]
+        for recipe in recipes:
+            rng = np.random.default_rng(zlib.crc32(face.name.encode()))
+            given = Crop(worsened(face.image, recipe, rng), face.boxes)
+            pictures = {(INPUT, INPUT): given.image}
+            for each, known in zip(candidates, people, strict=True):
+                for kind, who in ((GENERIC, None), (SPECIFIC, known)):
+                    if kind == GENERIC or who is not None:
+                        (picture,) = each.calls.restore([given], [who])
+                        pictures[each.name, kind] = picture
+            for (subject, kind), picture in pictures.items():
+                score = quality.score(face.name, picture, face.image, face.boxes)
+                found.setdefault((f"x{recipe.shrink:g}", subject, kind), []).append(score)
+    if 0 < len(lone) < len(faces):
+        for (degradation, subject, kind), scores in list(found.items()):
+            if kind != SPECIFIC:  # to compare it with
+                same = [score for score in scores if score.face not in lone]
+                found[degradation, subject, kind + _WITH_REFERENCES] = same
+    return sorted((_row(*key, scores) for key, scores in found.items()), key=_order)
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row as text, under `HEADER`: the mean PSNR in dB, and the mean SSIM, of each region."""
+    picture = row.kind if row.subject == INPUT else f"{row.subject}, {row.kind}"
+    means = (f"{row.mean_psnr_db(r):.2f} dB, {row.mean_ssim(r):.3f}" for r in quality.REGIONS)
+    return row.degradation, picture, str(row.faces), *means
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as lines of text."""
+    lines = [HEADER, *map(cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = (
+        [cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines
+    )
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def input_of(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The row of the degraded pictures of the same faces, if it is among `rows`."""
+    inputs = [r for r in rows if r.subject == INPUT and r.degradation == row.degradation]
+    return next((each for each in inputs if each.faces == row.faces), None)
+
+
+def _new(
+    prefix: str, files: Sequence[Path], seen: dict[str, str], warnings: list[str]
+) -> Iterator[Path]:
+    """The files whose bytes were not `seen`: a copy would be a reference of its original."""
+    for file in files:
+        name = prefix + file.name
+        first = seen.setdefault(sha256_of(file), name)
+        if first == name:
+            yield file
+        else:
+            warnings.append(f"{name} is the same file as {first}")
+
+
+def _clean(prefix: str, loads: Sequence[Load], warnings: list[str]) -> Iterator[Load]:
+    for load in loads:
+        face = load()
+        if is_clean(face.image):
+            yield partial(_named, load, prefix + face.name)
+        else:
+            warnings.append(f"{prefix}{face.name} is not clean: its face has too little detail")
+
+
+def _named(load: Load, name: str) -> FacePair:
+    return replace(load(), name=name)
+
+
+def _sample(sample: Sample) -> FacePair:
+    return FacePair(sample.name, sample.rgb, sample.rgb, sample.boxes)
+
+
+def _crop(face: FacePair) -> Crop:
+    return Crop(face.image, face.boxes)
+
+
+def _memorize(candidate: Candidate, references: Sequence[Crop]) -> SpecificDictionary:
+    manifest = candidate.manifest
+    rows = candidate.calls.memorize(references)
+    return SpecificDictionary(rows, manifest.dictionary_layout, manifest.weights.sha256)
+
+
+def _row(degradation: str, subject: str, kind: str, scores: Sequence[quality.Score]) -> Row:
+    psnr = {r: tuple(score.psnr_db[r] for score in scores) for r in quality.REGIONS}
+    ssim = {r: tuple(score.ssim[r] for score in scores) for r in quality.REGIONS}
+    return Row(degradation, subject, kind, psnr, ssim)
+
+
+def _order(row: Row) -> tuple[float, bool, bool]:
+    """By degradation; the rows that hold fewer faces, and what they are for, after the others."""
+    apart = row.kind.endswith(_WITH_REFERENCES)
+    return float(row.degradation[1:]), apart or row.kind == SPECIFIC, row.kind == SPECIFIC
