@@ -147,8 +147,7 @@ def calibrate(
         missed = quality.shortfalls(rows, options.min_psnr_db)
         if not missed:
             break
-        for line in quality.table(rows).splitlines():
-            report(line)
+        report(quality.table(rows))
         if not blocks:
             raise CalibrationError(
                 f"the quality gate is missed with every layer in float: {'; '.join(missed)}; "

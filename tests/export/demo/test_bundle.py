@@ -12,15 +12,13 @@ from runtime.errors import BundleError
 
 
 @pytest.fixture(scope="module")
-def record(narrow_checkpoint: Path) -> WeightsRecord:
-    return load_weights(str(narrow_checkpoint)).record
+def record() -> WeightsRecord:
+    return load_weights("compact").record
 
 
-def test_a_bundle_of_these_weights_is_used_again(
-    bundle: Path, record: WeightsRecord, narrow_checkpoint: Path
-) -> None:
+def test_a_bundle_of_these_weights_is_used_again(bundle: Path, record: WeightsRecord) -> None:
     said: list[str] = []
-    opened = bundle_of(str(narrow_checkpoint), record, bundle, said.append)
+    opened = bundle_of("compact", record, bundle, said.append)
     assert opened.path == bundle
     assert opened.manifest.weights == record
     assert said == [f"using the bundle in {bundle}"]
@@ -29,16 +27,16 @@ def test_a_bundle_of_these_weights_is_used_again(
 def test_bundles_that_are_in_the_way(
     bundle: Path, half_bundle: Path, record: WeightsRecord, narrow_checkpoint: Path, tmp_path: Path
 ) -> None:
-    compact = load_weights("compact").record
-    with pytest.raises(BundleError, match=r"narrow\.pth.*needs compact.*choose another --out"):
-        bundle_of("compact", compact, bundle, print)
-    with pytest.raises(BundleError, match="another precision"):
-        bundle_of(str(narrow_checkpoint), record, half_bundle, print)
+    narrow = load_weights(str(narrow_checkpoint)).record
+    with pytest.raises(BundleError, match=r"compact.*needs narrow\.pth.*choose another --out"):
+        bundle_of(str(narrow_checkpoint), narrow, bundle, print)
+    with pytest.raises(BundleError, match=r"compact, fp16; the demo needs compact, fp32"):
+        bundle_of("compact", record, half_bundle, print)
     damaged = tmp_path / "bundle"
     shutil.copytree(bundle, damaged)
     (damaged / "restorer.onnx").write_bytes(b"")
     with pytest.raises(BundleError, match=r"in the way.*restorer\.onnx: 0 bytes.*choose another"):
-        bundle_of(str(narrow_checkpoint), record, damaged, print)
+        bundle_of("compact", record, damaged, print)
     assert (damaged / "restorer.onnx").read_bytes() == b""
 
 
