@@ -132,7 +132,7 @@ def test_latency(clock: Clock, bundle: Path) -> None:
     assert ratio(fast).baseline == "slow"
     assert ratio(fast).low <= ratio(fast).median == pytest.approx(0.5)
     assert rows["slow", "1 face, 5 references"].ratio is None
-    assert fast.gflop == pytest.approx(6.5, rel=0.02)  # of the narrow network
+    assert fast.gflop == pytest.approx(24.7, rel=0.02)  # of the compact network
     assert fast.gflop is not None
     assert fast.share_of_peak == pytest.approx(fast.gflop / 100 / fast.value)
     made.runners[1].on_cpu = False
