@@ -1,6 +1,7 @@
 """Checkpoints: files of torch made worse, and tensors of every odd kind under the right names."""
 
 import io
+import json
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -10,12 +11,14 @@ from typing import Any
 
 import torch
 from hypothesis import strategies as st
+from safetensors.torch import save
 from torch import Tensor
 
-from export.model.checkpoint import load_weights
+from export.model.checkpoint import build_network, load_weights
 from export.model.network import DMDNet, checkpoint_shapes
+from export.model.safetensors_file import FORMAT, VERSION
 from export.model.synthetic import synthetic_state
-from tests.fuzz.mutations import Draw, mutated
+from tests.fuzz.mutations import Draw, json_text, mutated
 from tests.fuzz.rule import MEMORY, Kind
 
 State = Mapping[str, Tensor]
@@ -72,7 +75,7 @@ def checkpoints(folder: Path) -> Iterator[Kind]:
     state = synthetic_state(seed=1, width=8, entries=1)
     bias = next(name for name in state if name.endswith("bias"))
     names = [*sorted(state)[:: len(state) // 12], "E_lq.conv1.0.bias", "le_256_mem_key", bias]
-    plain = _saved(state)
+    plain, folded = _saved(state), _folded(state)
 
     def attempt(given: bytes | tuple[str, list[str]]) -> None:
         if isinstance(given, bytes):
@@ -93,13 +96,44 @@ def checkpoints(folder: Path) -> Iterator[Kind]:
 
     forms = st.sampled_from(sorted({**SAME, **ODD}))
     odd = st.tuples(forms, st.lists(st.sampled_from(names), min_size=1, max_size=2))
-    yield Kind(odd | _files(plain) | st.sampled_from(_others(state)), attempt)
+    files = _files(plain) | _safetensors(folded) | st.sampled_from(_others(state))
+    yield Kind(odd | files, attempt)
 
 
 def _saved(content: Any) -> bytes:
     stream = io.BytesIO()
     torch.save(content, stream)
     return stream.getvalue()
+
+
+def _folded(state: State) -> bytes:
+    """The same network as a safetensors file, spectral norm folded, float16."""
+    network = build_network(dict(state), "fuzz")
+    tensors = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    size = {"width": "8", "entries": "1"}
+    return save(tensors, {"format": FORMAT, "version": VERSION, **size})
+
+
+@st.composite
+def _safetensors(draw: Draw, plain: bytes) -> bytes:
+    """Such a file with its bytes, its header or its metadata made worse."""
+    length = int.from_bytes(plain[:8], "little")
+    header = json.loads(plain[8 : 8 + length])
+    match draw(st.sampled_from(("bytes", "numbers", "header", "metadata"))):
+        case "bytes":
+            return bytes(draw(mutated([plain], hot=lambda data: range(8 + length))))
+        case "numbers":
+            return bytes(draw(mutated([plain], hot=lambda data: range(8 + length, len(data)))))
+        case "header":
+            first = dict(list(header.items())[:3])
+            text = draw(json_text(first)).rstrip().removesuffix("}")
+            others = {name: value for name, value in header.items() if name not in first}
+            text = f"{text}, {json.dumps(others)[1:]}"
+        case _:
+            metadata = draw(json_text(header.pop("__metadata__")))
+            text = f'{{"__metadata__": {metadata}, {json.dumps(header)[1:]}'
+    data = text.encode(errors="surrogatepass")
+    return len(data).to_bytes(8, "little") + data + plain[8 + length :]
 
 
 def _others(state: State) -> list[bytes]:
