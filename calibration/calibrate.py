@@ -147,7 +147,8 @@ def calibrate(
         missed = quality.shortfalls(rows, options.min_psnr_db)
         if not missed:
             break
-        report(quality.table(rows))
+        for line in quality.table(rows).splitlines():
+            report(line)
         if not blocks:
             raise CalibrationError(
                 f"the quality gate is missed with every layer in float: {'; '.join(missed)}; "
@@ -158,8 +159,10 @@ def calibrate(
         blocks = [block for block in blocks if block not in back]
     kept = (*blocks, mixed_precision.DICTIONARY)
     final = tuple(replace(row, integer=row.name in kept) for row in alone)
-    report(mixed_precision.table(final))
-    report(quality.table(rows))
+    for line in mixed_precision.table(final).splitlines():
+        report(line)
+    for line in quality.table(rows).splitlines():
+        report(line)
     return Quantization(
         target=options.target,
         method=options.method,

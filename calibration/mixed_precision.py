@@ -29,10 +29,14 @@ def each_alone(
     with ThreadPoolExecutor(AT_ONCE) as pool:
         judged = zip(trials, pool.map(psnr, trials.values()), strict=True)
         bar = tqdm(judged, "sensitivity", len(trials), unit="block", leave=False, disable=None)
-        return tuple(
-            QuantizedBlock(name, decibels, work[name] / work.total(), integer=True)
-            for name, decibels in bar
-        )
+        try:
+            return tuple(
+                QuantizedBlock(name, decibels, work[name] / work.total(), integer=True)
+                for name, decibels in bar
+            )
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C waits for no trial that has not begun
+            raise
 
 
 def to_put_back(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from runtime.bundle.layout import BOX_ROW, IMAGE_SIZE, PARTS
 from runtime.bundle.manifest import Quality
 from runtime.images.arrays import Image
+from runtime.text import shown
 
 REGIONS = ("whole", *PARTS)
 NAMES = {"whole": "whole", "le": "left eye", "re": "right eye", "mo": "mouth"}
@@ -93,7 +94,7 @@ def table(quality: tuple[Quality, ...]) -> str:
     lines = ["region      PSNR dB mean  worst   SSIM mean   worst  worst face"]
     lines += [
         f"{NAMES[row.region]:10} {row.mean_psnr_db:13.1f} {row.worst_psnr_db:6.1f} "
-        f"{row.mean_ssim:11.4f} {row.worst_ssim:7.4f}  {row.worst_face}"
+        f"{row.mean_ssim:11.4f} {row.worst_ssim:7.4f}  {shown(row.worst_face)}"
         for row in quality
     ]
     return "\n".join(lines)

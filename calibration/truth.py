@@ -5,6 +5,7 @@ those. The photograph that is to be restored is never among them.
 """
 
 import hashlib
+import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -120,7 +121,7 @@ def truth_set(folder: Path | None = None) -> Truth:
         more = f", and {len(warnings) - 1} more" if len(warnings) > 1 else ""
         raise CalibrationError(f"{folder}: no clean face to judge by ({warnings[0]}{more})")
     digest = hashlib.sha256("".join(seen).encode()).hexdigest()
-    return Truth(folder.name, digest, tuple(people), tuple(warnings))
+    return Truth(folder.resolve().name, digest, tuple(people), tuple(warnings))
 
 
 def judge(
@@ -142,7 +143,7 @@ def judge(
         references = [_crop(load()) for load in others]
         people = [_memorize(each, references) if others else None for each in candidates]
         for recipe in recipes:
-            rng = np.random.default_rng(zlib.crc32(face.name.encode()))
+            rng = np.random.default_rng(zlib.crc32(os.fsencode(face.name)))
             given = Crop(worsened(face.image, recipe, rng), face.boxes)
             pictures = {(INPUT, INPUT): given.image}
             for each, known in zip(candidates, people, strict=True):
@@ -163,7 +164,7 @@ def judge(
 
 def cells(row: Row) -> tuple[str, ...]:
     """A row as text, under `HEADER`: the mean PSNR in dB, and the mean SSIM, of each region."""
-    picture = row.kind if row.subject == INPUT else f"{row.subject}, {row.kind}"
+    picture = row.kind if row.kind.startswith(INPUT) else f"{row.subject}, {row.kind}"
     means = (f"{row.mean_psnr_db(r):.2f} dB, {row.mean_ssim(r):.3f}" for r in quality.REGIONS)
     return row.degradation, picture, str(row.faces), *means
 
@@ -180,7 +181,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def input_of(row: Row, rows: Sequence[Row]) -> Row | None:
     """The row of the degraded pictures of the same faces, if it is among `rows`."""
-    inputs = [r for r in rows if r.subject == INPUT and r.degradation == row.degradation]
+    alike = [each for each in rows if each.degradation == row.degradation]
+    inputs = [each for each in alike if each.kind.startswith(INPUT)]
     return next((each for each in inputs if each.faces == row.faces), None)
 
 
@@ -190,7 +192,11 @@ def _new(
     """The files whose bytes were not `seen`: a copy would be a reference of its original."""
     for file in files:
         name = prefix + file.name
-        first = seen.setdefault(sha256_of(file), name)
+        try:
+            first = seen.setdefault(sha256_of(file), name)
+        except OSError as error:
+            warnings.append(f"{name} cannot be read: {error.strerror}")
+            continue
         if first == name:
             yield file
         else:

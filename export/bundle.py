@@ -98,7 +98,8 @@ def export_bundle(
             export_onnx(MemorizerGraph(network), memorizer)
         with stage("parity with PyTorch float32"):
             rows = parity.measure(weights.network, checked, memorizer)
-        report(verdict.table(rows))
+        for line in verdict.table(rows).splitlines():
+            report(line)
         reasons = verdict.failures(rows, verdict.TOLERANCES["fp16" if half else "fp32"])
         if reasons:
             raise ExportError(f"parity missed, nothing kept: {'; '.join(reasons)}")

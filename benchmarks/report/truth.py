@@ -15,10 +15,12 @@ def measurements(rows: Iterable[Row]) -> Iterator[Measurement]:
     for row in rows:
         for region in REGIONS:
             case = f"truth {row.degradation}, {row.kind}, {region}"
-            for unit, values in (("dB", row.psnr_db[region]), ("SSIM", row.ssim[region])):
-                mean = sum(values) / len(values)
+            for unit, mean, values in (
+                ("dB", row.mean_psnr_db(region), row.psnr_db[region]),
+                ("SSIM", row.mean_ssim(region), row.ssim[region]),
+            ):
                 yield Measurement(
-                    "quality", row.subject, case, unit, mean, len(values), samples=values
+                    "quality", row.subject, case, unit, mean, row.faces, samples=values
                 )
 
 

@@ -60,6 +60,7 @@ def measure(args: Namespace) -> dict[str, object]:
         weights = fp32.manifest.weights.sha256
         made, calibration = _calibration(floats, weights, work)
         return {
+            "weights": fp32.manifest.weights,
             "what": f"one held-out face in the graph alone, {args.threads} threads",
             "bytes": {
                 name: sum(record.size for record in bundle.manifest.files.values())

@@ -49,7 +49,10 @@ def main() -> NoReturn:
 
 
 def compare(args: Namespace) -> dict[str, object]:
-    """Both bundles' rows, the blocks that differ most first. Raises `UsageError`."""
+    """Both bundles' blocks, those first in which the first one loses most beside the other.
+
+    Raises `UsageError`.
+    """
     manifests = [open_bundle(path).manifest for path in (args.bundle, args.other)]
     made = [_quantization(m, p) for m, p in zip(manifests, (args.bundle, args.other), strict=True)]
     one, other = ({block.name: block for block in each.blocks} for each in made)

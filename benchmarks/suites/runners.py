@@ -22,7 +22,7 @@ from runtime.samples.faces import sample_faces
 if TYPE_CHECKING:
     import torch
 
-    from export.model.network import DMDNet
+    from export.model.checkpoint import Weights
 
 _PICTURES = 16
 _T = TypeVar("_T")
@@ -154,7 +154,7 @@ class TorchRunner:
     graph: Path | None = None
     max_batch = 1
 
-    def __init__(self, network: "DMDNet", sha256: str, mode: str, threads: int | None) -> None:
+    def __init__(self, weights: "Weights", mode: str, threads: int | None) -> None:
         import torch
 
         from export.model.graphs import MemorizerGraph, RestorerGraph
@@ -165,7 +165,7 @@ class TorchRunner:
         torch.backends.cudnn.benchmark = gpu
         self.on_cpu = not gpu
         self._device, dtype = ("cuda", torch.half) if gpu else ("cpu", torch.float)
-        self._network = network.to(self._device, dtype).eval()
+        self._network = weights.network.to(self._device, dtype).eval()
         self._memorizer = MemorizerGraph(self._network)
         graph = RestorerGraph(self._network)
         self._forward: Any = torch.compile(graph) if mode == "compile" else graph
@@ -173,7 +173,8 @@ class TorchRunner:
         self._prepared = _Prepared["torch.Tensor"](lambda rows: self._tensors(rows)[0].to(dtype))
         precision = "fp16" if gpu else "fp32"
         backend = f"PyTorch {torch.__version__}, {self._device}, {mode}"
-        self.subject = Subject(f"torch {mode}", precision, backend, sha256)
+        made_of = weights.record
+        self.subject = Subject(f"torch {mode}", precision, backend, made_of.sha256, made_of.remark)
 
     def restore(self, case: Case) -> Image:
         import torch
@@ -238,10 +239,8 @@ def open_runners(
                     f"{runners[0].path} was not made from {source}; name its weights with "
                     "--checkpoint"
                 )
-            network = weights.network
             others = [
-                stack.enter_context(closing(TorchRunner(network, sha256, mode, threads)))
-                for mode in modes
+                stack.enter_context(closing(TorchRunner(weights, mode, threads))) for mode in modes
             ]
         yield [*runners, *others]
 

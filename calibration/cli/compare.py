@@ -1,12 +1,17 @@
 """`dmd-compare`: how near one bundle's faces come to another's."""
 
 from argparse import Namespace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from runtime.cli import console
 from runtime.errors import CalibrationError, UsageError
+
+if TYPE_CHECKING:
+    from runtime.backends.base import Engine
+    from runtime.bundle.opening import Bundle
 
 TRUTH_HELP = (
     "clean photographs: their faces are degraded, restored and compared with what they were; "
@@ -40,23 +45,22 @@ def compare_with_truth(args: Namespace) -> int:
     _need_skimage()
 
     from calibration import truth
-    from runtime.backends.selection import Choice, open_backend
-    from runtime.bundle.opening import open_bundle
     from runtime.engine_calls import EngineCalls
 
-    candidates, notes = [], []
-    for name, path in (("A", args.a), ("B", args.b)):
-        bundle = open_bundle(path)
-        backend = open_backend(bundle, Choice())
-        calls = EngineCalls(backend, bundle.manifest, backend.max_batch)
-        candidates.append(truth.Candidate(name, calls, bundle.manifest))
-        remark = bundle.manifest.weights.remark
-        notes.append(f"{name}: {path}: {backend.description}{f' ({remark})' if remark else ''}")
     faces = truth.truth_set(args.truth)
     for reason in faces.warnings:
         console.say(f"dmd-compare: warning: {reason}")
+    judged = _open(args)
+    candidates = [
+        truth.Candidate(
+            each.name,
+            EngineCalls(each.backend, each.bundle.manifest, each.backend.max_batch),
+            each.bundle.manifest,
+        )
+        for each in judged
+    ]
     table = truth.table(truth.judge(faces, candidates))
-    for line in (*table.splitlines(), *notes):
+    for line in (*table.splitlines(), *(each.described for each in judged)):
         console.tell(line)
     return 0
 
@@ -72,13 +76,11 @@ def compare(args: Namespace) -> int:
 
     from calibration import quality
     from calibration.faces import faces_of_folder
-    from runtime.backends.selection import Choice, open_backend
-    from runtime.bundle.opening import open_bundle
     from runtime.images.arrays import side_by_side
     from runtime.images.files import write_image
 
-    bundles = [open_bundle(path) for path in (args.a, args.b)]
-    backends = [open_backend(bundle, Choice()) for bundle in bundles]
+    judged = _open(args)
+    backends = [each.backend for each in judged]
     faces, left_out = faces_of_folder(args.images)
     for reason in left_out:
         console.say(f"dmd-compare: warning: {reason}")
@@ -99,13 +101,13 @@ def compare(args: Namespace) -> int:
             scores.append(quality.score(f"{face.name}, {kind}", got, wanted, face.boxes))
             if scores[-1].psnr_db["whole"] < least:
                 least = scores[-1].psnr_db["whole"]
-                worst = {"degraded": image[0], args.a.name: wanted, args.b.name: got}
+                pictures = zip((each.caption for each in judged), (wanted, got), strict=True)
+                worst = {"degraded": image[0], **dict(pictures)}
     rows_of_table = quality.summary(scores)
     for line in quality.table(rows_of_table).splitlines():
         console.tell(line)
-    for path, bundle, backend in zip((args.a, args.b), bundles, backends, strict=True):
-        remark = bundle.manifest.weights.remark
-        console.tell(f"{path}: {backend.description}{f' ({remark})' if remark else ''}")
+    for each in judged:
+        console.tell(each.described)
     if args.worst is not None and worst is not None:
         picture = side_by_side(worst)
         write_image(args.worst, np.ascontiguousarray(picture[:, :, ::-1]))
@@ -114,6 +116,38 @@ def compare(args: Namespace) -> int:
         if missed:
             raise CalibrationError(f"{args.b}: {'; '.join(missed)}")
     return 0
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A bundle that takes part, "A" or "B", and its engine."""
+
+    name: str
+    bundle: "Bundle"
+    backend: "Engine"
+
+    @property
+    def caption(self) -> str:
+        """What stands over its faces."""
+        return f"{self.name}: {self.bundle.path.name}{self._remark}"
+
+    @property
+    def described(self) -> str:
+        """What stands under the table."""
+        return f"{self.name}: {self.bundle.path}: {self.backend.description}{self._remark}"
+
+    @property
+    def _remark(self) -> str:
+        remark = self.bundle.manifest.weights.remark
+        return f" ({remark})" if remark else ""
+
+
+def _open(args: Namespace) -> list[_Judged]:
+    from runtime.backends.selection import Choice, open_backend
+    from runtime.bundle.opening import open_bundle
+
+    bundles = [(name, open_bundle(path)) for name, path in (("A", args.a), ("B", args.b))]
+    return [_Judged(name, bundle, open_backend(bundle, Choice())) for name, bundle in bundles]
 
 
 def _need_skimage() -> None:

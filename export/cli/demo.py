@@ -28,7 +28,7 @@ def demo() -> int:
         import onnxscript  # noqa: F401
         import torch.export  # noqa: F401
 
-        from export.demo.bundle import bundle_of
+        from export.demo.bundle import bundle_of, place_in
         from export.demo.page import page
         from export.demo.pictures import all_faces, restore_samples, whole_photo
         from export.demo.weights import choose_checkpoint
@@ -42,7 +42,7 @@ def demo() -> int:
         checkpoint, why = choose_checkpoint()
     record = load_weights(checkpoint).record  # before anything is said or written
     console.report(f"{_PROG}: {record.kind} weights, as {why}")
-    bundle = bundle_of(checkpoint, record, out / "bundle", console.report)
+    bundle = bundle_of(checkpoint, record, place_in(out, record), console.report)
     weights = bundle.manifest.weights
     with Restorer(bundle.path, device="cpu") as restorer:
         trials = restore_samples(restorer)

@@ -10,7 +10,16 @@ from runtime.cli import console
 from runtime.errors import ExportError, UsageError
 
 _PROG = "dmd-export"
-_NEEDS = ("torch", "onnx", "onnxscript", "onnxruntime", "platformdirs", "filelock", "skimage")
+_NEEDS = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnx_ir",
+    "onnxruntime",
+    "platformdirs",
+    "filelock",
+    "skimage",
+)
 
 
 def main() -> NoReturn:

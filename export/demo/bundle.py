@@ -11,6 +11,11 @@ from runtime.errors import BundleError
 _PRECISION = "fp32"
 
 
+def place_in(out: Path, weights: WeightsRecord) -> Path:
+    """Where in the demo's folder the bundle of these weights is, so that others have their own."""
+    return out / f"bundle-{weights.kind}-{weights.sha256[:8]}"
+
+
 def bundle_of(
     checkpoint: str, wanted: WeightsRecord, folder: Path, report: Callable[[str], None]
 ) -> Bundle:

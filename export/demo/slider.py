@@ -38,10 +38,10 @@ def slider(shown: Comparison) -> str:
     for place, (subject, after) in enumerate(shown.after.items()):
         options.append(f'<option value="{place}">{escape(subject)}</option>')
         hidden = "hidden" if place else ""
-        alt = f"{name} after, {escape(subject)}"
+        alt = f"{name}, {escape(subject)}"
         images.append(_image(after, alt, f'class="after" {hidden}'))
     label = f"{name}: share of the picture that shows before, in percent"
-    choice = f'<label>{right}: <select aria-label="after">{"".join(options)}</select></label>'
+    choice = f'<label>{right}: <select aria-label="{right}">{"".join(options)}</select></label>'
     if len(options) == 1:
         choice = f"{right}: {escape(next(iter(shown.after)))}"
     return f"""<div class="comparison"><h3>{name}</h3>

@@ -1,4 +1,4 @@
-"""Which weights the demo restores with, when nobody says: none that would have to be downloaded."""
+"""Which weights the demo restores with, when nobody says: it never begins a download by itself."""
 
 import os
 
@@ -18,6 +18,6 @@ def choose_checkpoint() -> tuple[str, str]:
     if Source.parse(PUBLISHED_URL, PUBLISHED_SHA256).cached().is_file():
         return PUBLISHED_URL, "the published weights are on this machine already"
     return COMPACT, (
-        "the published weights are not on this machine, and the demo downloads nothing; "
+        "the published weights are not on this machine, and the demo does not download them; "
         f"{ENVIRONMENT} can name them"
     )

@@ -1,5 +1,6 @@
 """Weights in a safetensors file: spectral norm folded, width and entries in its metadata."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,16 +21,18 @@ _WIDEST, _MOST_ENTRIES = 256, 4096
 
 @dataclass(frozen=True)
 class FoldedWeights:
-    """What such a file holds; no name or shape of `state` has been checked.
+    """What such a file holds; neither names nor shapes of `state` have been checked.
 
-    `state`: float32 tensors under the names of `DMDNet(width, entries).state_dict()`. `metadata`:
-    all that the file says about itself.
+    `state`: floating-point tensors as stored, under names that should be those of
+    `DMDNet(width, entries).state_dict()`. `steps`: of the training, as the file says.
+    `numbers`: the SHA-256 of the part of the file behind its header.
     """
 
     width: int
     entries: int
     state: dict[str, torch.Tensor]
-    metadata: Mapping[str, str]
+    steps: str
+    numbers: str
 
 
 def is_safetensors(start: bytes) -> bool:
@@ -48,7 +51,8 @@ def read_folded(data: bytes, source: str) -> FoldedWeights:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise CheckpointError(f"{source}: not a safetensors file, or damaged ({reason})") from None
     # the library gives no metadata of bytes; it has found that this header is whole
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
     metadata: dict[str, str] = header.get("__metadata__") or {}
     said = metadata.get("format"), metadata.get("version")
     if said != (FORMAT, VERSION):
@@ -66,7 +70,8 @@ def read_folded(data: bytes, source: str) -> FoldedWeights:
         if tensor.dtype not in _TYPES:
             kind = str(tensor.dtype).removeprefix("torch.")
             raise CheckpointError(f"{source}: {name[:200]} is of {kind}, not of floating point")
-    return FoldedWeights(width, entries, {n: t.float() for n, t in tensors.items()}, metadata)
+    numbers = hashlib.sha256(memoryview(data)[end:]).hexdigest()
+    return FoldedWeights(width, entries, tensors, metadata.get("steps", ""), numbers)
 
 
 def _number(metadata: Mapping[str, str], name: str, source: str) -> int:

@@ -148,7 +148,8 @@ def _judge(
         restored, memorized = reference.measure(backend, bundle)
         parity: dict[str, tuple[EngineParity, ...]] = {"restorer": restored, "memorizer": memorized}
         rows = restored + memorized
-        report(verdict.table(rows))
+        for line in verdict.table(rows).splitlines():
+            report(line)
         if reasons := verdict.failures(rows, verdict.tolerance_of(bundle.manifest)):
             missed = "the engine's parity is missed, it is not kept"
             raise ExportError(f"{missed}: {'; '.join(reasons)}")

@@ -252,7 +252,7 @@ class Manifest:
         if content.pop("manifest_sha256", None) != _own_hash(content):
             raise ValueError("it was altered: its hash does not fit its content")
         content.pop("engines", None)  # older bundles copied the engines' records here
-        if version == 1 and version is not True:
+        if type(version) is int and version == 1:
             content = _from_version_1(content)
         return convert(content, cls)
 

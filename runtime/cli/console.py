@@ -158,14 +158,10 @@ def say_trace(trace: str | None) -> None:
         say(without_secrets(line))
 
 
-def report(text: str) -> None:
-    """`say` that a stage begins or ends, or the lines of a table.
-
-    Raises a KeyboardInterrupt that a library has lost.
-    """
+def report(line: str) -> None:
+    """`say` that a stage begins or ends; raises a KeyboardInterrupt that a library has lost."""
     check_interrupted()
-    for line in text.splitlines():
-        say(line)
+    say(line)
 
 
 def check_interrupted() -> None:

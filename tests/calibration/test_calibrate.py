@@ -29,6 +29,7 @@ def test_the_manifest(int8_bundle: Path) -> None:
     assert made is not None
     assert (made.target, made.method, made.calibration_faces) == ("cpu", "percentile", 6)
     assert len(made.blocks) == 43  # and the dictionary
+    assert made.min_psnr_db == 35
     assert sum(block.share for block in made.blocks) == pytest.approx(1)
     assert all(block.integer for block in made.blocks)
     assert all(30 < block.psnr_db["whole"] < 90 for block in made.blocks)

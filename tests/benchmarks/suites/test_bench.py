@@ -299,7 +299,7 @@ def test_torch_gives_what_the_bundle_gives(bundle: Path) -> None:
     cases = Cases(runner.memorize, 5)
     case = cases.next(2, 5)
     for mode in ("eager", "both"):
-        torch_runner = TorchRunner(weights.network, weights.record.sha256, mode, None)
+        torch_runner = TorchRunner(weights, mode, None)
         for each in (case, cases.next(1, 0)):
             wanted = runner.restore(each).astype(int)
             assert np.abs(torch_runner.restore(each) - wanted).max() <= 1
@@ -324,7 +324,6 @@ class TestCommand:
         self,
         bundle: Path,
         int8_bundle: Path,
-        narrow_checkpoint: Path,
         tmp_path: Path,
         command: Command,
     ) -> None:
@@ -343,6 +342,9 @@ class TestCommand:
             *("cold", "memory", "quality", "scaling"),
         }
         assert [subject.name for subject in result.subjects] == ["fp32", "int8", "torch eager"]
+        assert {subject.remark for subject in result.subjects} == {
+            "compact weights, not the published ones"
+        }
         assert result.peaks["float"] > 1
         whole = [r for r in result.of("quality") if r.case == "whole" and r.unit == "dB"]
         assert {row.subject: row.value > 25 for row in whole} == {"int8": True, "torch eager": True}

@@ -11,6 +11,7 @@ import pytest
 from export.cli import export
 from export.cli.demo import demo as demo_command
 from export.demo.pictures import RECIPES
+from runtime.bundle.weights import COMPACT_SHA256
 from runtime.errors import ExportError
 from runtime.images.arrays import Image
 from runtime.samples.faces import PHOTOS
@@ -19,6 +20,7 @@ from tests.conftest import ROOT, Command, one_line, picture
 FACES = {"astronaut.png": (162, 64, 287, 189), "grace_hopper.jpg": (136, 108, 395, 367)}
 """x1 y1 x2 y2 of each face in the photograph as it came."""
 
+BUNDLE = f"bundle-compact-{COMPACT_SHA256[:8]}"
 REMARK = "compact weights, not the published ones"
 DOCUMENTED = ROOT / "docs" / "demo.jpg"
 
@@ -85,7 +87,7 @@ def test_what_it_says(demo: tuple[Path, str, str]) -> None:
         assert 20 < before + gain < after < 35
     assert "Compact weights (Apache-2.0)" in warned
     assert "\\n" not in warned  # a table is lines
-    assert f"dmd-enroll alice/*.jpg --bundle {out / 'bundle'}" in warned
+    assert f"dmd-enroll alice/*.jpg --bundle {out / BUNDLE}" in warned
 
 
 @pytest.mark.slow
@@ -99,14 +101,14 @@ def test_the_page_says_what_restored(demo: tuple[Path, str, str]) -> None:
 @pytest.mark.slow
 def test_it_uses_its_bundle_again(demo: tuple[Path, str, str], command: Command) -> None:
     out, said, _ = demo
-    manifest = (out / "bundle" / "manifest.json").stat()
+    manifest = (out / BUNDLE / "manifest.json").stat()
     first = picture(out / "astronaut.after.png")
     (out / "astronaut.after.png").unlink()
     done = command("dmd-demo", "--checkpoint", "compact", "--out", out)
     assert done.returncode == 0, done.stderr
     assert done.stdout == said
-    assert f"using the bundle in {out / 'bundle'}" in done.stderr.splitlines()
-    assert (out / "bundle" / "manifest.json").stat() == manifest
+    assert f"using the bundle in {out / BUNDLE}" in done.stderr.splitlines()
+    assert (out / BUNDLE / "manifest.json").stat() == manifest
     assert np.array_equal(picture(out / "astronaut.after.png"), first)
 
 

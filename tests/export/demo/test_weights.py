@@ -1,4 +1,4 @@
-"""Which weights the demo takes; a download is never the answer."""
+"""Which weights the demo takes when nobody names any, and when somebody does."""
 
 from pathlib import Path
 

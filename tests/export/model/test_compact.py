@@ -66,9 +66,11 @@ def test_a_copy_of_the_compact_weights_is_known(tmp_path: Path) -> None:
     assert load_weights(str(tmp_path / "copy")).record.kind == "compact"
 
 
-def test_one_byte_changed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [-5_000_001, "26000+4000", "steps"])
+def test_one_byte_changed(place: int | str, tmp_path: Path) -> None:
+    """One of some weight's lowest bits, or one of what the file says about its training."""
     data = bytearray(COMPACT_FILE.read_bytes())
-    data[-5_000_001] ^= 1  # of some weight's last bits
+    data[data.index(place.encode()) if isinstance(place, str) else place] ^= 1
     (tmp_path / "copy.safetensors").write_bytes(data)
     with pytest.raises(CheckpointError, match=r"copy\.safetensors: .*SHA-256 is .* damaged"):
         load_weights(str(tmp_path / "copy.safetensors"))

@@ -127,6 +127,7 @@ WRONG: list[tuple[Change, str]] = [
     # wrong kinds
     (put("manifest_version", value="1"), "Expected `int`"),
     (put("manifest_version", value=True), "Expected `int`"),
+    (put("manifest_version", value=1.5), "Expected `int`"),
     (put("manifest_version", value=[1]), "Expected `int`"),
     (put("manifest_version", value=9), "version 9, this program reads versions 1 to 2"),
     (put("created", value="yesterday"), "created"),
