@@ -20,6 +20,8 @@ class TritonPythonModel:
         graph = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
         options = onnxruntime.SessionOptions()
         options.enable_mem_pattern = False
+        # as in `runtime.machine.onnx_session`: else 8-bit products overflow on CPUs without VNNI
+        options.add_session_config_entry("session.x64quantprecision", "1")
         # waiting threads would keep the cores from the server and the clients beside them
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(

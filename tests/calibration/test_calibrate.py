@@ -34,9 +34,9 @@ def test_the_manifest(int8_bundle: Path) -> None:
     assert all(block.integer for block in made.blocks)
     assert all(30 < block.psnr_db["whole"] < 90 for block in made.blocks)
     whole, *components = made.quality
-    assert whole.mean_psnr_db > 40
-    assert all(row.mean_psnr_db > 40 for row in components)
-    assert 0.97 < whole.mean_ssim < 1
+    assert whole.mean_psnr_db > 37
+    assert all(row.mean_psnr_db > 35 for row in components)
+    assert 0.96 < whole.mean_ssim < 1
     assert "two people" in made.warnings[0]
     assert sorted(file.name for file in int8_bundle.iterdir()) == [
         "manifest.json",
@@ -69,7 +69,7 @@ def test_onnx_runtime_keeps_the_chains_in_integers(int8_bundle: Path, tmp_path: 
 def test_the_dictionary_shrinks(int8_bundle: Path, bundle: Path) -> None:
     arrays = {t.name: t for t in onnx.load(int8_bundle / "restorer.onnx").graph.initializer}
     floats = {t.name: t for t in onnx.load(bundle / "restorer.onnx").graph.initializer}
-    wanted = numpy_helper.to_array(floats["network.mo_256_mem_value"]).reshape(4, -1)
+    wanted = numpy_helper.to_array(floats["network.mo_256_mem_value"]).reshape(16, -1)
     levels = numpy_helper.to_array(arrays["network.mo_256_mem_value/int8"])
     scale = numpy_helper.to_array(arrays["network.mo_256_mem_value/scale"])
     assert levels.dtype == np.int8
@@ -151,7 +151,7 @@ def test_tensorrt_form(tmp_path: Path) -> None:
     assert bundle.manifest.dictionary_dtype == np.float16
     made = bundle.manifest.quantization
     assert made is not None
-    assert made.quality[0].mean_psnr_db > 40
+    assert made.quality[0].mean_psnr_db > 36
     with pytest.raises(DeviceError, match="made for tensorrt"):
         Restorer(tmp_path / "out")
 
