@@ -92,10 +92,8 @@ def restore(args: Namespace) -> int:
         refuse_in_bundle("--report", args.report, args.bundle)
     remark = job.check().weights.remark
     with ExitStack() as stack:
-        tally = stack.enter_context(Tally(args.out))
+        tally = stack.enter_context(Tally(args.out, remark))
         tally.count, outcomes = _begin(args, job, stack)
-        if remark:
-            console.say(f"dmd-restore: warning: {remark}")
         report = None
         if args.report is not None:
             report = stack.enter_context(Report(args.report, args.resume, _say))

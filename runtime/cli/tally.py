@@ -15,10 +15,12 @@ _SHOWN = 1000  # failures that are kept to be listed at the end; --report has th
 class Tally:
     """Counts the outcomes of `count` pictures; leaving its `with` block prints what became of them.
 
-    So a failure that was found before an error or Ctrl-C ended the run is not lost.
+    So a failure that was found before an error or Ctrl-C ended the run is not lost. `remark`: what
+    is to be known of the weights.
     """
 
     out: str
+    remark: str | None = None
     count: int = 0
     done: int = 0
     there: int = 0
@@ -45,7 +47,8 @@ class Tally:
             return  # it ended before it began
         resumed = f", {self.there} were there already" if self.there else ""
         restored = f"restored {self.done - self.failed} of {self.done} in {self.out}{resumed}"
-        console.tell(f"{restored} ({'; '.join(self._backends)})")
+        about = [*self._backends, *([self.remark] if self.remark else [])]
+        console.tell(f"{restored} ({'; '.join(about)})")
         for failure in self._failures:
             console.say_trace(failure.trace)
             console.say(f"dmd-restore: {failure.error}")
