@@ -24,6 +24,7 @@ from runtime.one_by_one import ItemError
 from runtime.photo import Restored
 from runtime.restorer import Restorer
 from tests.conftest import SAMPLES, Command, one_line, picture
+from tests.fakes.bundle import write_bundle
 
 ray = pytest.importorskip("ray")
 pyarrow = pytest.importorskip("pyarrow")
@@ -220,10 +221,10 @@ def test_a_picture_that_kills_its_worker(cluster: Cluster, bundle: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_node_dies_in_the_middle(
-    nodes: Any, cluster: Cluster, bundle: Path, tmp_path: Path
-) -> None:
+def test_a_node_dies_in_the_middle(nodes: Any, cluster: Cluster, tmp_path: Path) -> None:
     """All 200 photos are there at the end, none twice in the report, none half written."""
+    bundle = tmp_path / "bundle"
+    write_bundle(bundle)  # gives faces back
     (tmp_path / "in").mkdir()
     files = small_photos(tmp_path / "in", 200)
     out = tmp_path / "out"
