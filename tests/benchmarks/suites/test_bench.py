@@ -428,7 +428,7 @@ class TestCommand:
             (["nosuch", "--bundle", "x"], "invalid choice: 'nosuch'"),
             (["--bundle", "{bundle}", "--device", "cuda"], "CUDAExecutionProvider"),
             (["--bundle", "{bundle}", "--json", "none/r.json"], "none/r.json: no such folder"),
-            (["--bundle", "{bundle}", "--batch", "0"], "not a whole number from 1"),
+            (["--bundle", "{bundle}", "--batch", "0"], "not a whole number of 1 or more"),
             (["--bundle", "{bundle}", "--references", "1,x"], "not a list of whole numbers"),
             (["compare", "nowhere.json", "x.json"], "nowhere.json: cannot be read"),
             (["compare", "a", "b", "--fail-above", "x"], "fail-above"),

@@ -90,7 +90,7 @@ def test_photographs(command: Command, bundle: Path, tmp_path: Path) -> None:
     before = (out / "grace_hopper.jpg").stat().st_mtime_ns
     done = command(*words, "--resume")
     assert "restored 1 of 2" in done.stdout
-    assert "3 were there already" in done.stdout
+    assert "3 more existed already" in done.stdout
     assert (out / "grace_hopper.jpg").stat().st_mtime_ns == before
     assert (out / "astronaut.png").exists()
 
