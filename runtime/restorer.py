@@ -90,7 +90,7 @@ class Restorer:
             raise UsageError(f"dictionary_cache must be 0 MiB or more, not {dictionary_cache}")
         self._threads, self._landmark_detector = threads, landmark_detector
         if remote is not None and not is_server_address(bundle):
-            raise UsageError(f"{bundle}: remote goes with a server's address, grpc://...")
+            raise UsageError(f"{bundle}: remote needs a server's address (grpc://...) as bundle")
         choice = Choice(
             device or "auto", allow_fallback is not False, threads, verify, dictionary_cache
         )
@@ -98,7 +98,7 @@ class Restorer:
         self._engine: Engine
         if engine is not None:
             if device is not None or allow_fallback is not None or is_server_address(bundle):
-                raise UsageError("an engine of your own goes with a bundle's folder alone")
+                raise UsageError("engine excludes device, allow_fallback and a server's address")
             check_engine(engine)
             self.manifest, self._engine = open_bundle(bundle, verify).manifest, engine
         elif is_server_address(bundle):
@@ -180,7 +180,7 @@ class Restorer:
         wanted = options or RestoreOptions()
         named = [{} for _ in photos] if identities is None else identities
         if len(named) != len(photos):
-            raise UsageError(f"{len(photos)} photos and {len(named)} mappings of identities")
+            raise UsageError(f"{len(photos)} photos, but {len(named)} mappings of identities")
         self._check_all([identity, *(person for those in named for person in those.values())])
 
         def find(pair: tuple[NDArray[np.generic], Mapping[int, SpecificDictionary]]) -> Found:

@@ -1,7 +1,7 @@
 """Taking aligned crops out of a photo, and putting restored ones back into it.
 
-Blending is done in sRGB values: crop and photo show the same face there, so that linear light would
-change nothing that is seen.
+Blending is done in sRGB values: where it happens, crop and photo show the same face, so that linear
+light would make no visible difference.
 """
 
 from typing import Any

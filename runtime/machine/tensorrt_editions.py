@@ -18,13 +18,13 @@ from runtime.errors import DeviceError
 EDITIONS = ("tensorrt", "tensorrt_rtx")
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
 EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
-"""What to install, and how `device=` and `--engine` call the edition."""
+"""The extra of this package that installs each edition; `device=` and `--engine` use it, too."""
 
 DEVICES = (*EXTRAS.values(), "cuda", "cpu")
 """What a Restorer runs on, in the order in which "auto" tries them."""
 
 OLDEST = (10, 0)
-"""Full TensorRT before 10 has no strong typing: it would choose precisions itself."""
+"""Oldest full TensorRT that is used: earlier ones have no strong typing, and choose precisions."""
 
 _DISTRIBUTIONS = {
     "tensorrt": ("tensorrt", "tensorrt_cu13", "tensorrt_cu12"),
