@@ -1,4 +1,4 @@
-"""Work on many items in which one that fails spoils no other: its error stands in its place."""
+"""Work on many items, of which one that fails does not stop the others: its error is its result."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar

@@ -30,9 +30,11 @@ class Ledger:
         self._failure: str | None = None
 
     def begin(self, name: str) -> None:
+        """Note that a worker begins a picture."""
         self._begun[name] = self._begun.get(name, 0) + 1
 
     def end(self, name: str) -> None:
+        """Note that a picture is done, however it ended."""
         self._begun.pop(name, None)
 
     def begun(self, names: Sequence[str]) -> dict[str, int]:
@@ -46,9 +48,11 @@ class Ledger:
         return list(self._warnings)
 
     def fail(self, text: str) -> None:
+        """Note why the run ends; the first reason counts."""
         self._failure = self._failure or text
 
     def failure(self) -> str | None:
+        """Why the run ends; None while no worker has failed."""
         return self._failure
 
 

@@ -79,7 +79,7 @@ def dictionary_layout(width: int = 64) -> tuple[Segment, ...]:
 
 
 def layout_text(segments: tuple[Segment, ...]) -> str:
-    """The layout as one line, which manifests and dictionary files hold, and which is compared."""
+    """The layout as one line of text, as manifests and dictionary files hold it."""
     return " ".join(map(str, segments))
 
 

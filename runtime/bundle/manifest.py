@@ -235,6 +235,7 @@ class Manifest:
 
     @property
     def dictionary_dtype(self) -> np.dtype:
+        """The type of a dictionary's numbers, float16 or float32."""
         return np.dtype(self.memorizer.outputs[0].dtype)
 
     def to_json(self) -> str:

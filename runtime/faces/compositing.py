@@ -52,7 +52,7 @@ def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> 
 
 
 def replace(photo: NDArray[Any], face: Image, color: Color) -> None:
-    """Put the RGB `face` in place of all of a 512 x 512 `photo` but its alpha."""
+    """Replace a 512 x 512 `photo` by the RGB `face`, in place; its alpha stays."""
     _blend(photo, face, np.ones(face.shape[:2], np.float32), color)
 
 

@@ -88,11 +88,12 @@ class Report:
 
     @property
     def device(self) -> str | None:
-        """The device that would be used."""
+        """The device that "auto" would use; None if there is none."""
         return next((device.name for device in self.devices if not device.findings), None)
 
     @property
     def healthy(self) -> bool:
+        """Whether a device can be used and nothing clashes."""
         return self.device is not None and not self.clashes
 
 

@@ -99,4 +99,5 @@ def _newest(folder: Path, library: str) -> Path:
 
 
 def numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a version or capability: "10.7.0" becomes (10, 7, 0)."""
     return tuple(int(part) for part in text.split(".") if part.isdigit())

@@ -26,7 +26,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """A new folder to be filled and renamed to `path`; gone afterwards if it was not renamed."""
+    """A new folder to be filled and renamed to `path`; deleted afterwards if it was not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(path) as temporary:
         yield temporary

@@ -26,12 +26,14 @@ class Wanted:
 
     @property
     def capability(self) -> str:
+        """Compute capability that the engine is built for, such as "9.0", or `ANY`."""
         if self.edition.name == "tensorrt_rtx":
             return ANY
         return self.gpu.capability if self.gpu else ANY
 
     @property
     def file(self) -> str:
+        """The engine file's name: EDITION-VERSION-CAPABILITY-PRECISION[-memorizer].engine."""
         short = ".".join(self.edition.version.split(".")[:3])
         name = f"{self.edition.name}-{short}-{self.capability}-{self.precision}"
         return f"{name}.engine" if self.graph == "restorer" else f"{name}-{self.graph}.engine"

@@ -75,6 +75,7 @@ class Lane:
             raise
 
     def run(self, inputs: Inputs, resident: Resident) -> tuple[NDArray[Any], DeviceSeconds]:
+        """Make one engine call. Returns its output, and what it took on the GPU."""
         with self._gpu.errors_as_ours(_ADVICE):
             try:
                 return self._run(inputs, resident)
@@ -110,7 +111,7 @@ class Lane:
         return host.copy(), DeviceSeconds(*seconds)
 
     def free(self) -> None:
-        """Give the memory back; the GPU context must be current in the thread."""
+        """Free the GPU memory; the GPU context must be current in the thread."""
         self.context = self._stream = None
         self._events = []
         for memory in self._memory.values():

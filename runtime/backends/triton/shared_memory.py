@@ -42,7 +42,7 @@ class SharedRows(KeptRows[SharedRegion]):
         super().close()
 
     def introduce(self, region: SharedRegion) -> None:
-        """Register a region with the server, unless it is. Raises `RemoteError`."""
+        """Register a region with the server, if it is not yet. Raises `RemoteError`."""
         if region.known:
             return
         try:
