@@ -111,7 +111,7 @@ def examine() -> Report:
     if not no_cuda and PROVIDERS["cuda"] not in providers:
         problem = f"this ONNX Runtime offers no {PROVIDERS['cuda']} (only {', '.join(providers)})"
         remedy = _in_place_of(onnxruntime.distributions, "onnxruntime-gpu")
-        no_cuda = Finding(problem, remedy if gpus else f"on a machine with a GPU: {remedy}")
+        no_cuda = Finding(problem, remedy if gpus else f"with a GPU: {remedy}")
     opencv = _module("OpenCV", "cv2", "opencv-python", installed)
     pycuda = _listed("pycuda", installed)
     if gpus or pycuda.version is None:  # without a driver it cannot be loaded

@@ -31,7 +31,7 @@ _looked_at: set[Path] = set()
 
 @contextmanager
 def temporary_file(beside: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A new file in the folder of `beside`, to be filled and renamed; deleted at the end if it was not.
+    """A new file in the folder of `beside`, to be filled and renamed; deleted if it was not.
 
     Its permissions are those of any new file. First, what killed processes left in the folder is
     removed, once in this process.

@@ -96,7 +96,7 @@ def test_debug_shows_the_traceback() -> None:
     assert done.returncode == 1
     first, *_, last = done.stderr.splitlines()
     assert first == "Traceback (most recent call last):"
-    assert last.startswith(r"dmd-test: TypeError: \x1b[31m (a fault")
+    assert last.startswith(r"dmd-test: TypeError: \x1b[31m (this is a bug")
     assert "in work" in done.stderr
     assert "\x1b" not in done.stderr
     ours = run("from runtime import UsageError; raise UsageError('no')")

@@ -127,7 +127,7 @@ def test_text(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
         f"\n  tensorrt          no: {no_gpu}; TensorRT is not installed; pycuda is not installed\n",
         "\nWould be used: cpu\nHow to fix it\n",
         '\n  TensorRT is not installed\n      pip install "dmdnet-runtime[tensorrt]"\n',
-        "\n      on a machine with a GPU: pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+        "\n      with a GPU: pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
     ):
         assert lines in text
     assert text.count(f"\n  {no_gpu}\n") == 1  # though it is in the way of three devices
