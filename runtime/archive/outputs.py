@@ -54,7 +54,7 @@ def check_outputs(job: Job, names: Callable[[], Iterable[str]]) -> int:
             if not storage.is_url(job.out) and are_one_file(Path(job.out), base, other_base):
                 raise UsageError(
                     f"{public_name(other)} and {public_name(name)} would both be written to "
-                    f"{storage.join(job.out, base)}: to this disk {other_base} is the same name"
+                    f"{storage.join(job.out, base)}: this disk takes {other_base} for the same name"
                 )
         alike[base] = name
     return count
