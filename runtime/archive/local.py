@@ -148,7 +148,7 @@ class ArchiveRestorer:
     def _outcomes(
         self, writing: _Writing, most: int
     ) -> Generator[Outcome, None, OutputError | None]:
-        """Of what is written, until `most` are left, or none if nothing can be written any more."""
+        """The outcomes of writing, until `most` are left, or none once nothing can be written."""
         end: OutputError | None = None
         while len(writing) > (most if end is None else 0):
             try:

@@ -186,7 +186,7 @@ def _count(archive: "Sequence[str] | Tables") -> int:
 
 
 def _unread(archive: "Sequence[str] | Tables", missing: int) -> "Outcome":
-    """The outcome of pictures that came to none."""
+    """The one outcome for all pictures that could not be read."""
     from runtime.archive.job import Outcome
 
     names = [] if isinstance(archive, Sequence) else archive.paths

@@ -105,7 +105,7 @@ class Worker:
         self._ray.get(self._ledger.fail.remote(said))
 
     def _restore(self, pictures: "Sequence[Picture]") -> "Iterator[Outcome]":
-        """Those that a worker died on first, each by itself, so that only the guilty one pays."""
+        """First, and each by itself, those that a worker died on: so only the guilty one fails."""
         from runtime.archive.job import Outcome
 
         names = [picture.name for picture in pictures]

@@ -91,7 +91,7 @@ class OnnxRuntimeBackend:
             self._memorizer = None
 
     def _refuse(self, device: str) -> None:
-        """An INT8 graph for one kind of engine, since it is slower than float on the other."""
+        """Refuse a missing provider, and an INT8 graph for another device, where it is slow."""
         quantization = self._bundle.manifest.quantization
         if quantization is not None and quantization.target != "cpu":
             raise DeviceError(

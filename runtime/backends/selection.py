@@ -94,7 +94,7 @@ def _short(reasons: Mapping[str, str]) -> str:
 
 
 def _candidates(bundle: Bundle) -> tuple[str, ...]:
-    """An int8 graph is made for one kind of engine; nobody else runs it well."""
+    """The devices that may run the bundle: an INT8 graph is made for the CPU or for TensorRT."""
     quantization = bundle.manifest.quantization
     if quantization is None:
         return DEVICES

@@ -151,7 +151,7 @@ def _listed(name: str, installed: Installed) -> Software:
 
 
 def _module(name: str, module: str, wanted: str, installed: Installed) -> Software:
-    """What brought a module, in that part of the path which Python takes, and whether it loads."""
+    """The packages that installed a module, in the folder where Python finds it; does it load?"""
     owners = {
         owner: one
         for owner, one in installed.items()
@@ -195,7 +195,7 @@ def _loaded(software: Software, wanted: str, load: Callable[[], str | None]) -> 
 
 
 def _too_new(name: str, installed: Installed, cuda: str | None) -> Finding | None:
-    """That the driver cannot run the CUDA for which the edition was built."""
+    """The finding that the driver cannot run the CUDA that an edition was built for, or None."""
     parts = _parts(name, installed)
     built = max(parts.values(), default=0)
     runs = int(cuda.split(".")[0]) if cuda else built
@@ -265,7 +265,7 @@ def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 
 def _line(error: Exception) -> str:
-    """In one line, without the advice for which findings have a place of their own."""
+    """An error in one line, without its advice: a finding has its own remedy."""
     text = " ".join(str(error).split())
     if isinstance(error, DmdnetError):
         return re.sub(r"; (install|run) .*", "", text)

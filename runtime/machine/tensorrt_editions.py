@@ -24,7 +24,7 @@ DEVICES = (*EXTRAS.values(), "cuda", "cpu")
 """What a Restorer runs on, in the order in which "auto" tries them."""
 
 OLDEST = (10, 0)
-"""Oldest full TensorRT that is used: earlier ones have no strong typing, and choose precisions."""
+"""Oldest full TensorRT that is used: without strong typing, it would choose precisions itself."""
 
 _DISTRIBUTIONS = {
     "tensorrt": ("tensorrt", "tensorrt_cu13", "tensorrt_cu12"),
