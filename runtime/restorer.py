@@ -180,7 +180,7 @@ class Restorer:
         wanted = options or RestoreOptions()
         named = [{} for _ in photos] if identities is None else identities
         if len(named) != len(photos):
-            raise UsageError(f"{len(photos)} photos, but {len(named)} mappings of identities")
+            raise UsageError(f"{len(photos)} photos and {len(named)} mappings of identities")
         self._check_all([identity, *(person for those in named for person in those.values())])
 
         def find(pair: tuple[NDArray[np.generic], Mapping[int, SpecificDictionary]]) -> Found:
