@@ -22,7 +22,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How a bundle is served, with nothing left open; `Serving` explains the fields."""
+    """How a bundle is served, with all defaults filled in; `Serving` explains the fields."""
 
     device: str
     engines: Mapping[str, EngineRecord]  # by model; empty: ONNX Runtime
@@ -104,7 +104,7 @@ instance_group [ {{ kind: KIND_CPU count: {plan.instances + 1} }} ]
 
 
 def warm_ups(plan: Plan) -> tuple[int, ...]:
-    """Faces in each of the calls that warm an engine up: the smallest and the largest."""
+    """Numbers of faces in the calls that warm an engine up: the smallest and the largest."""
     return tuple(sorted({1, plan.max_batch}))
 
 
@@ -114,7 +114,7 @@ def _platform(model: str, plan: Plan) -> str:
     record = plan.engines[model]
     return (
         f"# an engine of TensorRT {record.version} for compute capability {record.capability}: no "
-        f'other version reads it\nplatform: "tensorrt_plan"'
+        f'other version can read it\nplatform: "tensorrt_plan"'
     )
 
 
@@ -128,7 +128,7 @@ def _batching(plan: Plan) -> str:
     return f"""\
 dynamic_batching {{
   max_queue_delay_microseconds: {plan.queue_delay_us}
-  # a request leaves the queue when its client has given it up
+  # a request leaves the queue when its client no longer waits for it
   default_queue_policy {{ timeout_action: REJECT allow_timeout_override: true }}
 }}"""
 

@@ -1,7 +1,7 @@
-"""The model that apps call: requests that wait together share one call of the restorer.
+"""The Triton model that apps call: requests that wait together share one call of the restorer.
 
 Triton runs this file as `model.py`, with NumPy and nothing of this project. Inputs and output of a
-request, F faces and K rows of dictionaries, 1 being Triton's batch dimension:
+request with F faces and K dictionary rows; the 1 is Triton's batch dimension:
 
     image uint8 (1, F, 512, 512, 3) RGB, boxes int32 (1, F, 4, 4), dictionary (1, K, D),
     membership float32 (1, F, K) -> restored uint8 (1, F, 512, 512, 3) RGB
@@ -60,7 +60,7 @@ class TritonPythonModel:
         sent = json.loads(request.parameters() or "{}").get("weights", self._weights)
         if sent != self._weights:
             shown = ascii(str(sent)[:64])  # whoever reads it may have a terminal
-            raise ValueError(f"other weights: the request is for {shown}, here are {self._weights}")
+            raise ValueError(f"other weights: the request is for {shown}, these are {self._weights}")
         image, boxes, dictionary, membership = (
             array(pb_utils.get_input_tensor_by_name(request, name))
             for name in ("image", "boxes", "dictionary", "membership")
@@ -183,15 +183,15 @@ def _same(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
 
 
 def array(tensor: Any) -> NDArray[Any]:
-    """What a tensor of Triton's holds, read-only.
+    """The content of a Triton tensor, read-only.
 
-    By DLPack, as `tensor`: a Triton that was built before NumPy 2 misreads the sizes of its types.
+    It goes through DLPack, as in `tensor`: a Triton built before NumPy 2 misreads NumPy's types.
     """
     return np.from_dlpack(tensor)
 
 
 def tensor(name: str, values: NDArray[Any]) -> Any:
-    """A tensor for Triton."""
+    """A Triton tensor that holds `values`."""
     capsule = np.require(values, requirements=["C", "W"]).__dlpack__()
     made = pb_utils.Tensor.from_dlpack(name, capsule)
     # Triton owns the numbers now, but names the capsule so that NumPy's destructor would complain
