@@ -60,7 +60,7 @@ class TritonPythonModel:
         sent = json.loads(request.parameters() or "{}").get("weights", self._weights)
         if sent != self._weights:
             shown = ascii(str(sent)[:64])  # whoever reads it may have a terminal
-            raise ValueError(f"other weights: the request is for {shown}, these are {self._weights}")
+            raise ValueError(f"other weights: the request is for {shown}, not {self._weights}")
         image, boxes, dictionary, membership = (
             array(pb_utils.get_input_tensor_by_name(request, name))
             for name in ("image", "boxes", "dictionary", "membership")
