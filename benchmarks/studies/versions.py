@@ -1,10 +1,10 @@
-"""Two checkouts of this project against each other: did a change make restoring slower?
+"""Race two checkouts of this project against each other: did a change make restoring slower?
 
     python -m benchmarks.studies.versions --before CHECKOUT --bundle BUNDLE --json FILE
 
 Each checkout has a process of its own that keeps a Restorer open; in turns they restore one aligned
-face, and one photo of 4000 x 3000 pixels with one face. The ratio is that of the rounds' medians,
-this checkout's over the other's, with its 95 % interval.
+face, and one photo of 4000 x 3000 pixels with one face. The ratio is the median over the rounds of
+this checkout's seconds over the other's, with its 95 % interval.
 """
 
 import operator
@@ -60,7 +60,7 @@ def main() -> NoReturn:
 
 
 def measure(before: Path, bundle: Path, threads: int, rounds: int) -> dict[str, object]:
-    """The ratio of seconds, now over before, for each picture."""
+    """The ratio of this checkout's seconds to those of the checkout `before`, for each picture."""
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         ask = {

@@ -1,4 +1,4 @@
-"""Sixteen threads on one Restorer, in short; through Triton in tests/runtime/backends."""
+"""Sixteen threads use one Restorer, in short; through Triton in tests/runtime/backends."""
 
 from pathlib import Path
 from typing import Any
