@@ -33,9 +33,9 @@ _SIDES = (1200, 900)  # of a photo, one face each
 
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.archive", __doc__)
-    parser.add_argument("--bundle", required=True, type=Path)
+    parser.add_argument("--bundle", required=True, type=Path, help="bundle to restore with")
     parser.add_argument("--photos", type=int, default=60, help="photos in a run, one face each")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each")
     args = parser.parse_args()
     measured = partial(measure, args.bundle, args.photos, args.rounds)
     record.record(parser.prog, args.json, measured)

@@ -44,7 +44,7 @@ def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.int8", __doc__)
     parser.add_argument("--fp32", required=True, type=Path, help="float32 bundle")
     parser.add_argument("--int8", required=True, type=Path, help="INT8 bundle for the CPU")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of a graph")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of each variant")
     args = parser.parse_args()
     record.record(parser.prog, args.json, partial(measure, args))

@@ -42,9 +42,9 @@ _LEVELS = {"fp32": 1, "fp16": 2, "int8": 8}  # of 255; roundings flip with what 
 
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.service", __doc__)
-    parser.add_argument("--bundle", required=True, type=Path)
-    parser.add_argument("--clients", type=int, default=64, help="number of many clients")
-    parser.add_argument("--duration", type=float, default=120, help="seconds of many clients")
+    parser.add_argument("--bundle", required=True, type=Path, help="bundle to serve")
+    parser.add_argument("--clients", type=int, default=64, help="clients at once in the last part")
+    parser.add_argument("--duration", type=float, default=120, help="seconds of the last part")
     parser.add_argument("--rounds", type=int, default=5, help="rounds of the throughput")
     parser.add_argument("--faces", type=int, default=32, help="faces in a turn of the throughput")
     parser.add_argument("--max-batch", type=int, default=4, help="most faces in one engine call")

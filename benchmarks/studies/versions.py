@@ -51,9 +51,9 @@ with Restorer(bundle, device="cpu", threads=int(threads)) as restorer:
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.versions", __doc__)
     parser.add_argument("--before", required=True, type=Path, help="the other checkout")
-    parser.add_argument("--bundle", required=True, type=Path)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--bundle", required=True, type=Path, help="bundle to restore with")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each process")
+    parser.add_argument("--rounds", type=int, default=40, help="rounds of each picture")
     args = parser.parse_args()
     measured = partial(measure, args.before, args.bundle, args.threads, args.rounds)
     record.record(parser.prog, args.json, measured)
