@@ -49,7 +49,7 @@ class Subject:
     precision: str
     backend: str  # engine, version, device
     sha256: str  # of the restorer's graph, or of the weights
-    remark: str | None = None  # what whoever reads its results must know of its weights
+    remark: str | None = None  # what readers of its results must know of its weights
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,10 @@ class Task:
 
 
 def _tasks(local: Restorer) -> list[Task]:
-    """Two faces, each of nobody and of two people: enrolled from the faces at several exposures."""
+    """Two faces, each without a dictionary and with those of two people.
+
+    The people are enrolled from the faces at several exposures.
+    """
     faces = [(sample.image, sample.landmarks) for sample in samples()]
     people: list[SpecificDictionary | None] = [None]
     for face, points in faces:

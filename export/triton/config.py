@@ -85,7 +85,7 @@ def app_config(manifest: Manifest, plan: Plan) -> str:
 # What apps call, through runtime.Restorer("grpc://HOST:8001/{APP}") or by themselves.
 #
 # Triton's batch dimension is a request here: image [1, F, 512, 512, 3], boxes [1, F, 4, 4],
-# dictionary [1, K, D] with K = 0 for people unknown, membership [1, F, K]. Requests of other F
+# dictionary [1, K, D] with K = 0 without references, membership [1, F, K]. Requests of other F
 # and K may share a batch (allow_ragged_batch): model.py stacks their faces, puts the dictionaries
 # of different people below each other, equal ones once, and fills membership block by block, so
 # that one call of {RESTORER} serves all.

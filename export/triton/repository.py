@@ -127,7 +127,7 @@ def _plan(bundle: Bundle, serving: Serving) -> Plan:
 
 
 def _allow_only_one_face(serving: Serving) -> None:
-    """Of a bundle whose graph does not isolate people who share a call."""
+    """For a bundle whose graph does not isolate people who share a call."""
     why = "this bundle's graph does not isolate people who share an engine call"
     if serving.max_batch not in (None, 1):
         raise UsageError(

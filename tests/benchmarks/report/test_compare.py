@@ -1,4 +1,4 @@
-"""Two results against each other: what is worse, what is gone, what fails."""
+"""Comparing two results: which measurements are reported as worse, as missing and as failed."""
 
 from argparse import ArgumentTypeError
 from dataclasses import replace

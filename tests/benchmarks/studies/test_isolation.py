@@ -1,4 +1,4 @@
-"""What the study says of its figures; the attacks themselves: tests/runtime/test_isolation.py."""
+"""How the isolation study judges its figures; the attacks are in tests/runtime/test_isolation.py."""
 
 import dataclasses
 import shutil
