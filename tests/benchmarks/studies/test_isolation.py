@@ -1,4 +1,4 @@
-"""How the isolation study judges its figures; the attacks are in tests/runtime/test_isolation.py."""
+"""How the isolation study judges its figures; tests/runtime/test_isolation.py has the attacks."""
 
 import dataclasses
 import shutil
