@@ -43,7 +43,8 @@ Call = Callable[[Restorer], Values]
 
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.closing", __doc__)
-    parser.add_argument("--bundle", required=True, type=Path, help="float32 bundle, best small")
+    bundle = "float32 bundle; small weights give more rounds"
+    parser.add_argument("--bundle", required=True, type=Path, help=bundle)
     parser.add_argument("--seconds", type=float, default=60, help="for each backend (default: 60)")
     args = parser.parse_args()
     reason = missing()

@@ -1,10 +1,11 @@
-"""Measure a Triton server with many clients; it is real, on loopback, with ONNX Runtime in Python.
+"""Measure a real Triton server on loopback, which many clients use at once.
 
     python -m benchmarks.studies.service --bundle BUNDLE --json FILE [--clients 64] [--duration 120]
 
 First the throughput of 8 clients takes turns with that of one local Restorer that 8 threads share;
 then one client is measured alone, and then many. Every answer is compared with the local one, from
-which it may differ only by what sharing a batch can change.
+which it may differ only by what sharing a batch can change. The server runs ONNX Runtime in its
+Python backend (`export.triton.local_server`).
 """
 
 import operator

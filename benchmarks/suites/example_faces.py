@@ -38,9 +38,9 @@ def twelve_faces() -> Image:
 
 
 def background(rng: np.random.Generator, spots: tuple[int, int], size: tuple[int, int]) -> Image:
-    """A smooth picture, uint8 (height, width, 3), between so many random spots.
+    """A smooth picture, uint8 (height, width, 3), interpolated from a grid of random colours.
 
-    `spots` and `size` are (width, height).
+    `spots`: the grid's size; both sizes are (width, height).
     """
     coarse = rng.integers(60, 200, (*spots[::-1], 3)).astype(np.uint8)
     return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.uint8)
