@@ -1,4 +1,4 @@
-"""An archive on a Ray cluster of two nodes: what the local run gives, whatever dies."""
+"""An archive on a Ray cluster of two nodes gives what the local run gives, even if workers die."""
 
 import json
 import os
