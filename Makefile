@@ -2,20 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 # the compact weights, unless the published ones are here or DMDNET_CHECKPOINT names others
 demo: .venv/installed
 	$(BIN)/dmd-demo --out build/demo
 
+# the whole product; what is left out is printed at the end
 test: .venv/installed
 	$(BIN)/pytest
+
+# the same, and what takes long
+test-all: .venv/installed
+	$(BIN)/pytest -m 'not soak'
 
 lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m benchmarks.studies.readme_figures --check
+	$(BIN)/python -m benchmarks.studies.figures --check
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'

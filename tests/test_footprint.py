@@ -1,4 +1,4 @@
-"""Memory: of the main command, full size, and of many photos. `benchmarks` has the speed."""
+"""Memory of the main command at full size, and over many photos; `benchmarks` measures speed."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from benchmarks.measure.memory import peak_bytes, restore_command
 from tests.conftest import SAMPLES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_peak_memory_of_one_restore(full_bundle: Path, tmp_path: Path) -> None:

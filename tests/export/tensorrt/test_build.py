@@ -320,5 +320,5 @@ class TestJudged:
         fake.invalid = 2
         (restorer, _), said = self.build(bare)
         assert restorer.parity == ()
-        assert "its parity is not measured: " in said
+        assert "their parity is not measured: " in said
         assert "does not run on compute capability 8.9" in said

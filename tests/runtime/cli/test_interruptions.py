@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a command waits for what never comes: it ends, and leaves nothing."""
+"""Ctrl-C and SIGTERM end a command that waits for what never comes, and no file is left."""
 
 import os
 import signal
