@@ -27,7 +27,7 @@ from runtime.machine.onnx_session import (
 )
 from runtime.text import squeezed
 
-# On a CPU a batch saves no time (README, figures) and costs hundreds of MB a face
+# On a CPU a batch saves no time (docs/triton.md) and costs hundreds of MB a face
 _MAX_BATCH = {"cuda": 8, "cpu": 1}
 _TYPES = {
     "uint8": "tensor(uint8)",
