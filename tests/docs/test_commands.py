@@ -1,0 +1,247 @@
+"""Every command of README, CONTRIBUTING and docs runs, or stands here with the reason it does not.
+
+The words of all of them, also of those in the text, are checked against the command's own parser.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from export.triton import local_server
+from tests.conftest import ROOT
+from tests.docs.blocks import PAGES, Block, blocks, commands, prose
+from tests.docs.command_line import (
+    MODULES,
+    SCRIPTS,
+    WrongWordsError,
+    check,
+    known_options,
+    long_options,
+    parser_of,
+    simple_commands,
+)
+from tests.docs.conftest import NewFolder
+
+LEFT_OUT = {
+    "pip install": "installs packages; its extras are compared with pyproject.toml",
+    "make ": "installs, or runs these tests; its rule must be in the Makefile",
+    "tritonserver": "the server of NVIDIA's container",
+}
+"""How commands that no test runs begin, and why."""
+
+LONG = {
+    "dmd-export": "20 s for the smallest network, and two minutes with INT8",
+    "bundle8": "a bundle in INT8 has to be made first",
+    "dmd-bench": "measures for a minute or more",
+    "export.triton.local_server": "starts a server",
+    "grpc://127.0.0.1:8001": "needs that server",
+}
+"""What commands hold that run with the long tests only, and why."""
+
+OTHERS = {
+    "--backend-config": "tritonserver",
+    "--grpc-server-cert": "tritonserver",
+    "--grpc-server-key": "tritonserver",
+    "--grpc-use-ssl": "tritonserver",
+    "--ipc": "docker",
+    "--log-verbose": "tritonserver",
+    "--trace-config": "tritonserver",
+}
+"""Options in the text that are not of our commands, and whose they are."""
+
+HISTORY = "CHANGELOG.md"
+"""It names options that are gone."""
+
+COMMANDS = [
+    (block, command)
+    for page in PAGES
+    for block in blocks(page, "sh")
+    for command in commands(block)
+]
+QUICK_PAGES, LONG_PAGES = (
+    sorted(
+        {
+            block.page
+            for block, command in COMMANDS
+            if not command.startswith(tuple(LEFT_OUT))
+            and any(part in command for part in LONG) == long
+        }
+    )
+    for long in (False, True)
+)
+
+
+@pytest.mark.parametrize("page", QUICK_PAGES)
+def test_quick_commands_run(page: str, new_folder: NewFolder) -> None:
+    folder = new_folder()
+    for block, command in _run_here(page, tuple(LONG)):
+        _run(block, command, folder)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", LONG_PAGES)
+def test_whole_pages_run(page: str, new_folder: NewFolder) -> None:
+    folder = new_folder(int8=True)
+    ready_made = {path.name for path in folder.iterdir()}
+    reason = local_server.missing() or _port_in_use(8001)
+    without = ("export.triton.local_server", "grpc://127.0.0.1:8001") if reason else ()
+    with ExitStack() as servers:
+        for block, command in _run_here(page, without):
+            for words in simple_commands(command):
+                arguments = check(words)
+                if words[0] == "dmd-export" and arguments and str(arguments.out) in ready_made:
+                    shutil.rmtree(folder / arguments.out)  # a reader has none before it
+                    ready_made.remove(str(arguments.out))
+            if "export.triton.local_server" in command:
+                servers.enter_context(_served(command, folder))
+            else:
+                _run(block, command, folder)
+    if reason and len(_run_here(page, without)) < len(_run_here(page, ())):
+        pytest.skip(f"all but the server and its client ran: {reason}")
+
+
+def test_the_words_of_commands() -> None:
+    wrong = []
+    for block, command in COMMANDS:
+        for words in simple_commands(command):
+            try:
+                check(words)
+            except WrongWordsError as error:
+                wrong.append(f"{block}: {command}: {error}")
+    assert not wrong
+
+
+def test_the_words_of_commands_in_the_text() -> None:
+    """They may leave out what a command needs, but hold nothing that it does not know."""
+    wrong = []
+    for page, span in _code_in_text():
+        if not re.match(r"(dmd-|python -m |pip |make |pytest )", span):
+            continue
+        for words in simple_commands(span.replace("...", "")):
+            try:
+                check(words)
+            except WrongWordsError as error:
+                if "arguments are required" not in str(error):
+                    wrong.append(f"{page}: `{span}`: {error}")
+    assert not wrong
+
+
+def test_options_in_the_text_exist() -> None:
+    known = set(OTHERS)
+    for command in (*((name,) for name in (*SCRIPTS, *MODULES)), ("dmd-bench", "compare")):
+        known |= known_options(parser_of(command))
+    wrong = [
+        f"{page}: `{span}`: {option}"
+        for page, span in _code_in_text()
+        if not span.startswith(("pip ", "pytest "))
+        for option in long_options(span.split())
+        if option not in known
+    ]
+    assert not wrong
+
+
+def test_no_reason_is_left_of_a_command_that_is_gone() -> None:
+    texts = [command for _, command in COMMANDS]
+    gone = [begin for begin in LEFT_OUT if not any(text.startswith(begin) for text in texts)]
+    gone += [part for part in LONG if not any(part in text for text in texts)]
+    mentioned = {name for _, span in _code_in_text() for name in long_options(span.split())}
+    assert gone + [option for option in OTHERS if option not in mentioned] == []
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        ("dmd-restore photo.jpg --bundle bundle --out restored --sharpen", "--sharpen"),
+        ("dmd-restore photo.jpg --bundle bundle --out restored --upscale 3", "--upscale"),
+        ("dmd-restore photo.jpg --bundle bundle --out restored --res", "--res"),  # for --resume
+        ("dmd-export --fp8", "--fp8"),
+        ("dmd-bench speed --bundle bundle", "speed"),
+        ("dmd-bench compare old.json", "new"),
+        ("dmd-sharpen", "dmd-sharpen"),
+        ("python -m benchmarks.int8 --json FILE", "benchmarks.int8"),
+        ("python -m tests.fuzz --hours 1", "--hours"),
+        ("true | pip install '.[cpu,gpus]'", "gpus"),
+        ("A=b make tests", "tests"),
+        ("python -m pytest -m 'not soaked' tests/docs", "soaked"),
+        ("pytest tests/no.py", "tests/no.py"),
+    ],
+)
+def test_wrong_words_are_found(command: str, complaint: str) -> None:
+    *_, last = simple_commands(command)
+    with pytest.raises(WrongWordsError, match=re.escape(complaint)):
+        check(last)
+
+
+def _run_here(page: str, without: tuple[str, ...]) -> list[tuple[Block, str]]:
+    """The page's commands that a test runs, but for those that hold something of `without`."""
+    return [
+        (block, command)
+        for block, command in COMMANDS
+        if block.page == page
+        and not command.startswith(tuple(LEFT_OUT))
+        and not any(part in command for part in without)
+    ]
+
+
+def _run(block: Block, command: str, folder: Path) -> None:
+    """Run a command in a reader's shell."""
+    ran = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=_environment(),
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    said = f"{ran.stdout[-3000:]}\n{ran.stderr[-3000:]}"
+    assert ran.returncode == 0, f"{block}: {command}\n{said}"
+
+
+@contextmanager
+def _served(command: str, folder: Path) -> Iterator[None]:
+    """A server that stands in another shell, and is interrupted at the end."""
+    with subprocess.Popen(
+        ["bash", "-c", f"exec {command}"],
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            assert any("is ready" in line for line in server.stdout)
+            yield
+            server.send_signal(signal.SIGINT)
+            assert server.wait(60) == 0
+        finally:
+            server.terminate()
+
+
+def _environment() -> dict[str, str]:
+    """Our commands are found, and work on the weights that come with the package."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path, "PYTHONPATH": str(ROOT), "DMDNET_CHECKPOINT": "compact"}
+
+
+def _port_in_use(port: int) -> str | None:
+    with socket.socket() as probe:
+        return f"port {port} is in use" if not probe.connect_ex(("127.0.0.1", port)) else None
+
+
+def _code_in_text() -> list[tuple[str, str]]:
+    """Page and text of each piece of code in the running text."""
+    return [
+        (page, " ".join(span.split()))
+        for page in PAGES
+        if page != HISTORY
+        for span in re.findall(r"`([^`]+)`", prose(page))
+    ]
