@@ -1,9 +1,10 @@
-"""The README's figures, from runs of record."""
+"""The figures of docs/figures.md and README.md, from runs of record."""
 
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,18 @@ import pytest
 
 from benchmarks.report.results import read_result
 from benchmarks.report.tables import machine_line
-from benchmarks.studies.readme_figures import END, START, replace, table, update
+from benchmarks.studies.figures import (
+    ALL,
+    END,
+    README,
+    START,
+    Run,
+    decisive,
+    read,
+    replace,
+    table,
+    update,
+)
 from runtime.errors import BenchmarkError
 from tests.conftest import ROOT, one_line
 
@@ -24,23 +36,29 @@ def results(tmp_path: Path) -> Path:
     """The runs of record of November 2026."""
     folder = tmp_path / "results"
     folder.mkdir()
-    for path in (ROOT / "benchmarks" / "results").glob("2026-11-2[234]-*-cpu.json"):
-        shutil.copy(path, folder)
+    for pattern in ("2026-11-2[2348]-*-cpu.json", "2026-11-28-quality-compact.json"):
+        for path in (ROOT / "benchmarks" / "results").glob(pattern):
+            shutil.copy(path, folder)
     return folder
 
 
 @pytest.fixture
-def readme(tmp_path: Path) -> Path:
-    """The README, with nothing but markers for figures."""
-    path = tmp_path / "README.md"
-    text = (ROOT / "README.md").read_text()
-    path.write_text(text.replace(START, "").replace(END, "") + f"\n{START}\nold\n{END}\nthe end\n")
-    return path
+def pages(tmp_path: Path) -> Path:
+    """A folder with both pages, which have old figures between their markers."""
+    for name in (README, ALL):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(replace((ROOT / name).read_text(), "old", name))
+    return tmp_path
 
 
 def rows(results: Path) -> list[list[str]]:
     """What, figure and command of each row."""
-    lines = [line for line in table(results).splitlines() if line.startswith("| ")]
+    return cells(table(read(results)))
+
+
+def cells(block: str) -> list[list[str]]:
+    lines = [line for line in block.splitlines() if line.startswith("| ")]
     return [line.strip("| ").split(" | ") for line in lines[2:]]
 
 
@@ -50,26 +68,44 @@ def rewrite(path: Path, new: Path, **values: Any) -> None:
 
 def test_figures(results: Path) -> None:
     assert [figure for _, figure, _ in rows(results)] == [
+        "0.70 s against 1.88 s, ratio 0.38",
         "fp32 0.72, int8 0.27",
         "fp32 0.40, int8 0.15",
-        "0.70 s against 1.88 s, ratio 0.38",
         "fp32 1.03 GB, int8 0.58 GB",
         "7 % of the network's 22 s",
         "40.3, 40.3, 40.2, 41.4 dB (before bias correction)",
         "219 MB against 601 MB, 0.36",
+        "0.58 s against 0.39 s, ratio 1.49",
+        "28.77 dB before, 29.45 dB after, 29.45 dB with references",
         "56 s against 54 s, ratio 1.04",
         "1.38 against 1.46, ratio 0.90; batching, shared memory 0.86, no batching 0.83, "
         "no batching, shared memory 0.87",
         "187, 0, 55 s and 60 s (0.9 s and 1.1 s)",
     ]
-    first, *_ = table(results).splitlines()
-    assert first == "Intel(R) Xeon(R) Processor @ 2.80GHz, 2 cores, no GPU: 2026-11-23."
+    first, *_ = table(read(results)).splitlines()
+    assert first == (
+        "Intel(R) Xeon(R) Processor @ 2.80GHz, 2 cores, no GPU: 2026-11-23; "
+        "AMD EPYC, 2 cores, no GPU: 2026-11-28."
+    )
     commands = [command for _, _, command in rows(results)]
     assert commands[5] == (
         "`python -m benchmarks.studies.int8 --fp32 BUNDLE --int8 BUNDLE --json FILE` "
-        f"([run](benchmarks/results/{INT8})); [the curve](docs/int8.md#how-fast-how-near)"
+        f"([run of 2026-11-23](../benchmarks/results/{INT8})); "
+        "[the curve](int8.md#how-fast-how-near)"
     )
-    assert sum("([run](" in command for command in commands) == 5
+    assert sum("([run of" in command for command in commands) == 7
+
+
+def test_four_of_them_decide(results: Path) -> None:
+    """They stand in the README without their commands, with links that hold there."""
+    everything = {what: figure for what, figure, _ in rows(results)}
+    block = decisive(read(results))
+    shown = cells(block)
+    assert len(shown) == 4
+    assert all(everything[what] == figure for what, figure, _ in shown)
+    assert shown[-1][2] == f"[run of 2026-11-23](benchmarks/results/{INT8})"
+    first, *_ = block.splitlines()
+    assert first == "Intel(R) Xeon(R) Processor @ 2.80GHz, 2 cores, no GPU: 2026-11-23."
 
 
 def test_every_record_stays_readable(results: Path) -> None:
@@ -78,7 +114,7 @@ def test_every_record_stays_readable(results: Path) -> None:
     for path in results.iterdir():
         run = json.loads(path.read_text())
         assert run["date"].startswith("2026-11-2")
-        assert machine_line(run["machine"]).endswith("2 cores, no GPU")
+        assert machine_line(run["machine"]).endswith("2 cores, no GPU"), path
         assert "dmdnet-runtime" in run["versions"]
 
 
@@ -93,7 +129,7 @@ def test_twelve_faces_are_of_dmd_bench_where_it_has_them(results: Path) -> None:
     (results / BENCH).write_text(json.dumps(run))
     (figure,) = [figure for what, figure, _ in rows(results) if what.startswith("12 faces")]
     assert figure == "10 % of the network's 20 s"
-    assert PHOTOGRAPHS not in table(results)
+    assert PHOTOGRAPHS not in table(read(results))
 
 
 def test_newest_run_is_taken(results: Path) -> None:
@@ -103,10 +139,11 @@ def test_newest_run_is_taken(results: Path) -> None:
     rewrite(results / INT8, newest, date="2027-01-02T00:00:00", bytes=sizes, machine=machine)
     rewrite(results / INT8, results / "notes-int8-cpu.json", bytes={})
     assert rows(results)[6][1] == "1 MB against 2 MB, 0.50"
-    assert newest.name in table(results)
-    assert table(results).startswith(
-        "Intel(R) Xeon(R) Processor @ 2.80GHz, 2 cores, no GPU: 2026-11-23; "
-        "EPYC, 64 cores, no GPU: 2027-01-02.\n"
+    block = table(read(results))
+    assert newest.name in block
+    first, *_ = block.splitlines()
+    assert first.endswith(
+        "; EPYC, 64 cores, no GPU: 2027-01-02; AMD EPYC, 2 cores, no GPU: 2026-11-28."
     )
 
 
@@ -118,7 +155,7 @@ def test_note_on_bias_correction_goes_with_its_run(results: Path) -> None:
 
 
 def test_replace() -> None:
-    assert replace(f"a\n{START}\nold\n{END}\nb\n", r"\1 new") == (
+    assert replace(f"a\n{START}\nold\n{END}\nb\n", r"\1 new", README) == (
         f"a\n{START}\n\\1 new\n{END}\nb\n"
     )
 
@@ -126,31 +163,36 @@ def test_replace() -> None:
 @pytest.mark.parametrize("text", ["", START, END, f"{END}{START}", f"{START}{END}{START}{END}"])
 def test_markers_are_needed(text: str) -> None:
     with pytest.raises(BenchmarkError, match=r"README\.md"):
-        replace(text, "table")
+        replace(text, "block", README)
 
 
-def test_update_rewrites_only_the_block(results: Path, readme: Path) -> None:
-    old = readme.read_text()
+@pytest.mark.parametrize(("name", "block"), [(README, decisive), (ALL, table)])
+def test_update_rewrites_only_the_block(
+    results: Path, pages: Path, name: str, block: Callable[[list[Run]], str]
+) -> None:
+    page = pages / name
+    old = page.read_text()
     with pytest.raises(BenchmarkError, match=r"README.md: figures are not those of the runs"):
-        update(readme, results, check=True)
-    assert readme.read_text() == old
-    assert update(readme, results, check=False) == 0
-    assert readme.read_text() == old.replace(f"\nold\n{END}", f"\n{table(results)}\n{END}")
-    assert update(readme, results, check=True) == 0
-    readme.write_text(readme.read_text().replace("ratio 0.38", "ratio 0.28"))
-    with pytest.raises(BenchmarkError):
-        update(readme, results, check=True)
+        update(pages, results, check=True)
+    assert page.read_text() == old
+    assert update(pages, results, check=False) == 0
+    new = block(read(results))
+    assert page.read_text() == old.replace(f"\nold\n{END}", f"\n{new}\n{END}")
+    assert update(pages, results, check=True) == 0
+    page.write_text(page.read_text().replace("ratio 0.38", "ratio 0.28"))
+    with pytest.raises(BenchmarkError, match=f"{name}: figures"):
+        update(pages, results, check=True)
 
 
 def test_missing_or_other_runs(results: Path) -> None:
     (results / INT8).write_text('{"date": "2026-11-22", "machine": {}}')
     with pytest.raises(BenchmarkError, match=f"{INT8}: not a result of .*int8.*bytes"):
-        table(results)
+        read(results)
     (results / INT8).unlink()
     with pytest.raises(BenchmarkError, match=r"no DATE-int8-cpu\.json"):
-        table(results)
+        read(results)
 
 
 def test_command_fails_with_one_line() -> None:
-    program = [sys.executable, "-m", "benchmarks.studies.readme_figures", "--chek"]
+    program = [sys.executable, "-m", "benchmarks.studies.figures", "--chek"]
     one_line(subprocess.run(program, capture_output=True, text=True, cwd=ROOT), "--chek")

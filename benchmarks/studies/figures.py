@@ -1,0 +1,314 @@
+"""The figures of docs/figures.md and README.md, from the runs of record in `benchmarks/results/`.
+
+    python -m benchmarks.studies.figures [--check]
+
+Rewrites what stands between the markers of both pages, from the newest run of each kind.
+"""
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from benchmarks.report.tables import machine_line
+from runtime.cli import console
+from runtime.errors import BenchmarkError
+from runtime.storage.local import write_atomically
+
+START, END = "<!-- figures -->", "<!-- /figures -->"
+README, ALL = "README.md", "docs/figures.md"
+ROOT = Path(__file__).parents[2]
+RESULTS = "benchmarks/results"
+PROG = "python -m benchmarks.studies.figures"
+
+_OLD = "photographs-cpu"  # of 2026-11-23; dmd-bench measures it since
+_TWELVE = "12 faces on 4000 x 3000"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of docs/figures.md.
+
+    `more`: what the column of the command says after the run. `decides`: whether the README shows
+    it, too.
+    """
+
+    what: str
+    figure: str
+    more: str = ""
+    decides: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run of record: its file's name, machine, day and command, and the figures it gives."""
+
+    name: str
+    machine: str
+    day: str
+    command: str
+    figures: tuple[Figure, ...]
+
+    def link(self, to_root: str) -> str:
+        """A link to the file from a page that reaches the repository's root by `to_root`."""
+        return f"[run of {self.day}]({to_root}{RESULTS}/{self.name})"
+
+
+def main() -> NoReturn:
+    parser = console.Parser(PROG, f"Write the figures of {ALL} and {README} from the runs.")
+    about = "write nothing; fail if a page would change"
+    parser.add_argument("--check", action="store_true", help=about)
+    args = parser.parse_args()
+    console.run(PROG, lambda: update(ROOT, ROOT / RESULTS, args.check))
+
+
+def update(pages: Path, results: Path, check: bool) -> int:
+    """Write the figures of both pages, which lie under `pages`.
+
+    With `check` nothing is written: `BenchmarkError` is raised if a page has other figures.
+    """
+    runs = read(results)
+    for name, block in ((README, decisive(runs)), (ALL, table(runs))):
+        page = pages / name
+        old = page.read_text(encoding="utf-8")
+        new = replace(old, block, name)
+        if new != old and check:
+            raise BenchmarkError(f"{name}: figures are not those of the runs: run {PROG}")
+        if new != old:
+            write_atomically(page, new.encode())
+    return 0
+
+
+def replace(page: str, block: str, name: str) -> str:
+    """The text of the page called `name` with `block` between its markers."""
+    if page.count(START) != 1 or page.count(END) != 1:
+        raise BenchmarkError(f"{name} needs one {START} and one {END}")
+    before, _, rest = page.partition(START)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise BenchmarkError(f"{name} has {END} before {START}")
+    return f"{before}{START}\n{block}\n{END}{after}"
+
+
+def table(runs: Iterable[Run]) -> str:
+    """The block of docs/figures.md: machines and days, an empty line, and all figures."""
+    lines = [_machines(runs), "", "| what | figure | command |", "| --- | --- | --- |"]
+    for run in runs:
+        command = f"{run.command} ({run.link('../')})"
+        for one in run.figures:
+            lines.append(f"| {one.what} | {one.figure} | {command}{one.more} |")
+            command = "the same command"
+    return "\n".join(lines)
+
+
+def decisive(runs: Iterable[Run]) -> str:
+    """The block of README.md: the figures that decide, and the runs they come from."""
+    chosen = [run for run in runs if any(one.decides for one in run.figures)]
+    lines = [_machines(chosen), "", "| what | figure | measured in |", "| --- | --- | --- |"]
+    for run in chosen:
+        for one in run.figures:
+            if one.decides:
+                lines.append(f"| {one.what} | {one.figure} | {run.link('')} |")
+    return "\n".join(lines)
+
+
+def read(results: Path) -> list[Run]:
+    """The newest run of each kind; of two that give the same figure, the first gives it."""
+    runs: list[Run] = []
+    known: set[str] = set()
+    for kind, (command, figures_of) in _KINDS.items():
+        path = _newest(results, kind)
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+            found = tuple(one for one in figures_of(run) if one.what not in known)
+            machine, day = machine_line(run["machine"]), run["date"][:10]
+        except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
+            raise BenchmarkError(f"{path}: not a result of {command}: {error}") from None
+        known |= {one.what for one in found}
+        if found:
+            runs.append(Run(path.name, machine, day, command, found))
+    return runs
+
+
+def _machines(runs: Iterable[Run]) -> str:
+    """Each machine and the days on which it was measured."""
+    days: dict[str, set[str]] = {}
+    for run in runs:
+        days.setdefault(run.machine, set()).add(run.day)
+    return "; ".join(f"{name}: {', '.join(sorted(those))}" for name, those in days.items()) + "."
+
+
+def _newest(results: Path, kind: str) -> Path:
+    found = sorted(results.glob(f"????-??-??-{kind}.json"))
+    if not found:
+        raise BenchmarkError(f"{results}: no DATE-{kind}.json")
+    return found[-1]
+
+
+def _bench(run: dict[str, Any]) -> list[Figure]:
+    """One face with the usual references, what memory it takes, and a photo of twelve faces."""
+    rows = {(one["suite"], one["case"], one["subject"]): one for one in run["measurements"]}
+    case = next(case for suite, case, _ in rows if suite == "latency")
+    face = {name: one for (*where, name), one in rows.items() if where == ["latency", case]}
+    both = face["torch both"]["value"]
+    fp32, int8 = (rows["scaling", case, name] for name in ("fp32", "int8"))
+
+    def each(number: Callable[[str], str]) -> str:
+        return ", ".join(f"{name} {number(name)}" for name in ("fp32", "int8"))
+
+    def peak(name: str) -> str:
+        return f"{rows['memory', 'dmd-restore, host', name]['value'] / 1e9:.2f} GB"
+
+    found = [
+        Figure(
+            f"{case}: time of the INT8 bundle against the float32 one",
+            f"{int8['value']:.2f} s against {fp32['value']:.2f} s, "
+            f"ratio {int8['ratio']['median']:.2f}",
+            "; [method](benchmarks.md)",
+            decides=True,
+        ),
+        Figure(
+            f"{case}: ratio to the time of our PyTorch module",
+            each(lambda name: f"{face[name]['ratio']['median']:.2f}"),
+            decides=True,
+        ),
+        Figure(
+            f"{case}: ratio to PyTorch decoding twice, as the authors' code does",
+            each(lambda name: f"{face[name]['value'] / both:.2f}"),
+        ),
+        Figure(
+            "peak memory of one `dmd-restore`",
+            each(peak),
+            "; `pytest tests/test_footprint.py` holds a limit",
+            decides=True,
+        ),
+    ]
+    stages = {
+        case.removeprefix("12 faces: "): one["value"]
+        for (_, case, name), one in rows.items()
+        if case.startswith("12 faces: ") and name == "fp32"
+    }
+    if stages:
+        others = sum(stages[stage] for stage in ("detect", "align", "boxes", "paste"))
+        found.append(_twelve(others / stages["network"], stages["network"]))
+    return found
+
+
+def _photographs(run: dict[str, Any]) -> list[Figure]:
+    return [_twelve(run["beyond_network_share"]["median"], run["median_s"]["network"])]
+
+
+def _twelve(share: float, network: float) -> Figure:
+    what = f"{_TWELVE}: all that is not the network (find, align, paste)"
+    return Figure(what, f"{100 * share:.0f} % of the network's {network:.0f} s")
+
+
+def _int8(run: dict[str, Any]) -> list[Figure]:
+    size = run["bytes"]
+    curve = {row["variant"]: row["quality"] for row in run["curve"]}
+    psnr = {one["region"]: one["mean_psnr_db"] for one in curve["percentile, the default"]}
+    decibels = ", ".join(f"{psnr[region]:.1f}" for region in ("whole", "le", "re", "mo"))
+    corrected = any("bias correction" in variant for variant in curve)
+    return [
+        Figure(
+            "INT8 against float32, 8 held-out faces: mean PSNR whole, left eye, right eye, mouth",
+            f"{decibels} dB" + ("" if corrected else " (before bias correction)"),
+            "; [the curve](int8.md#how-fast-how-near)",
+            decides=True,
+        ),
+        Figure(
+            "INT8 bundle on disk",
+            f"{size['int8'] / 1e6:.0f} MB against {size['fp32'] / 1e6:.0f} MB, "
+            f"{size['int8'] / size['fp32']:.2f}",
+        ),
+    ]
+
+
+def _compact_latency(run: dict[str, Any]) -> list[Figure]:
+    face = {
+        one["subject"]: one for one in run["measurements"] if one["case"] == "1 face, 5 references"
+    }
+    fp32, int8 = face["fp32"], face["int8"]
+    return [
+        Figure(
+            "compact weights, on a CPU without VNNI: INT8 bundle against the float32 one",
+            f"{int8['value']:.2f} s against {fp32['value']:.2f} s, "
+            f"ratio {int8['ratio']['median']:.2f}",
+            "; [why](int8.md#on-which-cpus)",
+        )
+    ]
+
+
+def _compact_quality(run: dict[str, Any]) -> list[Figure]:
+    """How near to the truth the compact weights come, at four times smaller."""
+    psnr = {one["case"]: one["value"] for one in run["measurements"] if one["unit"] == "dB"}
+    before, *after = (
+        f"{psnr[f'truth x4, {picture}, whole']:.2f}" for picture in ("input", "generic", "specific")
+    )
+    return [
+        Figure(
+            "compact weights, faces made 4 times smaller: mean PSNR against the original",
+            f"{before} dB before, {after[0]} dB after, {after[1]} dB with references",
+            "; [all of it](compact.md#does-it-restore)",
+        )
+    ]
+
+
+def _archive(run: dict[str, Any]) -> list[Figure]:
+    ratio, seconds = run["ray_over_local"]["median"], run["median_s"]
+    return [
+        Figure(
+            f"{run['what']}: `--ray` against the local run, without anybody's start",
+            f"{seconds['ray']:.0f} s against {seconds['local']:.0f} s, ratio {ratio:.2f}",
+            "; [method](archive.md)",
+        )
+    ]
+
+
+def _service(run: dict[str, Any]) -> list[Figure]:
+    race = run["throughput"]
+    ratio, faces = race["ratio to local"], race["faces_per_s"]
+    ways = ", ".join(f"{name} {ratio[name]:.2f}" for name in ratio if name != "batching")
+    many, alone = (run[name] for name in ("64 clients", "one client"))
+    return [
+        Figure(
+            f"{race['clients']} clients of Triton against as many threads of a local Restorer, "
+            f"{run['what'].split('; ')[-1]}: faces a second",
+            f"{faces['batching']:.2f} against {faces['local']:.2f}, ratio "
+            f"{ratio['batching']:.2f}; {ways}",
+            "; [method](triton.md)",
+        ),
+        Figure(
+            "64 clients for two minutes: answers, errors, p50 and p99 (one client's)",
+            f"{many['answers']}, {many['errors of ours']}, {many['p50_s']:.0f} s and "
+            f"{many['p99_s']:.0f} s ({alone['p50_s']:.1f} s and {alone['p99_s']:.1f} s)",
+        ),
+    ]
+
+
+_KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[Figure]]]] = {
+    "bench-cpu": (
+        "`dmd-bench all --bundle fp32 --bundle int8 --baseline torch --json FILE`",
+        _bench,
+    ),
+    _OLD: ("a script whose place `dmd-bench pipeline` has taken", _photographs),
+    "int8-cpu": (
+        "`python -m benchmarks.studies.int8 --fp32 BUNDLE --int8 BUNDLE --json FILE`",
+        _int8,
+    ),
+    "latency-compact-cpu": (
+        "`dmd-bench latency --bundle fp32 --bundle int8 --threads 2 --duration 20 --json FILE`",
+        _compact_latency,
+    ),
+    "quality-compact": (
+        "`dmd-bench quality --bundle compact --truth DIR --threads 1 --json FILE`",
+        _compact_quality,
+    ),
+    "archive-cpu": ("`python -m benchmarks.studies.archive --bundle BUNDLE --json FILE`", _archive),
+    "service-cpu": ("`python -m benchmarks.studies.service --bundle BUNDLE --json FILE`", _service),
+}
+
+
+if __name__ == "__main__":
+    main()
