@@ -34,16 +34,25 @@ from tests.docs.conftest import NewFolder
 LEFT_OUT = {
     "pip install": "installs packages; its extras are compared with pyproject.toml",
     "make ": "installs, or runs these tests; its rule must be in the Makefile",
+    ".venv/bin/pytest ": "runs these tests; its files and markers must be there",
+    ".venv/bin/python -m tests.": "hours of hostile inputs, or many interrupted exports",
+    "python -m benchmarks.studies.endurance": "needs a GPU",
     "tritonserver": "the server of NVIDIA's container",
 }
 """How commands that no test runs begin, and why."""
 
+_SERVED = ("export.triton.local_server", "grpc://127.0.0.1:8001")
+"""A server that is started here, and its address."""
+
 LONG = {
-    "dmd-export": "20 s for the smallest network, and two minutes with INT8",
-    "bundle8": "a bundle in INT8 has to be made first",
+    "dmd-demo": "exports a network, which takes 20 s",
+    "dmd-export": "20 s, and two minutes with INT8",
+    "bundle16": "has to be exported first",
+    "bundle8": "has to be exported first",
+    " compact ": "has to be exported first",
     "dmd-bench": "measures for a minute or more",
-    "export.triton.local_server": "starts a server",
-    "grpc://127.0.0.1:8001": "needs that server",
+    _SERVED[0]: "starts a server",
+    _SERVED[1]: "needs that server",
 }
 """What commands hold that run with the long tests only, and why."""
 
@@ -89,24 +98,33 @@ def test_quick_commands_run(page: str, new_folder: NewFolder) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", LONG_PAGES)
-def test_whole_pages_run(page: str, new_folder: NewFolder) -> None:
+def test_whole_pages_run(page: str, new_folder: NewFolder, exported: set[str]) -> None:
     folder = new_folder(int8=True)
     ready_made = {path.name for path in folder.iterdir()}
     reason = local_server.missing() or _port_in_use(8001)
-    without = ("export.triton.local_server", "grpc://127.0.0.1:8001") if reason else ()
+    without = _SERVED if reason else ()
     with ExitStack() as servers:
         for block, command in _run_here(page, without):
-            for words in simple_commands(command):
-                arguments = check(words)
-                if words[0] == "dmd-export" and arguments and str(arguments.out) in ready_made:
-                    shutil.rmtree(folder / arguments.out)  # a reader has none before it
-                    ready_made.remove(str(arguments.out))
-            if "export.triton.local_server" in command:
+            if command.startswith("dmd-export "):
+                out = _out(command)
+                if command in exported and out in ready_made:
+                    continue  # the same words made the same bundle on another page
+                if out in ready_made:  # a reader has none yet
+                    shutil.rmtree(folder / out)
+                    ready_made.remove(out)
+                exported.add(command)
+            if _SERVED[0] in command:
                 servers.enter_context(_served(command, folder))
             else:
                 _run(block, command, folder)
-    if reason and len(_run_here(page, without)) < len(_run_here(page, ())):
+    if len(_run_here(page, without)) < len(_run_here(page, ())):
         pytest.skip(f"all but the server and its client ran: {reason}")
+
+
+@pytest.fixture(scope="module")
+def exported() -> set[str]:
+    """The `dmd-export` commands that have run."""
+    return set()
 
 
 def test_the_words_of_commands() -> None:
@@ -190,6 +208,14 @@ def _run_here(page: str, without: tuple[str, ...]) -> list[tuple[Block, str]]:
         and not command.startswith(tuple(LEFT_OUT))
         and not any(part in command for part in without)
     ]
+
+
+def _out(export: str) -> str:
+    """The folder that a `dmd-export` command writes."""
+    [words] = simple_commands(export)
+    arguments = check(words)
+    assert arguments is not None
+    return str(arguments.out)
 
 
 def _run(block: Block, command: str, folder: Path) -> None:
