@@ -27,15 +27,18 @@ _LARGEST_FILE = 4 << 30
 
 @dataclass(frozen=True, eq=False)
 class SpecificDictionary:
-    """Keys and values of one person's references, read by the restorer beside the generic ones.
+    """What the network remembers of one person, from a few good photographs.
 
-    `rows`: (K, D) float32 or float16, one row a reference photograph, read-only; columns as in
-    `layout` (see `runtime.bundle.layout`). `weights_sha256` names the weights that made the rows:
-    no other weights can read them. Numbers are finite, from -`LARGEST` to `LARGEST`. Raises
-    `DictionaryError` when the parts do not fit together.
+    `Restorer.memorize` makes it, and its file is read by any bundle of the same weights. It holds
+    features of a face, from which a likeness can be computed, though no picture: treat it as
+    personal data.
 
-    The file holds features of a face, from which a likeness can be computed: treat it as
-    personal data. It never holds a picture.
+    Args:
+        rows: float32 or float16 (K, D), one row a reference; read-only. No magnitude is over 65504.
+        layout: what the D columns are (`dictionary_layout` in the manifest).
+        weights_sha256: the SHA-256 of the weights that made the rows; no others can read them.
+
+    Raises `DictionaryError` when the parts do not fit together.
     """
 
     rows: NDArray[np.floating]
@@ -65,7 +68,10 @@ class SpecificDictionary:
         return len(self.rows)
 
     def __getitem__(self, chosen: slice | Sequence[int]) -> "SpecificDictionary":
-        """The dictionary of some references only: `alice[:3]`, `alice[[0, 4]]`."""
+        """The dictionary of some references only: `alice[:3]`, `alice[[0, 4]]`.
+
+        Raises `DictionaryError`.
+        """
         try:
             rows = self.rows[chosen if isinstance(chosen, slice) else list(chosen)]
         except (IndexError, TypeError) as error:
@@ -73,7 +79,10 @@ class SpecificDictionary:
         return SpecificDictionary(rows, self.layout, self.weights_sha256)
 
     def merge(self, *others: "SpecificDictionary") -> "SpecificDictionary":
-        """One dictionary with the rows of all, in order; all must come from the same weights."""
+        """One dictionary with the rows of all, in order; all must come from the same weights.
+
+        Raises `DictionaryError`.
+        """
         for other in others:
             self._check_same("the dictionary to merge", other.weights_sha256, other.layout)
             if other.rows.dtype != self.rows.dtype:
@@ -85,7 +94,10 @@ class SpecificDictionary:
         return SpecificDictionary(rows, self.layout, self.weights_sha256)
 
     def save(self, path: str | Path) -> None:
-        """Write a safetensors file, whole or not at all. Raises `DictionaryError`."""
+        """Write a safetensors file, whole or not at all.
+
+        Raises `DictionaryError` where it cannot be written.
+        """
         import safetensors.numpy
 
         metadata = {
@@ -106,7 +118,7 @@ class SpecificDictionary:
     def load(cls, path: str | Path) -> "SpecificDictionary":
         """Read and check a file that `save` wrote, of 4 GiB at most.
 
-        Raises `DictionaryError` that names it.
+        Raises `DictionaryError`, which names the file.
         """
         import safetensors
 
@@ -148,7 +160,10 @@ class SpecificDictionary:
             raise DictionaryError(f"{path}: {error}") from None
 
     def rows_for(self, layout: str, weights_sha256: str, dtype: np.dtype) -> NDArray[np.floating]:
-        """The rows as a bundle of these weights wants them. Raises `DictionaryError`."""
+        """The rows in the `dtype` that a bundle of these weights and this layout reads.
+
+        Raises `DictionaryError` where the weights or the layout are others.
+        """
         self._check_same("the bundle", weights_sha256, layout)
         return self.rows.astype(dtype, copy=False)
 

@@ -1,6 +1,6 @@
-"""Everything that this project raises for wrong input, and what it warns about.
+"""The errors that this project raises for wrong input or a failure, and its warning.
 
-Each of them is exported from `runtime`.
+`runtime` exports each of them.
 """
 
 from runtime.redaction import without_secrets
@@ -8,10 +8,10 @@ from runtime.text import shown, squeezed
 
 
 class DmdnetError(Exception):
-    """Base of all errors below; its message is one line for the person who reads it.
+    """Base of all errors of this project; its message is one line for the person who reads it.
 
-    What came from outside into the message, such as a file name with a line break, is escaped, and
-    URLs in it are without passwords and tokens.
+    Control characters in the message, as of a file name, are escaped, and URLs lose passwords and
+    tokens.
     """
 
     def __str__(self) -> str:
@@ -23,7 +23,7 @@ class BundleError(DmdnetError):
 
 
 class ClosedError(DmdnetError):
-    """A Restorer was asked to work after its `close`."""
+    """A Restorer was asked to work after it was closed."""
 
     def __init__(self, message: str = "this Restorer is closed") -> None:
         super().__init__(message)
@@ -34,14 +34,14 @@ class DeviceError(DmdnetError):
 
 
 class EngineError(DeviceError):
-    """An engine is missing, altered, or was built for another machine; or a build failed.
+    """An engine is missing, altered, or built for another machine, or building one failed.
 
-    Also raised for an engine of the caller's own whose result has the wrong shape or type.
+    Also raised where an engine of your own gives a result of the wrong shape or type.
     """
 
 
 class EngineCallError(DeviceError):
-    """An engine failed at one call; others may succeed, and the Restorer stays usable."""
+    """One engine call failed; others may succeed, and the Restorer stays usable."""
 
 
 class DeviceMemoryError(EngineCallError):
@@ -53,15 +53,15 @@ class RemoteError(DeviceError):
 
 
 class InvalidImageError(DmdnetError):
-    """An image cannot be read, or is of a type or size that cannot be restored."""
+    """A picture cannot be read, or has a type or size that cannot be restored."""
 
 
 class InvalidLandmarksError(DmdnetError):
-    """Landmarks are not 68 finite points, or give a component too small to restore."""
+    """Landmarks are not 68 finite points of a face, or give a component too small to restore."""
 
 
 class NoFaceError(DmdnetError):
-    """No face was found in a photograph that needs one."""
+    """No face was found in a photo that needs one."""
 
 
 class DictionaryError(DmdnetError):
@@ -69,11 +69,11 @@ class DictionaryError(DmdnetError):
 
 
 class OutputError(DmdnetError):
-    """The folder for the results cannot be written: it is full, gone or protected."""
+    """The folder for the results cannot be written to: it is full, gone or protected."""
 
 
 class CheckpointError(DmdnetError):
-    """A checkpoint cannot be loaded as DMDNet's weights."""
+    """A checkpoint cannot be loaded as weights of DMDNet."""
 
 
 class CheckpointUnavailableError(CheckpointError):
@@ -81,7 +81,7 @@ class CheckpointUnavailableError(CheckpointError):
 
 
 class ExportError(DmdnetError):
-    """An export was refused, or did not pass its parity check."""
+    """An export was refused, or differs too much from PyTorch."""
 
 
 class CalibrationError(DmdnetError):
@@ -89,19 +89,19 @@ class CalibrationError(DmdnetError):
 
 
 class BenchmarkError(DmdnetError):
-    """A benchmark's input cannot be used, or a figure got worse than is allowed."""
+    """The input of a benchmark cannot be used, or a figure is worse than is allowed."""
 
 
 class ClusterError(DmdnetError):
-    """A Ray cluster cannot be reached, cannot hold what was asked for, or failed."""
+    """A Ray cluster cannot be reached, lacks what was asked for, or failed."""
 
 
 class UsageError(DmdnetError):
-    """The arguments do not fit together."""
+    """An argument has a value that is not allowed, or arguments do not go together."""
 
 
 class DmdnetWarning(UserWarning):
-    """Something was done that the caller may not expect; escaped as errors are."""
+    """Something was done that the caller may not expect; its text is escaped as errors' are."""
 
     def __str__(self) -> str:
         return _public(super().__str__())

@@ -35,13 +35,16 @@ _NEAR = 30.0  # pixels: mean distance of an FFHQ crop's five points from the tem
 
 @dataclass(frozen=True)
 class RestoreOptions:
-    """What is done with the faces of a photo.
+    """What `restore` and `restore_photos` do with a photo.
 
-    `only`: "largest", "center" or a face's index, as `detect` orders them; None means all faces.
-    `upscale`: the photo is enlarged 1, 2 or 4 times first. `require_face`: a photo without a face
-    is an error. `color`: the channel order of the photo and of the result, "bgr" or "rgb".
+    Args:
+        only: the face to restore: "largest", "center" (the nearest to the middle of the photo) or
+            an index, as `detect` orders them. None: all faces.
+        upscale: enlarge the photo 1, 2 or 4 times first.
+        require_face: a photo without a face is a `NoFaceError`; otherwise it comes back as it is.
+        color: channel order of the photo and of the result, "bgr" (as OpenCV has it) or "rgb".
 
-    Raises `UsageError` for other values.
+    Raises `UsageError` for another `upscale`.
     """
 
     only: Only | None = None
@@ -56,12 +59,15 @@ class RestoreOptions:
 
 @dataclass(frozen=True)
 class Restored:
-    """A photo with restored faces.
+    """A photo, or an aligned face, that was restored.
 
-    `image`: of the photo's dtype, channels and order, enlarged if that was asked for. `faces`: all
-    that were found, best first, in pixels of the photo as given. `restored`: the indices of those
-    that were restored. `timings`: seconds of detect, align, boxes, network and paste. `warnings`:
-    what was left as it was, and why.
+    Attributes:
+        image: the picture, in the dtype, channels and channel order of the photo that was given.
+        faces: all faces that were found, the most certain first, in pixels of the photo as given.
+        restored: the indices of the faces that were restored.
+        timings: seconds of each stage, by name: "detect", "align", "boxes", "network" and "paste".
+            Photos that share engine calls share the network's seconds by their number of faces.
+        warnings: what was left as it was and why, a sentence each.
     """
 
     image: NDArray[Any]

@@ -37,35 +37,36 @@ _Done = tuple[Found, list[Image], float]  # what `paste` takes
 
 
 class Restorer:
-    """Restores faces with a bundle that `dmd-export` wrote; safe to share between threads.
+    """Restores faces with a bundle that `dmd-export` wrote; several threads may share one.
 
-    What a landmark detector or an engine of your own raises comes back to you as it is: from
-    `restore_photos` and `restore_faces` in the place of the photo or face that it was raised for,
-    while the others have their results, and from all other functions as an exception.
+    Every method may also raise what the engine does: `EngineCallError` or `RemoteError`; and
+    `ClosedError` after `close`. What your own engine or landmark detector raises comes back as it
+    is: `restore_photos` and `restore_faces` put it in the place of its photo or face.
 
     Args:
-        bundle: the bundle's folder; or a server's address, "grpc://HOST:PORT/MODEL" or
-            "grpcs://..." (docs/triton.md), which then runs the network while all else is done here.
-        device: "tensorrt", "tensorrt-rtx", "cuda" or "cpu": if that device is not available,
-            opening the bundle fails. "auto" (the default) is the first of them that is available;
-            `backend` says which, and why not an earlier one. An int8 bundle is for one kind of
-            device. A server has a device of its own.
-        allow_fallback: False makes "auto" the first of these devices or an error.
-        threads: CPU threads of one engine call and of the search for faces.
-        max_batch: faces in one engine call.
-        verify: check the hashes of the bundle's files, not only their sizes.
-        dictionary_cache: MiB of GPU memory for specific dictionaries that stay there between calls
-            (TensorRT), or of shared memory (a server).
+        bundle: the bundle's folder, or the address of a server that runs the network,
+            "grpc://HOST:PORT/MODEL" or "grpcs://..." (docs/triton.md).
+        device: "tensorrt", "tensorrt-rtx", "cuda" or "cpu"; opening fails where that device is not
+            available. "auto" (the default) takes the first of these that is available. An int8
+            bundle runs on one kind of device only; a server has a device of its own.
+        allow_fallback: False makes "auto" fail where the first device is not available.
+        threads: CPU threads of one engine call and of the search for faces; default: all cores.
+        max_batch: the most faces in one engine call; default: the engine's own choice.
+        verify: False checks the sizes of the bundle's files, and not their hashes.
+        dictionary_cache: MiB of GPU memory (TensorRT) or shared memory (a server) for dictionaries.
         landmark_detector: your own, in place of the built-in network (docs/landmarks.md).
         remote: how to talk to the server.
-        engine: your own, in place of a backend: any object that follows `Engine`. The bundle still
-            supplies the manifest; `device`, `allow_fallback` and `remote` do not go with it. It
-            belongs to the Restorer from then on, which closes it.
+        engine: your own, in place of a backend: any object that follows `Engine`. The Restorer
+            closes it. `device`, `allow_fallback` and `remote` do not go with it.
+
+    Attributes:
+        backend: the engine, its version and device, and why no faster device is used; for people.
+        manifest: what the bundle's `manifest.json` says.
 
     Raises:
         BundleError: the bundle is missing, incomplete or altered.
-        DeviceError: the device is not available.
-        RemoteError: the server cannot be reached or used; later calls raise it, too.
+        DeviceError: the device is not available, or (`EngineError`) has no engine for it.
+        RemoteError: the server cannot be reached or used.
         UsageError: arguments that do not go together.
     """
 
@@ -123,12 +124,11 @@ class Restorer:
         identity: SpecificDictionary | None = None,
         color: Color = "bgr",
     ) -> Image:
-        """Restore one aligned face crop.
+        """Restore one aligned face.
 
-        `face`: uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4) in the channel order `color`, FFHQ
-        alignment; resized to 512 x 512 where it is not. `landmarks`: (68, 2) x, y in its pixels,
-        or None to find them.
-        `identity`: the person's dictionary, or None for a generic restoration.
+        `face`: uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4) in the channel order `color`, aligned
+        as FFHQ is; resized to 512 x 512. `landmarks`: (68, 2) x, y in its pixels, iBUG order; None
+        finds them. `identity`: the person's dictionary; None restores from the generic one alone.
         Returns uint8 (512, 512, 3) in the channel order `color`.
 
         Raises `InvalidImageError`, `InvalidLandmarksError` or `DictionaryError`.
@@ -148,12 +148,12 @@ class Restorer:
     ) -> Restored:
         """Find every face of a photo, restore it and put it back.
 
-        `photo`: uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4) in the channel order `color`; depth
-        and alpha are kept. `identity` is applied to every face, `identities` to the faces of the
-        given indices (as `detect` orders them). `only`: "largest", "center" or an index. `upscale`
-        enlarges the photo first. A 512 x 512 picture that is an aligned crop is not resampled.
+        `photo`: uint8 or uint16 (H, W), (H, W, 3) or (H, W, 4) in the channel order `color`; the
+        result keeps its dtype and alpha. `identity` is for every face, save those of which
+        `identities` has the index (as `detect` orders them). The rest as in `RestoreOptions`. A
+        512 x 512 picture that is an aligned face already is not resampled.
 
-        Raises `InvalidImageError`, `DictionaryError`, and `NoFaceError` if `require_face`.
+        Raises `InvalidImageError`, `DictionaryError`, `UsageError`, `NoFaceError` (`require_face`).
         """
         options = RestoreOptions(only, upscale, require_face, color)
         (result,) = self.restore_photos(
@@ -171,11 +171,12 @@ class Restorer:
         identities: Sequence[Mapping[int, SpecificDictionary]] | None = None,
         options: RestoreOptions | None = None,
     ) -> list[Restored | ItemError]:
-        """`restore` of several photos, whose faces share engine calls: `max_batch` in each.
+        """Restore several photos, whose faces share engine calls of up to `max_batch` faces.
 
-        Arguments as in `restore`; `identities` has a mapping for each photo. Returns a result for
-        each photo, or the error that `restore` would have raised for it; the network's seconds are
-        shared out by the faces. Raises what is wrong with the arguments themselves.
+        Arguments as in `restore`; `identities` has a mapping for each photo. Returns for each photo
+        its result or the exception that `restore` would have raised.
+
+        Raises `DictionaryError` and `UsageError`, which concern all photos.
         """
         wanted = options or RestoreOptions()
         named = [{} for _ in photos] if identities is None else identities
@@ -196,11 +197,12 @@ class Restorer:
         identities: Sequence[SpecificDictionary | None] | None = None,
         color: Color = "bgr",
     ) -> list[Restored | ItemError]:
-        """`restore_aligned` of several faces, of several people or of nobody known.
+        """Restore several aligned faces, which may be of different people.
 
-        Arguments as in `restore_aligned`, one of each a face. Returns a result for each face, whose
-        image is uint8 (512, 512, 3), or the error that `restore_aligned` would have raised for it.
-        Raises what is wrong with the arguments themselves.
+        Arguments as in `restore_aligned`, one of each a face. Returns for each face its result or
+        the exception that `restore_aligned` would have raised.
+
+        Raises `DictionaryError` and `UsageError`, which concern all faces.
         """
         taken = self._take(faces, landmarks, identities, color)
         return one_by_one(_paste, together(self._run, taken))
@@ -212,7 +214,10 @@ class Restorer:
         identities: Sequence[SpecificDictionary | None] | None = None,
         color: Color = "bgr",
     ) -> list[Image]:
-        """The images of `restore_faces`, all or none: an error is raised, and names the face."""
+        """The images of `restore_faces`, or the first error, whose message names the face's index.
+
+        Raises `InvalidImageError`, `InvalidLandmarksError`, `DictionaryError` or `UsageError`.
+        """
         good: list[Found] = []
         for index, taken in enumerate(self._take(faces, landmarks, identities, color)):
             if not isinstance(taken, Found):
@@ -233,11 +238,10 @@ class Restorer:
         """Make a person's dictionary from good photographs, one row each.
 
         `references`: photos, of which the largest face is taken; or aligned faces, where
-        `landmarks` has their points. An error names the reference's index (in a note, where it is
-        not one of ours); with `skip_bad` a bad reference is left out with a `DmdnetWarning`, unless
-        all are bad.
+        `landmarks` has their points; both as in `restore_aligned`. `skip_bad`: leave a bad
+        reference out with a `DmdnetWarning`, unless all are bad. A message names its index.
 
-        Raises `NoFaceError`, `InvalidImageError` or `InvalidLandmarksError`.
+        Raises `NoFaceError`, `InvalidImageError`, `InvalidLandmarksError` or `UsageError`.
         """
         landmarks = [None] * len(references) if landmarks is None else landmarks
         if not references or len(references) != len(landmarks):
@@ -265,7 +269,7 @@ class Restorer:
         )
 
     def detect(self, photo: NDArray[np.generic], color: Color = "bgr") -> list[Face]:
-        """The faces of a photo of any size, best first; boxes and landmarks in its pixels.
+        """Find the faces of a photo, given as in `restore`; the most certain one comes first.
 
         Raises `InvalidImageError`.
         """
@@ -277,12 +281,12 @@ class Restorer:
 
     @property
     def device_seconds(self) -> DeviceSeconds | None:
-        """Of the last engine call that restored, by the GPU's own clock; None without one."""
+        """GPU seconds of the last engine call that restored; None where no GPU clock is read."""
         seconds: DeviceSeconds | None = getattr(self._engine, "last_restore", None)
         return seconds
 
     def close(self) -> None:
-        """Free the engine; all work afterwards raises `ClosedError`, in other threads, too."""
+        """Free the engine; later work raises `ClosedError`, in other threads, too."""
         self._calls.close()
 
     def __enter__(self) -> "Restorer":

@@ -24,40 +24,45 @@ class DeviceSeconds:
 
 
 class Engine(Protocol):
-    """Runs the two graphs of a bundle; it must be safe to call from many threads.
+    """What runs the two graphs of a bundle: an object of your own may, if it has these members.
 
-    The backends follow it, and so does an engine of your own for `Restorer(bundle, engine=...)`.
-    B is the number of faces in a call, K that of dictionary rows, D the numbers of a row.
+    Give it to `Restorer(bundle, engine=...)`. Many threads may call it at a time. B is the number
+    of faces in a call, K the number of dictionary rows, and D the numbers in a row.
     """
 
     description: str
-    """Engine, version and device, for people; it becomes `Restorer.backend`."""
+    """The engine, its version and device, for people; it becomes `Restorer.backend`."""
 
     max_batch: int
-    """Faces in one engine call at most, unless the caller says fewer."""
+    """The most faces in one engine call; the caller of `Restorer` may choose fewer."""
 
     max_references: int | None
-    """Rows of all dictionaries in one engine call at most; None: no limit."""
+    """The most rows of all dictionaries together in one engine call; None means no limit."""
 
     def restore(
         self, image: Image, boxes: Boxes, people: Sequence[Rows], membership: NDArray[np.float32]
     ) -> Image:
-        """Restore faces.
+        """Restore B aligned faces.
 
-        `image`: uint8 (B, 512, 512, 3), RGB. `boxes`: int32 (B, 4, 4), in pixels, of left eye,
-        right eye, nose and mouth, `x1 y1 x2 y2` each. `people`: each person's rows (K_i, D), of the
-        bundle's dictionary dtype; the same person's array is the same object at each call.
-        `membership` (B, sum of K_i): 1 where a row belongs to the face, else 0; a face without any
-        row is restored from the generic dictionary alone. Rows that do not belong to a face must
-        not change it, whatever they hold; where yours cannot promise that, `max_batch` must be 1.
+        Rows that do not belong to a face must not change it, whatever they hold. Where your engine
+        cannot promise that, its `max_batch` must be 1.
+
+        Args:
+            image: uint8 (B, 512, 512, 3), RGB.
+            boxes: int32 (B, 4, 4), x1, y1, x2, y2 in pixels of left eye, right eye, nose, mouth.
+            people: the rows of each person's dictionary, (K_i, D), of the bundle's dictionary
+                dtype. A person's array is the same object in each call, and may be kept.
+            membership: float32 (B, sum of K_i), 1 where a row belongs to a face, otherwise 0. A
+                face without any row is restored from the generic dictionary alone.
+
         Returns uint8 (B, 512, 512, 3), RGB.
         """
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
-        """Rows (K, D) of a person's dictionary from K aligned faces, shaped as for `restore`."""
+        """Make a person's dictionary, (K, D), from K aligned faces; arguments as in `restore`."""
 
     def close(self) -> None:
-        """Free what the engine holds; a later call raises `ClosedError`."""
+        """Free what the engine holds; a later call should raise `ClosedError`."""
 
 
 class Backend(Engine, Protocol):

@@ -31,11 +31,14 @@ _KEYPOINTS = np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])  # as the dete
 
 @dataclass(frozen=True)
 class Face:
-    """A face in a photo.
+    """A face that was found in a photo.
 
-    `box` (4,): x1, y1, x2, y2 in pixels of the photo. `score`: how sure the detector is, 0 to 1.
-    `landmarks` (68, 2): x, y in pixels of the photo, iBUG order. `transform` (2, 3): takes a point
-    of the photo to its place in the aligned 512 x 512 crop of the face.
+    Attributes:
+        box: (4,) x1, y1, x2, y2 in pixels of the photo.
+        score: how certain the detector is, from 0 to 1.
+        landmarks: (68, 2) x, y in pixels of the photo, iBUG order.
+        transform: (2, 3) matrix that takes x, y, 1 of the photo to x, y in the aligned 512 x 512
+            crop of the face, as `cv2.warpAffine` takes it.
     """
 
     box: NDArray[np.float64]
@@ -55,8 +58,8 @@ class Crop:
 LandmarkDetector = Callable[[Image], ArrayLike]
 """Your own landmark detector, in place of the built-in network (docs/landmarks.md).
 
-It is given an aligned RGB face (512, 512, 3), and returns (68, 2) x, y in its pixels, iBUG order.
-What cannot be a face's points is an `InvalidLandmarksError`.
+It takes an aligned RGB face, uint8 (512, 512, 3), and returns (68, 2) x, y in its pixels, in iBUG
+order. Where these cannot be the points of a face, `InvalidLandmarksError` is raised.
 """
 
 

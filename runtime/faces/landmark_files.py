@@ -31,10 +31,11 @@ def landmark_file(picture: str | Path, landmarks: Path | None) -> Path | None:
 
 
 def read_landmarks(path: str | Path) -> NDArray[np.float64]:
-    """Read a landmark file: 68 lines of `x y` in pixels of the image it belongs to.
+    """Read a landmark file: 68 lines of `x y` in pixels of the picture that it belongs to.
 
-    Returns (68, 2). Raises `InvalidLandmarksError` that names the file, and the line where one is
-    wrong.
+    Returns float64 (68, 2).
+
+    Raises `InvalidLandmarksError`, which names the file, and the line where one is wrong.
     """
     path = Path(path)
     points = []

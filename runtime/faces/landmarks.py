@@ -18,14 +18,14 @@ _MOUTH = range(48, 68)
 
 
 def component_boxes(landmarks: ArrayLike) -> NDArray[np.int32]:
-    """Boxes of left eye, right eye, nose and mouth in an aligned 512 x 512 face.
+    """The boxes of left eye, right eye, nose and mouth in an aligned 512 x 512 face.
 
-    `landmarks`: (68, 2) x, y in pixels, iBUG / 300-W order. Returns int32 (4, 4), rows
-    `x1 y1 x2 y2` clipped to the image. The formulas are those of the authors' script, as recorded
-    in numbers by its own outputs.
+    `landmarks`: (68, 2) x, y in pixels, iBUG / 300-W order. Returns int32 (4, 4), a row
+    x1, y1, x2, y2 for each component, clipped to the image. The formulas reproduce the recorded
+    outputs of the authors' script.
 
     Raises `InvalidLandmarksError` for another shape, a point that is not finite, or a component
-    under 16 px on a side; the message names the component.
+    of less than 16 pixels on a side; the message names the component.
     """
     points = check_landmarks(landmarks).clip(*_FRAME)
     rows = [_eye_box(points[list(eye)], points[list(brow)]) for eye, brow in _EYES]

@@ -27,11 +27,18 @@ _LONGEST_S = 1_000_000
 class Remote:
     """How a `Restorer` talks to a server.
 
-    `timeout`: seconds for one engine call with all its retries. `retries`: after a connection that
-    failed or broke; nothing else is tried again. `ca`: PEM file of who signed the server's
-    certificate (grpcs); None: the usual ones. `authorization`: that header's value, such as
-    "Bearer TOKEN"; never shown. `shared_memory`: dictionaries go through shared memory, once each;
-    the server must be on this host.
+    Args:
+        timeout: seconds for one engine call with all its retries; over 0, at most 1,000,000.
+        retries: how often a call is tried again after a connection failed or broke. No other
+            failure is tried again.
+        ca: PEM file of the authority that signed the server's certificate, for "grpcs://"; None
+            means the authorities that gRPC knows.
+        authorization: value of the `authorization` header, such as "Bearer TOKEN". It is in no
+            message and in no `repr`.
+        shared_memory: send each dictionary once, through shared memory; the server must run on
+            this host.
+
+    Raises `UsageError` for values outside these bounds.
     """
 
     timeout: float = 30.0
