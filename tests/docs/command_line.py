@@ -25,7 +25,9 @@ STUDIES = tuple(
     if "main()" in file.read_text(encoding="utf-8")
 )
 MODULES = (*STUDIES, "export.triton.local_server", "tests.export.interruptions", "tests.fuzz")
-"""What `python -m` runs."""
+"""What `python -m` runs with arguments of its own."""
+
+_WITHOUT_ARGUMENTS = ("runtime.bundle.schema",)
 
 
 class WrongWordsError(Exception):
@@ -54,20 +56,25 @@ def check(words: Sequence[str]) -> Namespace | None:
     Raises `WrongWordsError` for what one of our commands, `pip install`, `make` or `pytest` would
     refuse. Other programs are not known.
     """
-    program, *rest = words[0].rpartition("/")[2], *words[1:]
-    if program.startswith("python") and rest[:1] == ["-m"]:
-        if find_spec(rest[1].partition(".")[0]) is None:
-            raise WrongWordsError(f"there is no module {rest[1]}")
-        if rest[1] in MODULES:
-            return _arguments([rest[1], *rest[2:]])
-        if (ROOT / rest[1].partition(".")[0]).is_dir():
-            raise WrongWordsError(f"{rest[1]} is not a module that is run: {', '.join(MODULES)}")
-        return check(rest[1:])
+    program, *rest = Path(words[0]).name, *words[1:]
+    if program == "python" and rest[:1] == ["-m"]:
+        return _check_module(rest[1], rest[2:])
     if program.startswith("dmd-"):
         return _arguments([program, *rest])
     if program in ("pip", "make", "pytest"):
         {"pip": _check_pip, "make": _check_make, "pytest": _check_pytest}[program](rest)
     return None
+
+
+def _check_module(name: str, rest: Sequence[str]) -> Namespace | None:
+    top = name.partition(".")[0]
+    if find_spec(top) is None:
+        raise WrongWordsError(f"there is no module {name}")
+    if name in MODULES:
+        return _arguments([name, *rest])
+    if (ROOT / top).is_dir() and (rest or name not in _WITHOUT_ARGUMENTS):
+        raise WrongWordsError(f"python -m {name} does not take these arguments, or is not there")
+    return check([name, *rest])  # pytest, pip
 
 
 def parser_of(words: Sequence[str]) -> ArgumentParser:
