@@ -34,14 +34,16 @@ from tests.docs.conftest import NewFolder
 LEFT_OUT = {
     "pip install": "installs packages; its extras are compared with pyproject.toml",
     "make ": "installs, or runs these tests; its rule must be in the Makefile",
-    ".venv/bin/pytest ": "runs these tests; its files and markers must be there",
-    ".venv/bin/python -m tests.": "hours of hostile inputs, or many interrupted exports",
+    "pytest ": "runs these tests; its files and markers must be there",
+    "python -m tests.": "hours of hostile inputs, or many interrupted exports",
     "python -m benchmarks.studies.endurance": "needs a GPU",
     "tritonserver": "the server of NVIDIA's container",
+    "dmd-restore archive.parquet": "needs an object store and a Ray cluster of several machines",
+    "dmd-bench all": "all suites in full and PyTorch, which takes too long",
 }
 """How commands that no test runs begin, and why."""
 
-_SERVED = ("export.triton.local_server", "grpc://127.0.0.1:8001")
+SERVED = ("export.triton.local_server", "grpc://127.0.0.1:8001")
 """A server that is started here, and its address."""
 
 LONG = {
@@ -51,8 +53,9 @@ LONG = {
     "bundle8": "has to be exported first",
     " compact ": "has to be exported first",
     "dmd-bench": "measures for a minute or more",
-    _SERVED[0]: "starts a server",
-    _SERVED[1]: "needs that server",
+    "--ray": "starts a Ray cluster on this machine",
+    SERVED[0]: "starts a server",
+    SERVED[1]: "needs that server",
 }
 """What commands hold that run with the long tests only, and why."""
 
@@ -71,60 +74,68 @@ HISTORY = "CHANGELOG.md"
 """It names options that are gone."""
 
 COMMANDS = [
-    (block, command)
+    (block, command.removeprefix(".venv/bin/"))
     for page in PAGES
     for block in blocks(page, "sh")
     for command in commands(block)
 ]
-QUICK_PAGES, LONG_PAGES = (
-    sorted(
-        {
-            block.page
-            for block, command in COMMANDS
-            if not command.startswith(tuple(LEFT_OUT))
-            and any(part in command for part in LONG) == long
-        }
-    )
-    for long in (False, True)
+
+
+def _is_long(command: str) -> bool:
+    return any(part in command for part in LONG)
+
+
+RUN = [(block, command) for block, command in COMMANDS if not command.startswith(tuple(LEFT_OUT))]
+LONG_PAGES, QUICK_PAGES = (
+    sorted({block.page for block, command in RUN if _is_long(command) == long})
+    for long in (True, False)
 )
 
 
 @pytest.mark.parametrize("page", QUICK_PAGES)
 def test_quick_commands_run(page: str, new_folder: NewFolder) -> None:
     folder = new_folder()
-    for block, command in _run_here(page, tuple(LONG)):
-        _run(block, command, folder)
+    for block, command in RUN:
+        if block.page == page and not _is_long(command):
+            _run(block, command, folder)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", LONG_PAGES)
-def test_whole_pages_run(page: str, new_folder: NewFolder, exported: set[str]) -> None:
+def test_whole_pages_run(page: str, new_folder: NewFolder, exported: dict[str, Path]) -> None:
+    """In their order on the page; an export in the same words is run once for all pages."""
     folder = new_folder(int8=True)
     ready_made = {path.name for path in folder.iterdir()}
-    reason = local_server.missing() or _port_in_use(8001)
-    without = _SERVED if reason else ()
+    no_server = local_server.missing() or _port_in_use(8001)
+    left_out = []
     with ExitStack() as servers:
-        for block, command in _run_here(page, without):
-            if command.startswith("dmd-export "):
+        for block, command in RUN:
+            if block.page != page:
+                continue
+            if no_server and any(part in command for part in SERVED):
+                left_out.append(command)
+            elif command.startswith("dmd-export "):
                 out = _out(command)
-                if command in exported and out in ready_made:
-                    continue  # the same words made the same bundle on another page
                 if out in ready_made:  # a reader has none yet
                     shutil.rmtree(folder / out)
                     ready_made.remove(out)
-                exported.add(command)
-            if _SERVED[0] in command:
+                if command in exported:
+                    shutil.copytree(exported[command], folder / out)
+                else:
+                    _run(block, command, folder)
+                    exported[command] = folder / out
+            elif SERVED[0] in command:
                 servers.enter_context(_served(command, folder))
             else:
                 _run(block, command, folder)
-    if len(_run_here(page, without)) < len(_run_here(page, ())):
-        pytest.skip(f"all but the server and its client ran: {reason}")
+    if left_out:
+        pytest.skip(f"{no_server}: all ran but {'; '.join(left_out)}")
 
 
 @pytest.fixture(scope="module")
-def exported() -> set[str]:
-    """The `dmd-export` commands that have run."""
-    return set()
+def exported() -> dict[str, Path]:
+    """The `dmd-export` commands that have run, and the bundles that they made."""
+    return {}
 
 
 def test_the_words_of_commands() -> None:
@@ -142,9 +153,10 @@ def test_the_words_of_commands_in_the_text() -> None:
     """They may leave out arguments, and have words in capital letters in the place of values."""
     wrong = []
     for page, span in _code_in_text():
-        if not re.match(r"(dmd-|python -m |pip |make |pytest )", span):
+        span = span.replace("...", "")
+        if not re.match(r"(dmd-|python -m |pip |make |pytest )", span) or span.endswith("."):
             continue
-        for words in simple_commands(span.replace("...", "")):
+        for words in simple_commands(span):
             try:
                 check(words)
             except WrongWordsError as error:
@@ -168,9 +180,8 @@ def test_options_in_the_text_exist() -> None:
 
 
 def test_no_reason_is_left_of_a_command_that_is_gone() -> None:
-    texts = [command for _, command in COMMANDS]
-    gone = [begin for begin in LEFT_OUT if not any(text.startswith(begin) for text in texts)]
-    gone += [part for part in LONG if not any(part in text for text in texts)]
+    gone = [begin for begin in LEFT_OUT if not any(text.startswith(begin) for _, text in COMMANDS)]
+    gone += [part for part in LONG if not any(part in text for _, text in RUN)]
     mentioned = {name for _, span in _code_in_text() for name in long_options(span.split())}
     assert gone + [option for option in OTHERS if option not in mentioned] == []
 
@@ -197,17 +208,6 @@ def test_wrong_words_are_found(command: str, complaint: str) -> None:
     *_, last = simple_commands(command)
     with pytest.raises(WrongWordsError, match=re.escape(complaint)):
         check(last)
-
-
-def _run_here(page: str, without: tuple[str, ...]) -> list[tuple[Block, str]]:
-    """The page's commands that a test runs, but for those that hold something of `without`."""
-    return [
-        (block, command)
-        for block, command in COMMANDS
-        if block.page == page
-        and not command.startswith(tuple(LEFT_OUT))
-        and not any(part in command for part in without)
-    ]
 
 
 def _out(export: str) -> str:
