@@ -276,7 +276,7 @@ class Restorer:
         return self._finder.find(to_rgb(photo, color))
 
     def check(self, identity: SpecificDictionary) -> None:
-        """Raise `DictionaryError` if this bundle cannot read `identity`."""
+        """Raises `DictionaryError` if this bundle cannot read `identity`."""
         self._calls.rows(identity)
 
     @property

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from runtime.dictionary import SpecificDictionary
-from runtime.images.files import read_image, write_image
+from runtime.images.files import write_image
 from runtime.samples.faces import PHOTOS, sample_faces
+from tests.conftest import picture
 
 NewFolder = Callable[..., Path]
 
@@ -29,7 +30,7 @@ def example_files(
     for name in ("photos", "alice", "faces"):
         (folder / name).mkdir()
     shutil.copytree(bundle, folder / "bundle")
-    astronaut = read_image(PHOTOS / "astronaut.png")
+    astronaut = picture(PHOTOS / "astronaut.png")
     shutil.copyfile(PHOTOS / "grace_hopper.jpg", folder / "photo.jpg")
     shutil.copyfile(PHOTOS / "grace_hopper.jpg", folder / "photos" / "1.jpg")
     write_image(folder / "photos" / "2.jpg", astronaut)

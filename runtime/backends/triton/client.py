@@ -32,6 +32,8 @@ _CHANNEL = (
     ("grpc.max_reconnect_backoff_ms", 200),
 )
 _TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
+# what Triton says to everybody whose request was handed over together with one that broke the call
+_BROKEN_BATCH = ("Failed to process the request(s)", "is not healthy")
 
 _T = TypeVar("_T")
 
@@ -167,7 +169,7 @@ class TritonClient:
         return tensor
 
     def _call(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """Try again where the connection failed: a second call does no harm."""
+        """Try again where the connection failed, or a stranger's request did: it does no harm."""
         end = time.monotonic() + self._remote.timeout
         delay, tries = _FIRST_DELAY_S, 0
         while True:
@@ -180,9 +182,13 @@ class TritonClient:
                 status = str(error.status()).removeprefix("StatusCode.")
                 if status == "CANCELLED":  # the channel was closed while the call was in flight
                     raise ClosedError from None
-                again = status == "UNAVAILABLE" and tries < self._remote.retries
+                said = error.message() or ""
+                passing = status == "UNAVAILABLE" or (
+                    status == "INTERNAL" and any(sign in said for sign in _BROKEN_BATCH)
+                )
+                again = passing and tries < self._remote.retries
                 if not again or time.monotonic() + delay > end:
-                    raise self._named(status, error.message() or "", tries) from None
+                    raise self._named(status, said, tries) from None
             time.sleep(delay)
             tries, delay = tries + 1, delay * 2
 

@@ -238,7 +238,7 @@ def test_a_node_dies_in_the_middle(nodes: Any, cluster: Cluster, tmp_path: Path)
     assert sorted(outcome.input for outcome in found) == files
     assert {outcome.error for outcome in found} == {None}
     assert set(content(out)) == {Path(file).name for file in files}
-    assert len(opened(out)) == 3
+    assert {victim.node_id} < set(opened(out))  # others were there to finish
 
 
 def test_wrong_words(command: Command, nodes: Any, bundle: Path, tmp_path: Path) -> None:

@@ -254,9 +254,15 @@ def ask(server: Server, model: str, tensors: dict[str, Tensor], **parameters: ob
         return service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
 
 
-@pytest.mark.xfail(reason="an open fault, its cause not found yet: docs/security.md, not promised")
 def test_hostile_requests(world: World, faces: list[Face], bob: SpecificDictionary) -> None:
-    """Each is an error of its own; the server goes on, and those beside it are answered."""
+    """Each is an error of its own; the server goes on, and those beside it are answered.
+
+    A Triton of before 2.47 does not compare a tensor's bytes with its shape, and reads what lies
+    behind them: those requests are sent to a newer one only.
+    """
+    with InferenceServerClient(f"127.0.0.1:{world.server.port}") as client:
+        version = client.get_server_metadata().version
+    compares_sizes = tuple(map(int, version.split(".")[:2])) >= (2, 47)
     columns, job = bob.rows.shape[1], (*faces[1], bob)
     expected = world.local.restore_aligned(*job)
     picture_, box = bytes(512 * 512 * 3), np.array([[100, 100, 200, 200]] * 4, np.int32).tobytes()
@@ -280,9 +286,9 @@ def test_hostile_requests(world: World, faces: list[Face], bob: SpecificDictiona
             (kind, [2, *shape[1:]], 2 * content),
             (kind, [1, huge, *shape[2:]], content),
             (kind, [1, 0, *shape[2:]], b""),
-            (kind, shape, b"7"),
             (kind, shape, "no-such-region"),
             (kind, shape, "../../etc/passwd"),
+            *([(kind, shape, b"7")] if compares_sizes else []),
         ]
         changes += [{name: tensor} for tensor in wrong]
     seven = ("FP32", [1, 7, columns], 7 * row), ("FP32", [1, 1, 7], 7 * one)
@@ -315,13 +321,9 @@ def test_hostile_requests(world: World, faces: list[Face], bob: SpecificDictiona
 
     ask(world.server, APP, good, unheard_of="x" * 1000)
     hostile = [*((change, {}) for change in changes), *(({}, named) for named in parameters)]
-    # a shape that overflows fails the requests handed over with it, too: the same open fault
-    alone = [each for each in hostile if any(t and huge in t[1] for t in each[0].values())]
-    for each in alone:
-        refused(each)
     with ThreadPoolExecutor(8) as pool:
         beside = pool.map(lambda _: world.remote.restore_aligned(*job), range(12))
-        outcomes = list(pool.map(refused, [each for each in hostile if each not in alone]))
+        outcomes = list(pool.map(refused, hostile))
         assert all(levels(out, expected) <= 1 for out in beside)
     # Triton says INTERNAL for some bytes that do not fit a shape, NOT_FOUND for an unknown region
     refusals = {f"StatusCode.{code}" for code in ("INVALID_ARGUMENT", "INTERNAL", "NOT_FOUND")}
@@ -445,6 +447,28 @@ def test_it_tries_again_what_is_safe(fake: FakeTriton, faces: list[Face]) -> Non
         with pytest.raises(RemoteError, match=r"reached, after 1 retries \(going down\)"):
             restorer.restore_aligned(*faces[0])
         assert len(fake.calls) == 2
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Failed to process the request(s) for model instance 'dmdnet_0_0', message: ValueError",
+        "Stub process 'dmdnet_0_0' is not healthy.",
+    ],
+)
+def test_it_tries_again_what_a_stranger_broke(
+    fake: FakeTriton, faces: list[Face], message: str
+) -> None:
+    """Triton fails all that it handed over together; our model answers each by itself."""
+
+    def broken_once(request: Any, context: grpc.ServicerContext) -> Any:
+        fake.infer = gray
+        context.abort(grpc.StatusCode.INTERNAL, message)
+
+    fake.infer = broken_once
+    with Restorer(fake.url) as restorer:
+        assert (restorer.restore_aligned(*faces[0]) == 7).all()
+    assert len(fake.calls) == 2
 
 
 @pytest.mark.parametrize(
