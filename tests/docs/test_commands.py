@@ -146,7 +146,7 @@ def test_the_words_of_commands() -> None:
                 check(words)
             except WrongWordsError as error:
                 wrong.append(f"{block}: {command}: {error}")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_the_words_of_commands_in_the_text() -> None:
@@ -163,7 +163,7 @@ def test_the_words_of_commands_in_the_text() -> None:
             except WrongWordsError as error:
                 if not re.search(unfinished, str(error)):
                     wrong.append(f"{page}: `{span}`: {error}")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_options_in_the_text_exist() -> None:
@@ -177,7 +177,7 @@ def test_options_in_the_text_exist() -> None:
         for option in long_options(span.split())
         if option not in known
     ]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_reason_is_left_of_a_command_that_is_gone() -> None:
