@@ -102,8 +102,8 @@ def test_quick_commands_run(page: str, new_folder: NewFolder) -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("page", LONG_PAGES)
-def test_whole_pages_run(page: str, new_folder: NewFolder, exported: dict[str, Path]) -> None:
-    """In their order on the page; an export in the same words is run once for all pages."""
+def test_whole_pages_run(page: str, new_folder: NewFolder, ran: dict[str, Path]) -> None:
+    """In their order on the page; what is long and in the same words is run once for all pages."""
     folder = new_folder(int8=True)
     ready_made = {path.name for path in folder.iterdir()}
     no_server = local_server.missing() or _port_in_use(8001)
@@ -112,29 +112,28 @@ def test_whole_pages_run(page: str, new_folder: NewFolder, exported: dict[str, P
         for block, command in RUN:
             if block.page != page:
                 continue
-            if no_server and any(part in command for part in SERVED):
+            served = any(part in command for part in SERVED)
+            out = _out(command) if command.startswith("dmd-export ") else None
+            if out in ready_made:
+                shutil.rmtree(folder / out)  # a reader has none yet
+                ready_made.remove(out)
+            if served and no_server:
                 left_out.append(command)
-            elif command.startswith("dmd-export "):
-                out = _out(command)
-                if out in ready_made:  # a reader has none yet
-                    shutil.rmtree(folder / out)
-                    ready_made.remove(out)
-                if command in exported:
-                    shutil.copytree(exported[command], folder / out)
-                else:
-                    _run(block, command, folder)
-                    exported[command] = folder / out
             elif SERVED[0] in command:
                 servers.enter_context(_served(command, folder))
-            else:
+            elif command not in ran:
                 _run(block, command, folder)
+                if _is_long(command) and not served:
+                    ran[command] = folder
+            elif out:
+                shutil.copytree(ran[command] / out, folder / out)
     if left_out:
         pytest.skip(f"{no_server}: all ran but {'; '.join(left_out)}")
 
 
 @pytest.fixture(scope="module")
-def exported() -> dict[str, Path]:
-    """The `dmd-export` commands that have run, and the bundles that they made."""
+def ran() -> dict[str, Path]:
+    """The long commands that have run, and where."""
     return {}
 
 
@@ -154,7 +153,7 @@ def test_the_words_of_commands_in_the_text() -> None:
     unfinished = r"arguments are required|expected one argument|'[A-Z]+'"
     wrong = []
     for page, span in _code_in_text():
-        command = span.removesuffix("...")
+        command = " ".join(word for word in span.split() if word != "...")
         if not re.match(r"(dmd-\w|python -m |pip |make |pytest )", command) or command[-1] == ".":
             continue
         for words in simple_commands(command):
