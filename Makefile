@@ -2,14 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-all lint clean
 
 # the compact weights, unless the published ones are here or DMDNET_CHECKPOINT names others
 demo: .venv/installed
 	$(BIN)/dmd-demo --out build/demo
 
+# the whole product; what is left out is printed at the end
 test: .venv/installed
 	$(BIN)/pytest
+
+# the same, and what takes long
+test-all: .venv/installed
+	$(BIN)/pytest -m 'not soak'
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -4,7 +4,8 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,23 @@ from runtime.samples.faces import samples
 
 ROOT = Path(__file__).parent.parent
 
+ELSEWHERE = {"soak": "pytest -m soak", "long": "make test-all"}  # what runs the tests left out
+_left_out: Counter[str] = Counter()
+
 Face = tuple[NDArray[np.uint8], NDArray[np.float64]]
 BundleOf = Callable[[str], Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        _left_out.update([mark for mark in ELSEWHERE if item.get_closest_marker(mark)][:1])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for mark, count in _left_out.items():
+        line = f"left out: {count} tests marked {mark}; they run with: {ELSEWHERE[mark]}"
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.measure.memory import peak_bytes, restore_command
 from tests.conftest import SAMPLES
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_peak_memory_of_one_restore(full_bundle: Path, tmp_path: Path) -> None:

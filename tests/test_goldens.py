@@ -10,7 +10,7 @@ from runtime import Restorer, SpecificDictionary, component_boxes, read_landmark
 from runtime.bundle.layout import dictionary_layout
 from runtime.images.files import read_image
 
-pytestmark = [pytest.mark.slow, pytest.mark.shared]
+pytestmark = [pytest.mark.long, pytest.mark.shared]
 
 GOLDENS = ("generic_00121_4", "specific_00005_9", "specific_00121_2_single_reference")
 

@@ -165,7 +165,7 @@ def test_chart(int8_bundle: Path, tmp_path: Path) -> None:
     assert picture.std() > 30
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_full_size_passes_the_gate(full_bundle: Path, tmp_path: Path) -> None:
     """Every block in INT8, the default gate, and less than 0.45 of the float32 bundle's size."""
     floats = Floats(full_bundle / "restorer.onnx", full_bundle / "memorizer.onnx")

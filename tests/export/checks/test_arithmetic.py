@@ -48,7 +48,7 @@ def test_cost_of_one_convolution(tmp_path: Path) -> None:
     assert found.bytes == 2 * (16 * 8 * 9 + 2 * 8 * 32 * 32 + 2 * 16 * 32 * 32)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_full_size_agrees_with_the_measured_arithmetic(full_bundle: Path) -> None:
     """382 GFLOP a specific face, 111 a reference (the facts given with the goldens)."""
     face = cost(full_bundle / RESTORER, {"faces": 1, "references": 10})

@@ -44,7 +44,7 @@ def _face(image: Image, file: str) -> Image:
     return np.ascontiguousarray(sized[y1:y2, x1:x2], np.uint8)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("file", FACES)
 def test_restored_faces_are_nearer_to_the_original(demo: tuple[Path, str, str], file: str) -> None:
     out, _, _ = demo
@@ -60,7 +60,7 @@ def test_restored_faces_are_nearer_to_the_original(demo: tuple[Path, str, str], 
     assert np.abs(shift).max() < 3, "its colours have changed"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_picture_in_the_readme_is_made_by_this_command(demo: tuple[Path, str, str]) -> None:
     out, _, _ = demo
     made, shown = picture(out / "faces.jpg"), picture(DOCUMENTED)
@@ -71,7 +71,7 @@ def test_the_picture_in_the_readme_is_made_by_this_command(demo: tuple[Path, str
     assert f"]({DOCUMENTED.relative_to(ROOT)})" in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_it_says(demo: tuple[Path, str, str]) -> None:
     out, said, warned = demo
     named = [line for line in said.splitlines() if line.startswith(str(out))]
@@ -90,7 +90,7 @@ def test_what_it_says(demo: tuple[Path, str, str]) -> None:
     assert f"dmd-enroll alice/*.jpg --bundle {out / BUNDLE}" in warned
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_says_what_restored(demo: tuple[Path, str, str]) -> None:
     page = (demo[0] / "demo.html").read_text()
     assert page.count(f">after ({REMARK})</option>") == 4  # two photographs, and their faces
@@ -98,7 +98,7 @@ def test_the_page_says_what_restored(demo: tuple[Path, str, str]) -> None:
     assert len(page) < 1_500_000
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_it_uses_its_bundle_again(demo: tuple[Path, str, str], command: Command) -> None:
     out, said, _ = demo
     manifest = (out / BUNDLE / "manifest.json").stat()

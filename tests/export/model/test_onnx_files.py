@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 PRECISIONS = ("float32", "float16")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_kept_graphs_are_what_tracing_gives(tmp_path: Path) -> None:
     """Byte for byte, but for the build of PyTorch that is named in them."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()

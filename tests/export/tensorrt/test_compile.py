@@ -71,7 +71,7 @@ def test_a_graph_that_cannot_be_read(
         compile_engine(broken, spec, rtx, BuildOptions(), engine)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 class TestFullSize:
     """Graphs of the published network's size."""
 

@@ -220,7 +220,7 @@ def test_a_picture_that_kills_its_worker(cluster: Cluster, bundle: Path, tmp_pat
     assert len(opened(out)) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_node_dies_in_the_middle(nodes: Any, cluster: Cluster, tmp_path: Path) -> None:
     """All 200 photos are there at the end, none twice in the report, none half written."""
     bundle = tmp_path / "bundle"
