@@ -1,6 +1,7 @@
 """DMDNet face restoration without torch: open a bundle, memorise people, restore faces.
 
-Importing this package loads nothing heavy; each name below is loaded when it is first used.
+docs/api.md describes each name. Importing this package loads nothing heavy: a name is loaded when
+it is first used.
 """
 
 from importlib import import_module

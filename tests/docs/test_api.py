@@ -12,6 +12,8 @@ import pytest
 
 import runtime
 from runtime import DmdnetError, DmdnetWarning, Engine, Face, Restored, Restorer
+from runtime.bundle.manifest import MANIFEST_VERSION
+from runtime.cli import console
 from tests.conftest import ROOT
 from tests.docs.blocks import blocks
 from tests.fakes.engines import FakeEngine
@@ -144,3 +146,15 @@ def test_every_name_is_in_an_example() -> None:
     }
     methods = {name.rpartition(".")[2] for name in CALLABLES if not name.startswith("Engine.")}
     assert set(DESCRIBED) | methods | set(SECTIONS["Restorer"].attributes) <= used
+
+
+def test_numbers_of_the_promise() -> None:
+    text = " ".join((ROOT / PAGE).read_text().split())
+    for code, reason in (
+        (console.FAILED, "the command failed"),
+        (console.USAGE, "an argument cannot be understood"),
+        (console.UNAVAILABLE, "a checkpoint could not be downloaded"),
+        (console.INTERRUPTED, "interrupted"),
+    ):
+        assert f"{code} ({reason}" in text
+    assert f"`manifest_version` ({MANIFEST_VERSION} at present" in text

@@ -17,8 +17,7 @@ from tests.docs.conftest import NewFolder
 NOT_RUN = {
     "import face_alignment": "it is no dependency of ours, and downloads its weights",
     "import dlib": "it is no dependency of ours, and needs weights that are not free",
-    'Restorer("bundle", landmark_detector=my_detector)': "the detector is one of those two",
-    'Restorer("grpc://host:8001/dmdnet"': "it needs a server; tests of the backend have one",
+    ':8001/dmdnet"': "it needs a server; tests of the backend have one",
     "import tkinter": "it needs a screen",
 }
 """A line of each block that is compiled only, and why it cannot be run here."""
