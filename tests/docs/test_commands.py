@@ -39,6 +39,7 @@ LEFT_OUT = {
     "python -m benchmarks.studies.endurance": "needs a GPU",
     "tritonserver": "the server of NVIDIA's container",
     "dmd-restore archive.parquet": "needs an object store and a Ray cluster of several machines",
+    "dmd-bench latency --bundle bundle --bundle bundle8 --threads 2": "measures for two minutes",
     "dmd-bench compare": "fails where this machine was slower in the second run",
     "dmd-bench all": "all suites in full and PyTorch, which takes too long",
 }
