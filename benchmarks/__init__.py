@@ -1,1 +1,1 @@
-"""Measurements, each a command that writes JSON; runs of record are in `results/`."""
+"""Benchmarks: `dmd-bench`, and studies with a command each; runs of record are in `results/`."""

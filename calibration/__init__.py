@@ -1,1 +1,1 @@
-"""INT8: calibration faces, statistics, equalisation, quantisation, and the gate that judges it."""
+"""INT8: calibration faces, statistics, equalisation, quantisation, and the quality gate."""

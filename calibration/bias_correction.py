@@ -1,4 +1,4 @@
-"""Bias correction: take back the mean shift that quantising a convolution causes.
+"""Bias correction: undo the shift of the mean that quantising a convolution causes.
 
 Rounded weights and clipped, rounded inputs move the mean of each output channel, which shows as a
 colour cast. The shift is estimated from the samples of the layer's input, and subtracted from its
@@ -16,7 +16,7 @@ Shifts = dict[str, NDArray[np.float32]]
 
 
 def shifts_of(graph: Graph, ranges: Ranges, statistics: Statistics, target: str) -> Shifts:
-    """What to subtract from the bias (out,) of each observed layer, if it is quantised."""
+    """The shift (out,) to subtract from each observed layer's bias if that layer is quantised."""
     shifts: Shifts = {}
     for layer in (layer for layer in graph.layers if layer.source in statistics):
         weight = graph.array(layer.weight).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A float bundle's restorer -> an INT8 one that passes the quality gate, and the report on it."""
+"""Make an INT8 restorer from a float one so that it passes the quality gate, and report on it."""
 
 import hashlib
 import json
@@ -33,8 +33,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Floats:
-    """The float graphs to start from: the float32 restorer, which the result is judged by too,
-    its bundle's memorizer, and for the target "tensorrt" the float16 restorer (`half`)."""
+    """Paths of the float graphs: the float32 restorer, by which the result is also judged, its
+    bundle's memorizer, and for the target "tensorrt" the float16 restorer (`half`)."""
 
     restorer: Path
     memorizer: Path
@@ -43,7 +43,7 @@ class Floats:
 
 @dataclass(frozen=True)
 class Trial:
-    """A held-out face, the restorer's inputs for it, and what the float32 graph makes of them."""
+    """A held-out face, the restorer's inputs for it, and the float32 graph's output."""
 
     face: FacePair
     case: Mapping[str, NDArray[Any]]
@@ -52,7 +52,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Quantizer:
-    """Equalised and calibrated: writes any choice of blocks as an INT8 graph, and scores it."""
+    """An equalised, calibrated graph that can be written with any blocks in INT8, and scored."""
 
     graph: Graph
     ranges: Ranges
@@ -67,14 +67,14 @@ class Quantizer:
     def restored(
         self, path: Path, trials: Iterable[Trial], threads: int | None = None
     ) -> Iterator[tuple[Trial, Image]]:
-        """What the graph at `path` makes of `trials`; `threads` as in `open_run`."""
+        """Restore the faces of `trials` with the graph at `path`; `threads` as in `open_run`."""
         run = open_run(path, threads=threads)
         dtype = np.dtype(np.float32 if self.target == "cpu" else np.float16)
         for trial in trials:
             yield trial, restore(run, trial.case, dtype)
 
     def quality(self, path: Path) -> tuple[Quality, ...]:
-        """How near the graph at `path` comes to float32 on all held-out faces."""
+        """Score the graph at `path` against float32 on all held-out faces."""
         scores = [
             quality.score(trial.face.name, got, trial.wanted, trial.face.boxes)
             for trial, got in self.restored(path, self.trials)
@@ -83,16 +83,16 @@ class Quantizer:
 
 
 def choose_faces(options: Options) -> FaceSet:
-    """The faces that `options` name, found before any long work; raises `CalibrationError`."""
+    """Find the faces that `options` name; raises `CalibrationError` if there are none."""
     return face_set(options.faces, options.size, options.seed)
 
 
 def prepare(
     floats: Floats, faces: FaceSet, options: Options, cache: Path, weights: str
 ) -> Quantizer:
-    """Observe the float32 graph on faces, equalise, and fix all ranges.
+    """Observe the float32 graph on faces, equalise it, and choose all ranges.
 
-    `cache`: a folder for statistics; `weights`: the SHA-256 that they belong to.
+    `cache`: a folder that keeps statistics; `weights`: SHA-256 of the weights, which names them.
     """
     forget_old(cache)
     graph = Graph(floats.restorer)
@@ -120,13 +120,14 @@ def calibrate(
     weights: str,
     report: Report = print,
 ) -> Quantization:
-    """Write the INT8 restorer to `out`, with those blocks in float that the gate wants in float.
+    """Write the INT8 restorer to `out`, with as many blocks in float as the quality gate requires.
 
-    Raises `CalibrationError` when the gate is missed even with every block in float.
+    `cache` and `weights` as in `prepare`; `report` gets lines of progress and tables. Raises
+    `CalibrationError` if the gate is missed even with every block in float.
     """
     report(f"observing {len(faces.calibration)} faces of {faces.source} ...")
     work = prepare(floats, faces, options, cache, weights)
-    report(f"trying {len(work.graph.blocks)} blocks, each alone ...")
+    report(f"quantising each of {len(work.graph.blocks)} blocks alone ...")
 
     one_at_a_time = Lock()  # writing redirects what the whole process prints
 
@@ -155,7 +156,7 @@ def calibrate(
                 "lower --min-psnr"
             )
         back = mixed_precision.to_put_back(alone, blocks, rows, options.min_psnr_db)
-        report(f"gate missed ({'; '.join(missed)}); back to float: {', '.join(back)}")
+        report(f"quality gate missed ({'; '.join(missed)}); back to float: {', '.join(back)}")
         blocks = [block for block in blocks if block not in back]
     kept = (*blocks, mixed_precision.DICTIONARY)
     final = tuple(replace(row, integer=row.name in kept) for row in alone)

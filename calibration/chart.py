@@ -1,4 +1,4 @@
-"""The sensitivity report as a picture."""
+"""A chart of the error that each block causes when it alone is quantised."""
 
 import io
 from pathlib import Path
@@ -10,7 +10,7 @@ _COLORS = {True: "tab:blue", False: "tab:orange"}
 
 
 def draw(quantization: Quantization, path: Path) -> None:
-    """A PNG of each block's PSNR alone; a lower bar is a greater error."""
+    """Draw each block's PSNR alone as a PNG at `path`; a lower bar is a greater error."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 

@@ -1,4 +1,4 @@
-"""Making a clean picture as bad as the ones that users bring, the same for the same seed."""
+"""Degrade clean pictures to what users bring; the same seed gives the same result."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _DETAIL_DB = 41.5  # of 61 real faces: clean ones 26-40 dB, degraded ones 43-51
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a bad photo went through: blur, downscaling, noise and JPEG, in this order.
+    """How a photo is degraded: by blur, downscaling, noise and JPEG, in this order.
 
     `shrink`: how many times smaller its sides became; `blur`: sigma of a Gaussian in pixels of the
     clean picture, 0 for none; `noise`: sigma in levels of 255; `quality`: of JPEG, 1 to 100.
@@ -36,21 +36,18 @@ class Recipe:
 
 
 def shrunk(image: Image, recipe: Recipe, rng: np.random.Generator) -> Image:
-    """The bad picture in its own, smaller size.
-
-    `image` uint8 (H, W, 3) RGB -> uint8 (H / shrink, W / shrink, 3) RGB.
-    """
+    """Degrade a picture: uint8 (H, W, 3) RGB -> uint8 (H / shrink, W / shrink, 3) RGB."""
     noise = rng.standard_normal(_small(image, recipe.shrink))
     return _made_bad(image, recipe, noise)
 
 
 def worsened(image: Image, recipe: Recipe, rng: np.random.Generator) -> Image:
-    """The bad picture enlarged (bilinearly) to the size of `image`, uint8 (H, W, 3) RGB."""
+    """Degrade a picture and enlarge it (bilinearly) to its old size, uint8 (H, W, 3) RGB."""
     return _enlarged(shrunk(image, recipe, rng), image)
 
 
 def degrade(face: Image, rng: np.random.Generator) -> Image:
-    """A face made bad at random: `face` uint8 (512, 512, 3) RGB -> the same shape.
+    """Degrade a face at random: `face` uint8 (512, 512, 3) RGB -> the same shape.
 
     The ranges are those of blind face restoration (GFPGAN, arXiv 2101.04061, section 4.1), with a
     downscaling of 2 at least.

@@ -26,7 +26,7 @@ Factors = dict[str, NDArray[np.floating]]
 
 
 def equalize(graph: Graph, statistics: Statistics) -> tuple[Factors, Statistics]:
-    """Factors for the weights and biases of `graph`, and the statistics with them applied."""
+    """Return factors for the weights and biases of `graph`, and the statistics that follow."""
     groups = _Groups(graph)
     scales: dict[str, Array] = {}
     for members in groups.free():

@@ -1,6 +1,6 @@
 """Faces to calibrate and to judge with: from a folder, or the built-in ones.
 
-They are loaded one at a time, so that a thousand take no more memory than one.
+They are loaded one at a time, so that a thousand need no more memory than one.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _HELD_OUT = (4, 8)  # one in four is held out for the gate, eight at most
 
 @dataclass(frozen=True)
 class FacePair:
-    """A face as the network meets it, and the picture that serves as its own reference.
+    """A face as the network gets it, and the picture that serves as its reference.
 
     `image`, `reference`: uint8 (512, 512, 3) RGB; `boxes`: int32 (4, 4).
     """
@@ -49,7 +49,11 @@ Load = Callable[[], FacePair]
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Faces to calibrate with and, apart from them, faces to judge by."""
+    """Faces to calibrate with, and others to judge by.
+
+    `source`: the folder's name, or `BUILT_IN`; `digest`: SHA-256 of its files, "" for the built-in
+    ones; `warnings`: what was left out and why, and what makes the calibration worse.
+    """
 
     source: str
     digest: str
@@ -62,14 +66,14 @@ def face_set(source: Path | None, size: int, seed: int) -> FaceSet:
     """Choose `size` faces to calibrate with, and hold out others for the gate.
 
     `source`: a folder of photographs (the largest face of each; clean ones are degraded), or None
-    for the built-in samples. Raises `CalibrationError` where that gives no face.
+    for the built-in samples. Raises `CalibrationError` if no face is found.
     """
     warnings: list[str] = []
     if source is None:
         loads, digest, name = _built_in(size, seed), "", BUILT_IN
         warnings.append(
-            "calibrated and judged with two people's built-in photographs: "
-            "give faces like yours with --calibration"
+            "calibrated and judged with built-in photographs of two people only: "
+            "name a folder of faces like yours with --calibration"
         )
     elif source.is_dir():
         loads, digest, warnings = _of_folder(source, seed)
@@ -81,18 +85,21 @@ def face_set(source: Path | None, size: int, seed: int) -> FaceSet:
     order = np.random.default_rng(seed).permutation(len(loads))
     shuffled = [loads[index] for index in order]
     if len(shuffled) == 1:
-        warnings.append("one face only: it is judged by itself")
+        warnings.append("only one face: it serves both to calibrate and to judge")
         return FaceSet(name, digest, tuple(shuffled), tuple(shuffled), tuple(warnings))
     every, most = _HELD_OUT
     held_out = min(most, max(1, len(shuffled) // every))
     chosen = shuffled[held_out:][:size]
     if len(chosen) < _FEWEST:
-        warnings.append(f"{len(chosen)} faces to calibrate with: {_FEWEST} or more are better")
+        warnings.append(f"only {len(chosen)} faces to calibrate with: {_FEWEST} or more are better")
     return FaceSet(name, digest, tuple(chosen), tuple(shuffled[:held_out]), tuple(warnings))
 
 
 def faces_of_folder(folder: Path) -> tuple[list[Load], list[str]]:
-    """The largest face of each picture, as it is, and what was left out and why."""
+    """The largest face of each picture, not degraded; and which pictures are left out, and why.
+
+    Raises `CalibrationError` for an empty folder.
+    """
     files = files_of_folder(folder)
     if not files:
         raise CalibrationError(f"{folder}: this folder is empty")
@@ -106,7 +113,7 @@ def files_of_folder(folder: Path) -> list[Path]:
 
 
 def faces_of_files(files: Sequence[Path], finder: FaceFinder) -> tuple[list[Load], list[str]]:
-    """The largest face of each file, as it is, and what was left out and why."""
+    """The largest face of each file, not degraded; and which files are left out, and why."""
     loads: list[Load] = []
     left_out = []
     for file in tqdm(files, desc="finding faces", unit="file", leave=False, disable=None):

@@ -1,4 +1,4 @@
-"""The exported restorer as quantisation sees it: its layers, and what lies between them."""
+"""The exported restorer's ONNX graph, with what quantisation needs to know of its layers."""
 
 import re
 from collections import defaultdict
@@ -45,12 +45,12 @@ class Convolution:
 
 
 def is_dictionary(initializer: str) -> bool:
-    """Whether this is part of the generic dictionary, which is three quarters of all numbers."""
+    """Whether an initialiser belongs to the generic dictionary, three quarters of all numbers."""
     return initializer.endswith(("_mem_key", "_mem_value"))
 
 
 class Graph:
-    """A model with its weights in memory and its generic dictionary still on disk."""
+    """An ONNX model with its weights in memory; its generic dictionary stays on disk."""
 
     def __init__(self, path: Path) -> None:
         self.folder = path.parent
@@ -77,7 +77,7 @@ class Graph:
 
     @property
     def blocks(self) -> tuple[str, ...]:
-        """What can be put back to float apart, in the order of the network."""
+        """Names of the parts that can each be put back to float, in the network's order."""
         return tuple(dict.fromkeys(layer.block for layer in self.layers))
 
     def array(self, name: str) -> Weights:

@@ -1,4 +1,4 @@
-"""What each block costs in quality, and which ones to put back to float first."""
+"""Mixed precision: what quantising each block costs, and which blocks to put back to float."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,10 +17,10 @@ AT_ONCE = 2  # trials: one graph is written and opened, on one core, while anoth
 def each_alone(
     graph: Graph, psnr: Callable[[Collection[str]], Mapping[str, float]]
 ) -> tuple[QuantizedBlock, ...]:
-    """Each block, and first the generic dictionary, quantised while all else is float.
+    """Measure the generic dictionary, and then each block, quantised while all else is float.
 
-    `psnr`: from the blocks that are quantised to the PSNR in dB of each region; `AT_ONCE` threads
-    call it.
+    `psnr` takes the names of the blocks to quantise and returns the PSNR in dB of each region;
+    `AT_ONCE` threads call it.
     """
     work: Counter[str] = Counter()
     for layer in graph.layers:
@@ -45,10 +45,10 @@ def to_put_back(
     quality: Sequence[Quality],
     min_psnr_db: float,
 ) -> list[str]:
-    """Blocks of `blocks` whose errors, taken away, should bring `quality` past the gate.
+    """Choose those of `blocks` that must go back to float for `quality` to pass the gate.
 
-    Most error saved for least arithmetic first; errors of blocks are taken to add up, so the
-    result must be measured. At least one block, unless none is left.
+    Those that save most error for least arithmetic come first. It is assumed that the errors of
+    blocks add up, so the result must be measured. At least one is chosen, unless none is left.
     """
     error = {row.region: _square(row.mean_psnr_db) for row in quality}
     least = {region: _square(least_psnr(region, min_psnr_db)) for region in error}
@@ -65,7 +65,7 @@ def to_put_back(
 
 
 def table(alone: Sequence[QuantizedBlock]) -> str:
-    """Every block's error alone, in the order of the network."""
+    """A table of every block's error alone, in the network's order."""
     lines = ["block                 alone: whole  worst component   share of work  runs in"]
     for row in alone:
         worst = min(psnr for region, psnr in row.psnr_db.items() if region != "whole")

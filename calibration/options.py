@@ -1,4 +1,4 @@
-"""What `dmd-export --int8` may be asked for; light to import, so that `--help` is instant."""
+"""The options of `dmd-export --int8`; light to import, so that `--help` is instant."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,15 @@ from runtime.errors import UsageError
 METHODS = ("entropy", "percentile", "minmax")
 """How the range of an activation is chosen (`calibration.ranges`)."""
 TARGETS = ("cpu", "tensorrt")
-"""Who runs the INT8 graph (`calibration.quantization`)."""
+"""What runs the INT8 graph (`calibration.quantization`)."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Which faces to calibrate with, and how; `faces` as in `calibration.faces.face_set`.
+    """Which faces to calibrate with, and how.
 
-    Raises `UsageError` for a method, a target or a size that does not exist.
+    `faces` and `size` as in `calibration.faces.face_set`; `min_psnr_db`: the mean PSNR that the
+    quality gate requires. Raises `UsageError` for an unknown method or target, or a size below 1.
     """
 
     faces: Path | None = None

@@ -1,7 +1,7 @@
-"""How near a candidate's faces come to the reference's: on the whole, and on each component.
+"""Score restored faces against reference faces by PSNR and SSIM: whole, and each component.
 
-Eyes and mouth are small and are what people see, so each is scored apart. PSNR is OpenCV's, and
-SSIM scikit-image's.
+Eyes and mouth are small, but they are what people look at, so each has a score of its own. PSNR is
+OpenCV's, and SSIM scikit-image's.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _WINDOW = 7  # side of SSIM's window
 
 @dataclass(frozen=True)
 class Score:
-    """One face: PSNR in dB and SSIM of each region."""
+    """The score of one face: PSNR in dB and SSIM of each region."""
 
     face: str
     psnr_db: Mapping[str, float]
@@ -53,7 +53,7 @@ def psnr(got: Image, wanted: Image, boxes: NDArray[np.int32]) -> dict[str, float
 
 
 def region_of(image: Image, boxes: NDArray[np.int32], region: str) -> Image:
-    """A component's part of a face, widened to SSIM's window where it is smaller."""
+    """Cut a region out of a face; it is widened to SSIM's window if it is smaller."""
     if region == "whole":
         return image
     x1, y1, x2, y2 = boxes[BOX_ROW[region]]
@@ -80,7 +80,7 @@ def least_psnr(region: str, min_psnr_db: float) -> float:
 
 
 def shortfalls(quality: tuple[Quality, ...], min_psnr_db: float) -> list[str]:
-    """Which regions miss the gate, in words; NaN misses it. Empty if all pass."""
+    """Messages on the regions that miss the gate, as NaN does; empty if all pass."""
     least = {row.region: least_psnr(row.region, min_psnr_db) for row in quality}
     return [
         f"{NAMES[row.region]} {row.mean_psnr_db:.1f} dB, under {least[row.region]:g}"

@@ -1,6 +1,6 @@
-"""Writing the INT8 graph: explicit Q/DQ pairs where the target runs them fused.
+"""Write the INT8 graph, with explicit Q/DQ pairs (QuantizeLinear, DequantizeLinear).
 
-For the CPU ("cpu"): uint8 activations, int8 weights a channel, and pairs around every operator of
+For the CPU ("cpu"): uint8 activations, int8 weights by channel, and pairs around every operator of
 the main path, so that ONNX Runtime keeps whole chains in integers: a float operator between two
 integer convolutions costs more than it saves. For TensorRT ("tensorrt"): symmetric int8 on the
 convolutions' inputs and weights alone, float biases, all else in half precision; the builder
@@ -36,9 +36,9 @@ def write_int8(
     target: str,
     path: Path,
 ) -> None:
-    """Quantise `blocks` of `graph` (equalised, its dictionary shrunk) and write it.
+    """Quantise `blocks` of `graph` (equalised, its dictionary shrunk) and write it to `path`.
 
-    `shifts` of the quantised layers are taken from their biases. The weights go beside `path`.
+    `shifts` are subtracted from the biases of the quantised layers. The weights go beside `path`.
     """
     from onnxruntime.quantization import QuantType
     from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
@@ -96,7 +96,7 @@ def write_int8(
 def shrink_dictionary(graph: Graph) -> None:
     """Store the generic dictionary's values in int8 and its keys in float16.
 
-    Of its keys 11 bits are enough; a value's 8 bits span what its column holds.
+    The 11 significant bits of float16 are enough for keys; each column of values has its own scale.
     """
     body = graph.model.graph
     for name in filter(is_dictionary, list(graph.initializers)):

@@ -1,4 +1,4 @@
-"""From what an activation looks like to the range that its 256 levels cover."""
+"""Choose the range of each activation, which its 256 levels cover, from its statistics."""
 
 import contextlib
 import io
@@ -12,10 +12,10 @@ Ranges = dict[str, tuple[float, float]]
 
 
 def ranges_of(statistics: Statistics, method: str) -> Ranges:
-    """Low and high end of each activation.
+    """The low and high end of each activation's range, by `method`.
 
-    "minmax": its extremes; "percentile": what 0.01 % lie outside of; "entropy": least information
-    lost (Kullback-Leibler). The last two as onnxruntime's calibration computes them.
+    "minmax": the extremes; "percentile": 0.01 % of the numbers lie outside; "entropy": least
+    information is lost (Kullback-Leibler). onnxruntime's calibration computes the last two.
     """
     if method == "minmax":
         return {name: (float(a.low.min()), float(a.high.max())) for name, a in statistics.items()}

@@ -1,4 +1,4 @@
-"""ONNX graphs run on the CPU while calibrating, face by face."""
+"""Run ONNX graphs on the CPU for calibration, one face at a time."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,13 +15,13 @@ Run = Callable[[Mapping[str, NDArray[Any]]], list[NDArray[Any]]]
 
 
 def open_run(path: Path, outputs: list[str] | None = None, threads: int | None = None) -> Run:
-    """A function from named inputs to the `outputs` (None: all) of the ONNX file at `path`."""
+    """Open an ONNX file; the result takes inputs by name and returns `outputs` (None: all)."""
     session = open_session(path, threads=threads)
     return lambda inputs: session.run(outputs, dict(inputs))
 
 
 class RestorerInputs:
-    """Faces as the restorer's inputs: in turn without a dictionary, with one, and a mixture.
+    """Makes restorer inputs from faces: in turn without a dictionary, with one, and a mixture.
 
     The dictionary's rows are those of the face's own reference and of the two faces before it; in
     the mixture, some of the rows belong to somebody else.
@@ -49,6 +49,6 @@ class RestorerInputs:
 
 
 def restore(run: Run, inputs: Mapping[str, NDArray[Any]], dtype: np.dtype) -> Image:
-    """The restored face, uint8 (512, 512, 3) RGB, by a graph whose dictionary is of `dtype`."""
+    """Restore one face with a graph whose dictionary has `dtype`; uint8 (512, 512, 3) RGB."""
     (image,) = run({**inputs, "dictionary": inputs["dictionary"].astype(dtype)})
     return np.asarray(image[0], np.uint8)

@@ -1,9 +1,9 @@
-"""What each activation of the float graph looks like on real faces.
+"""Statistics of each activation of the float graph on real faces.
 
-Of every face a number of positions is kept from each tensor, all channels of them, half of them
-inside the components, together with each channel's extremes. That is enough to equalise channels
-and to choose ranges afterwards. It takes the same memory for 4 faces as for 128; beyond, each face
-adds 16 positions. Each face's share is a file of the cache: an interrupted calibration goes on
+From each tensor some positions of every face are kept with all their channels, half of them inside
+the components, and each channel's extremes. That is enough to equalise channels and to choose
+ranges afterwards. It takes the same memory for 4 faces as for 128; beyond, each face adds 16
+positions. Each face's part is a file in the cache, so that an interrupted calibration goes on
 where it was.
 """
 
@@ -62,9 +62,9 @@ def observe(
     seed: int,
     cache: Path,
 ) -> Statistics:
-    """Run `graph` on every face and keep what `tensors` look like; `cache` holds each face's part.
+    """Run `graph` on every face and collect statistics of `tensors`; `cache` keeps them by face.
 
-    Raises `CalibrationError` where an activation is not finite.
+    Raises `CalibrationError` if an activation is not finite.
     """
     cache.mkdir(parents=True, exist_ok=True)
     kept = [cache / f"{index}.safetensors" for index in range(len(faces))]
@@ -81,7 +81,7 @@ def observe(
 
 
 def forget_old(cache: Path) -> None:
-    """Delete the statistics below `cache` that are older than a week: some 150 MB each."""
+    """Delete the statistics below `cache` that are older than a week; each has some 150 MB."""
     for folder in cache.iterdir() if cache.is_dir() else ():
         if folder.is_dir() and time.time() - folder.stat().st_mtime > _KEPT_S:
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""Does it restore? Clean faces are degraded, restored, and compared with what they were.
+"""Judge a bundle by clean faces, which are degraded, restored and compared with the originals.
 
-A face is restored without references and, where there are other photographs of the person, with
-those. The photograph that is to be restored is never among them.
+A face is restored without references and, if there are other photographs of the person, with
+those as references. The photograph itself is never one of them.
 """
 
 import hashlib
@@ -27,10 +27,10 @@ from runtime.samples.faces import Sample, samples
 from runtime.storage.local import sha256_of
 
 RECIPES = (Recipe(2.5, 1.0, 8, 60), Recipe(4, 1.5, 6, 60), Recipe(6, 2.0, 5, 60))
-"""What is done to the clean faces, one after the other: as in export/model/weights/README.md."""
+"""How the clean faces are degraded, by one of these at a time: export/model/weights/README.md."""
 
 INPUT, GENERIC, SPECIFIC = "input", "generic", "specific"
-"""What is compared with a clean face: the degraded one enlarged, and what is restored from it,
+"""What is compared with a clean face: the degraded picture, enlarged, and what is restored from it
 without references and with them."""
 
 MOST_REFERENCES = 5
@@ -56,7 +56,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A bundle that is judged, by any name, and its engine."""
+    """A bundle to judge and its engine; `name` is what tables call it."""
 
     name: str
     calls: EngineCalls
@@ -65,11 +65,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Row:
-    """How near pictures of one kind come to the clean faces, under one degradation.
+    """Scores of one kind of picture against the clean faces, under one degradation.
 
-    `degradation`: how many times smaller, as "x4"; `subject`: the candidate, or `INPUT`; `kind`:
-    `INPUT`, `GENERIC` or `SPECIFIC`, perhaps with the words that only faces with references are
-    in it. `psnr_db` and `ssim` have a value for each face, in each region.
+    `degradation`: how many times smaller, as "x4"; `subject`: the candidate's name, or `INPUT`;
+    `kind`: `INPUT`, `GENERIC` or `SPECIFIC`, with a suffix if only faces that have references are
+    counted. `psnr_db` and `ssim`: by region, a value for each face.
     """
 
     degradation: str
@@ -92,9 +92,9 @@ class Row:
 def truth_set(folder: Path | None = None) -> Truth:
     """Clean faces: those of a folder of photographs, or the two built-in ones for None.
 
-    The largest face of each photograph is taken. A sub-folder holds photographs of one person;
-    each that lies in `folder` itself is of somebody of whom there is no other. What is not clean
-    or is there twice is left out. Raises `CalibrationError` where no face is left.
+    The largest face of each photograph is taken. A sub-folder holds photographs of one person; each
+    photograph in `folder` itself is the only one of its person. Faces that are not clean, and
+    copies of a file, are left out. Raises `CalibrationError` if no face is left.
     """
     if folder is None:
         return Truth(BUILT_IN, "", tuple((partial(_sample, one),) for one in samples()), ())
@@ -129,8 +129,8 @@ def judge(
 ) -> list[Row]:
     """Degrade each face by each recipe, restore it, and score all pictures by the clean face.
 
-    The noise is the same for the same face, whatever other faces there are. References are up to
-    `MOST_REFERENCES` of the person's other photographs: those that follow it, round about.
+    The noise of a face does not depend on the other faces. References are up to `MOST_REFERENCES`
+    of the person's other photographs: those that follow it, and after the last the first ones.
     """
     found: dict[tuple[str, str, str], list[quality.Score]] = {}
     lone: set[str] = set()
@@ -180,7 +180,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def input_of(row: Row, rows: Sequence[Row]) -> Row | None:
-    """The row of the degraded pictures of the same faces, if it is among `rows`."""
+    """The row of `rows` for the degraded pictures of the same faces; None if it is missing."""
     alike = [each for each in rows if each.degradation == row.degradation]
     inputs = [each for each in alike if each.kind.startswith(INPUT)]
     return next((each for each in inputs if each.faces == row.faces), None)
@@ -189,7 +189,7 @@ def input_of(row: Row, rows: Sequence[Row]) -> Row | None:
 def _new(
     prefix: str, files: Sequence[Path], seen: dict[str, str], warnings: list[str]
 ) -> Iterator[Path]:
-    """The files whose bytes were not `seen`: a copy would be a reference of its original."""
+    """The files whose bytes were not `seen`; a copy would serve as a reference of its original."""
     for file in files:
         name = prefix + file.name
         try:

@@ -1,1 +1,1 @@
-"""DMDNet in PyTorch, and its export to bundles that `runtime` opens."""
+"""DMDNet in PyTorch, and its export to the bundles that `runtime` opens."""

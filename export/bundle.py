@@ -1,4 +1,4 @@
-"""Weights -> a checked bundle, written whole or not at all."""
+"""Export weights to a checked bundle, which is written whole or not at all."""
 
 import copy
 import shutil
@@ -52,14 +52,24 @@ def export_bundle(
     force: bool = False,
     report: Report = print,
 ) -> Bundle:
-    """Export both graphs, check them against PyTorch, and leave a bundle at `out`.
+    """Export both graphs, check them against PyTorch, and write a bundle to the folder `out`.
 
-    `precision`: "fp32", "fp16" or "int8", which `int8` says more about. `engine`: build one too.
-    `checkpoint` as in `export.model.checkpoint.load_weights`. `force` replaces an existing bundle.
-    `report` gets a line when a stage starts and when it ends, and the tables of parity and quality.
-    Raises `ExportError`, with nothing left behind, when `out` exists, the disk is too full, or the
-    parity check fails; `CalibrationError` for calibration faces and a missed quality gate;
-    `CheckpointError` for the weights; `DeviceError` if the engine that is asked for fails.
+    Args:
+        out: the bundle's folder; it must not exist, unless `force` replaces the bundle in it.
+        precision: "fp32", "fp16" or "int8".
+        checkpoint: as in `export.model.checkpoint.load_weights`.
+        int8: how to calibrate, if the precision is "int8".
+        engine: which TensorRT engines to build as well; None builds none.
+        force: replace an existing bundle.
+        report: gets a line when a stage starts and ends, and the tables of parity and quality.
+
+    Raises:
+        ExportError: `out` exists, the disk is too full, or the parity check fails.
+        CalibrationError: no calibration faces are found, or the quality gate is missed.
+        CheckpointError: the weights cannot be used.
+        DeviceError: the engines cannot be built here, or their build fails.
+
+    Whatever is raised, nothing is left behind.
     """
     _refuse_existing(out, force)
     options = int8 or Options()
@@ -102,7 +112,10 @@ def export_bundle(
             report(line)
         reasons = verdict.failures(rows, verdict.TOLERANCES["fp16" if half else "fp32"])
         if reasons:
-            raise ExportError(f"parity missed, nothing kept: {'; '.join(reasons)}")
+            raise ExportError(
+                "the exported graphs differ too much from PyTorch, so nothing was written: "
+                f"{'; '.join(reasons)}"
+            )
         quantization = None
         if faces is not None:
             cache = Path(platformdirs.user_cache_dir("dmdnet-runtime")) / "calibration"
@@ -113,7 +126,7 @@ def export_bundle(
                 )
             shutil.rmtree(building / _SOURCES)
         if for_engines:
-            with stage("outputs that engines are judged by"):
+            with stage("reference outputs for engines"):
                 write_reference(building)
         with stage("hashes and manifest"):
             manifest = Manifest(
@@ -164,7 +177,7 @@ def _refuse_full_disk(folder: Path, network: DMDNet, precision: str) -> None:
 
 
 def _source(building: Path, precision: str) -> Path:
-    """Where a graph goes that the int8 one is made from, and that is not part of the bundle."""
+    """Path of a float graph that the int8 one is made from; it is not part of the bundle."""
     folder = building / _SOURCES / precision
     folder.mkdir(parents=True)
     return folder / "restorer.onnx"
@@ -186,7 +199,7 @@ def _put_in_place(building: Path, out: Path, force: bool) -> None:
 
 
 class _Stages:
-    """Says which of how many stages begins, and what it took."""
+    """Reports the start of each stage, with its number, and the seconds that it took."""
 
     def __init__(self, report: Report, count: int) -> None:
         self._report, self._count, self._number = report, count, 0

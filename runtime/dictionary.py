@@ -130,7 +130,7 @@ class SpecificDictionary:
             if found.st_size > _LARGEST_FILE:
                 raise DictionaryError(
                     f"{path}: {found.st_size >> 20} MiB; a dictionary "
-                    f"has {_LARGEST_FILE >> 20} at most"
+                    f"has {_LARGEST_FILE >> 20} MiB at most"
                 )
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}

@@ -1,4 +1,4 @@
-"""Engine calls: which faces share one, and who may read which rows of the dictionary."""
+"""Engine calls: which faces share one, and which face may read which rows of the dictionary."""
 
 import threading
 import warnings
@@ -16,10 +16,10 @@ from runtime.images.arrays import Image
 
 
 class EngineCalls:
-    """Calls of one engine, of `max_batch` faces at most each; safe to share between threads.
+    """Calls one engine with at most `max_batch` faces at a time; safe to share between threads.
 
-    Where the bundle's graph does not isolate people, a call has the faces of one person only, or
-    of people unknown only, and a `DmdnetWarning` says so once.
+    Where the bundle's graph does not isolate people, each call has the faces of one person only, or
+    only faces without a dictionary, and a `DmdnetWarning` says so once.
     """
 
     def __init__(self, engine: Engine, manifest: Manifest, max_batch: int) -> None:
@@ -35,7 +35,10 @@ class EngineCalls:
     def restore(
         self, crops: Sequence[Crop], identities: Sequence[SpecificDictionary | None]
     ) -> list[Image]:
-        """RGB faces, in as many calls as they need, whoever they are."""
+        """Restore faces in as many calls as they need. Returns RGB faces (512, 512, 3).
+
+        `identities`: the dictionary of each face, or None.
+        """
         people = {id(person): self.rows(person) for person in identities if person is not None}
         owners = [id(person) if person is not None else None for person in identities]
         restored: list[Image] = []
@@ -46,13 +49,13 @@ class EngineCalls:
         return restored
 
     def memorize(self, crops: Sequence[Crop]) -> Rows:
-        """A row of the dictionary for each reference."""
+        """Make a row of a dictionary from each reference."""
         starts = range(0, len(crops), self._max_batch)
         parts = [crops[start : start + self._max_batch] for start in starts]
         return np.concatenate([self._engine.memorize(*_stack(part)) for part in parts])
 
     def rows(self, person: SpecificDictionary) -> Rows:
-        """A dictionary as the engine reads it. Raises `DictionaryError` if it cannot."""
+        """A dictionary's rows as the engine reads them. Raises `DictionaryError` if it cannot."""
         self.refuse_closed()
         rows = self._rows_of.get(person)
         if rows is None:
@@ -60,7 +63,8 @@ class EngineCalls:
             if most is not None and len(person) > most:
                 raise DictionaryError(
                     f"the dictionary has {len(person)} references, the engine takes {most}; use "
-                    f"some of them (`identity[:{most}]`), or build or serve with --max-references"
+                    f"some of them (`identity[:{most}]`), or build the engine or serve the bundle "
+                    "with a larger --max-references"
                 )
             rows = self._rows_of[person] = person.rows_for(
                 manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
@@ -68,12 +72,12 @@ class EngineCalls:
         return rows
 
     def close(self) -> None:
-        """Free the engine; what comes later raises `ClosedError`."""
+        """Free the engine; later calls raise `ClosedError`."""
         self._closed = True
         self._engine.close()
 
     def refuse_closed(self) -> None:
-        """Raise `ClosedError` after `close`, also where the engine is not asked."""
+        """Raise `ClosedError` after `close`; for work that comes before the engine is called."""
         if self._closed:
             raise ClosedError
 

@@ -1,4 +1,4 @@
-"""Work on many items in which one that fails spoils no other: its error stands in its place."""
+"""Work on many items, of which one that fails does not stop the others: its error is its result."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -6,7 +6,7 @@ from typing import TypeVar
 from runtime.errors import ClosedError, DmdnetError, EngineCallError, RemoteError, error_line
 
 ItemError = Exception
-"""What may stand in an item's place: our error, or whatever else an item made somebody raise."""
+"""An error in an item's place: a `DmdnetError`, or what an app's own engine or detector raised."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,10 +29,10 @@ def one_by_one(work: Callable[[T], R], items: Sequence[T | ItemError]) -> list[R
 def together(
     work: Callable[[Sequence[T]], Sequence[R]], items: Sequence[T | ItemError]
 ) -> list[R | ItemError]:
-    """As `one_by_one`, by a work that takes many items and returns a result for each.
+    """The same as `one_by_one`, for work that takes many items and returns a result for each.
 
-    Where it fails on all of them, it is tried on each alone, so that only the item that makes it
-    fail gets the error; unless it could not be tried at all, as when a server cannot be reached.
+    Where it fails, it is tried on each item alone, so that only the item at fault gets the error;
+    but not where no item can succeed, as when a server cannot be reached.
     """
     good = [item for item in items if not isinstance(item, Exception)]
     if not good:
@@ -50,10 +50,10 @@ def together(
 
 
 def put_name(error: ItemError, what: str) -> None:
-    """Let the error say what it is about.
+    """Add to an error what it is about, such as "face 3".
 
-    Ours says so at the beginning of its text; any other keeps its text and class, and says so in a
-    note, which a traceback shows.
+    A `DmdnetError` says so at the beginning of its text; any other error keeps its text, and
+    says so in a note, which a traceback shows.
     """
     if isinstance(error, DmdnetError):
         error.args = (f"{what}: {error}",)

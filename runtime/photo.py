@@ -119,7 +119,7 @@ def find_and_crop(
     clock.stop("detect")
     if not faces and options.require_face:
         raise NoFaceError("no face was found in the photo")
-    notes = [] if faces else ["no face was found: the photo is as it was"]
+    notes = [] if faces else ["no face was found, and nothing restored"]
 
     image = enlarge(photo, options.upscale)
     aligned = options.upscale == 1 and _is_aligned(faces, photo.shape)
@@ -136,7 +136,7 @@ def find_and_crop(
         try:
             boxes = component_boxes(transform(to_crop, face.landmarks))
         except InvalidLandmarksError as error:
-            notes.append(f"face {index} is as it was: {error}")
+            notes.append(f"face {index} was not restored: {error}")
             continue
         clock.stop("boxes")
         person = identities.get(index, identity)

@@ -1,4 +1,4 @@
-"""URLs in messages and reports, without the passwords and tokens that they carry."""
+"""Hides the passwords and tokens of URLs in messages and reports."""
 
 import re
 
@@ -11,16 +11,16 @@ _HIDDEN = "***"
 
 
 def public_name(name: str) -> str:
-    """The name of a picture, in which a URL has `***` for user and password, query and fragment.
+    """A picture's name for messages: a URL's user, password, query and fragment become `***`.
 
-    Whatever the name of a query's parameter, its value may let a reader in, so none is shown. Of an
-    object store's URL only a password and a query of the form `name=value` are hidden. Paths stay.
+    Any parameter of a query may be a secret that grants access, so none is shown. Of an object
+    store's URL only a password and a query of the form `name=value` are hidden. Paths stay.
     """
     return _NAME.sub(_redacted, name) if _NAME.match(name) else name
 
 
 def without_secrets(text: str) -> str:
-    """A message, in which every URL, up to the next space, is as `public_name` has it."""
+    """A message in which every URL, up to the next space, is replaced by its `public_name`."""
     return _URL.sub(_redacted, text)
 
 

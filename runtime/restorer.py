@@ -91,7 +91,7 @@ class Restorer:
             raise UsageError(f"dictionary_cache must be 0 MiB or more, not {dictionary_cache}")
         self._threads, self._landmark_detector = threads, landmark_detector
         if remote is not None and not is_server_address(bundle):
-            raise UsageError(f"{bundle}: remote goes with a server's address, grpc://...")
+            raise UsageError(f"{bundle}: remote needs a server's address (grpc://...) as bundle")
         choice = Choice(
             device or "auto", allow_fallback is not False, threads, verify, dictionary_cache
         )
@@ -99,7 +99,7 @@ class Restorer:
         self._engine: Engine
         if engine is not None:
             if device is not None or allow_fallback is not None or is_server_address(bundle):
-                raise UsageError("an engine of your own goes with a bundle's folder alone")
+                raise UsageError("engine excludes device, allow_fallback and a server's address")
             check_engine(engine)
             self.manifest, self._engine = open_bundle(bundle, verify).manifest, engine
         elif is_server_address(bundle):

@@ -6,7 +6,7 @@ _LONGEST = 500  # characters of somebody else's message
 
 
 def shown(text: str) -> str:
-    r"""The text as one line that does nothing to a terminal.
+    r"""The text as one line that is safe to print on a terminal.
 
     Line breaks, control characters, escape sequences, signs that change the direction of writing
     or are invisible, and halves of surrogate pairs become escapes as Python writes them, for

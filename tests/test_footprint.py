@@ -1,4 +1,4 @@
-"""Memory: of the main command, full size, and of many photos. `benchmarks` has the speed."""
+"""Memory of the main command at full size, and over many photos; `benchmarks` measures speed."""
 
 import subprocess
 import sys

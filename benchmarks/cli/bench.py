@@ -1,4 +1,4 @@
-"""`dmd-bench`: what a bundle costs and gives on this machine; `dmd-bench compare`: two runs."""
+"""`dmd-bench`: measure bundles on this machine; `dmd-bench compare`: compare two runs."""
 
 import sys
 import time
@@ -26,27 +26,31 @@ def main() -> NoReturn:
     parser = console.Parser(
         "dmd-bench",
         "Measure bundles on this machine (docs/benchmarks.md). "
-        "`dmd-bench compare OLD.json NEW.json` finds what got slower.",
+        "`dmd-bench compare OLD.json NEW.json` lists what got worse.",
     )
     add = parser.add_argument
-    add("suite", nargs="?", choices=("all", *SUITES), default="all")
-    add("--bundle", action="append", required=True, type=Path, help="may be given again")
-    add("--device", choices=("auto", *DEVICES), default="auto")
-    default = "default: %(default)s"
-    add("--batch", type=_numbers, default="1,4", metavar="1,2,4,8", help=default)
-    add("--references", type=_counts, default="0,1,5,10,20", metavar="0,1,5", help=default)
-    threads = "CPU threads of an engine: the most; throughput with fewer too"
+    suite = "what to measure (default: all)"
+    add("suite", nargs="?", choices=("all", *SUITES), default="all", help=suite)
+    bundle = "bundle to measure; may be given several times"
+    add("--bundle", action="append", required=True, type=Path, help=bundle)
+    add("--device", choices=("auto", *DEVICES), default="auto", help="default: %(default)s")
+    batch = "numbers of faces in a call (default: %(default)s)"
+    add("--batch", type=_numbers, default="1,4", metavar="1,2,4,8", help=batch)
+    references = "numbers of references (default: %(default)s)"
+    add("--references", type=_counts, default="0,1,5,10,20", metavar="0,1,5", help=references)
+    threads = "CPU threads of an engine: the largest number given; throughput with each"
     add("--threads", type=_numbers, metavar="1,2", help=threads)
-    duration = "seconds of each bundle in each case (default: 6)"
+    duration = "seconds to measure each bundle in each case (default: 6)"
     add("--duration", type=positive, default=6, metavar="S", help=duration)
-    add("--quick", action="store_true", help="under 3 minutes on two cores")
-    baseline = "race our PyTorch module too, and compare with it"
+    quick = "fewer cases and rounds: under 3 minutes on two cores"
+    add("--quick", action="store_true", help=quick)
+    baseline = "measure our PyTorch module too, and compare the bundles with it"
     add("--baseline", choices=("torch",), help=baseline)
     add("--checkpoint", help="weights of the PyTorch module, as for dmd-export")
     add("--truth", type=Path, metavar="DIR", help=f"for quality: {TRUTH_HELP}")
-    add("--json", type=Path, metavar="FILE")
-    add("--markdown", type=Path, metavar="FILE")
-    add("--html", type=Path, metavar="FILE", help="one page with plots")
+    add("--json", type=Path, metavar="FILE", help="write the results as JSON")
+    add("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    add("--html", type=Path, metavar="FILE", help="write a page with tables, plots and faces")
     args = parser.parse_args()
     console.run(parser.prog, lambda: bench(args))
 
@@ -61,10 +65,10 @@ def bench(args: Namespace) -> int:
 
     for file in (args.json, args.markdown, args.html):
         if file is not None and not file.absolute().parent.is_dir():
-            raise BenchmarkError(f"{file}: no such folder")
+            raise BenchmarkError(f"{file}: its folder does not exist")
     suites = list(SUITES) if args.suite == "all" else [args.suite]
     if args.truth is not None and "quality" not in suites:
-        raise UsageError("--truth goes with the suite quality")
+        raise UsageError("--truth needs the suite quality, or all")
     truth = truth_set(args.truth)
     for reason in truth.warnings:
         console.say(f"dmd-bench: warning: {reason}")
@@ -75,7 +79,7 @@ def bench(args: Namespace) -> int:
         references = tuple(sorted({references[0], nearest_to_usual(references)}))
     modes = modes if args.baseline else []
     with open_runners(args.bundle, args.device, threads, args.checkpoint, modes) as runners:
-        console.say("dmd-bench: the machine's own peak ...")
+        console.say("dmd-bench: measuring the machine's peak ...")
         baseline = "torch eager" if args.baseline else runners[0].subject.name
         setting = Setting(
             runners,
@@ -175,10 +179,11 @@ def _write(result: "Result", args: Namespace) -> None:
 def _compare(words: list[str]) -> NoReturn:
     from benchmarks.report.compare import fraction, main_compare
 
-    parser = console.Parser("dmd-bench compare", "Say what got worse from one run to another.")
-    parser.add_argument("old", type=Path)
-    parser.add_argument("new", type=Path)
-    parser.add_argument("--fail-above", type=fraction, default=0.05, metavar="5%")
+    parser = console.Parser("dmd-bench compare", "List what got worse from one run to another.")
+    parser.add_argument("old", type=Path, help="JSON of the earlier run")
+    parser.add_argument("new", type=Path, help="JSON of the later run")
+    allowed = "fail where a value got worse by more than this share (default: 5%%)"
+    parser.add_argument("--fail-above", type=fraction, default=0.05, metavar="5%", help=allowed)
     args = parser.parse_args(words)
     console.run(parser.prog, lambda: main_compare(args.old, args.new, args.fail_above))
 

@@ -1,4 +1,4 @@
-"""Calls from many threads for a while: how long each took, and how far its result was off."""
+"""Load: call from many threads for a while, and record each call's time and error."""
 
 import itertools
 import time
@@ -14,18 +14,18 @@ from runtime.errors import DmdnetError
 from runtime.images.arrays import Image
 
 Worker = Callable[[int], int]
-"""Makes the call of this number; returns the levels of 255 that its result is off at most."""
+"""Makes the call with this number; returns the largest error of its result, in levels of 255."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """What the threads saw; a call that gave a result is in `answers`, one that raised is not."""
+    """The calls of all threads: `answers` of those that returned, `errors` of those that raised."""
 
-    answers: tuple[tuple[float, int], ...]  # seconds, and levels of 255 that the result was off
+    answers: tuple[tuple[float, int], ...]  # seconds, and largest error in levels of 255
     errors: Counter[str]  # as one line each
 
     def summary(self) -> dict[str, Any]:
-        """Fields of a result; times are None without an answer."""
+        """The figures as fields of a JSON result; times are None if no call returned."""
         seconds, levels = zip(*self.answers, strict=True) if self.answers else ((), ())
         p50, p99 = np.percentile(seconds, (50, 99)).tolist() if seconds else (None, None)
         return {
@@ -55,7 +55,7 @@ def under_load(
             try:
                 levels = workers[first](number)
                 answers.append((time.monotonic() - start, levels))
-            except Exception as error:  # whatever it is, it is what we look for
+            except Exception as error:  # any error is a result of the measurement
                 errors.append(line_of(error))
 
     with ThreadPoolExecutor(len(workers)) as pool:

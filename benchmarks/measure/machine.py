@@ -1,4 +1,4 @@
-"""The machine a benchmark ran on, and the versions of what ran: recorded here alone."""
+"""The circumstances of a benchmark: its machine, and the versions of what ran."""
 
 import os
 import platform
@@ -24,10 +24,10 @@ _CLOCKS = "clocks.sm,clocks.mem,pstate,power.draw,temperature.gpu"
 
 
 def circumstances() -> dict[str, Any]:
-    """What each result records beside its figures.
+    """The circumstances that each result records beside its figures.
 
-    `date` (UTC, ISO 8601), `machine` (processor, cores, governor, and the GPU with its clocks and
-    its heat now), `versions`, and git `revision`.
+    `date` (UTC, ISO 8601), `machine` (processor, cores, governor, and the GPU with its present
+    clocks and temperature), `versions`, and git `revision`.
     """
     try:
         gpu = asdict(gpus()[0])

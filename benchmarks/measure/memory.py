@@ -1,4 +1,4 @@
-"""Commands that are measured as whole processes, and their peak memory on the host and the GPU."""
+"""Run commands as processes of their own, and measure their peak memory on host and GPU."""
 
 import shutil
 import subprocess
@@ -20,7 +20,10 @@ sys.exit(done.returncode)
 
 
 def output_of(words: Sequence[str], what: object) -> str:
-    """What a command prints. Raises `BenchmarkError` with `what` and its last line if it fails."""
+    """Run a command and return its output; `what`: how an error names it.
+
+    Raises `BenchmarkError` with the command's last line if it fails.
+    """
     done = subprocess.run(words, capture_output=True, text=True, errors="replace")
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
@@ -31,16 +34,16 @@ def output_of(words: Sequence[str], what: object) -> str:
 def peak_bytes(words: Sequence[str]) -> int:
     """Peak memory of the largest process that the command starts, in bytes. Linux only.
 
-    Raises `BenchmarkError` with the last line that it said, if it fails.
+    Raises `BenchmarkError` with the command's last line if it fails.
     """
     said = output_of([sys.executable, "-c", _MEASURE, *words], words[0])
     return int(said) * 1024  # ru_maxrss is in KiB
 
 
 def peak_gpu_bytes(words: Sequence[str]) -> int | None:
-    """What the first GPU has in use at most while the command runs, over what it had before.
+    """Peak memory of the first GPU while the command runs, in bytes over what was in use before.
 
-    Asked of nvidia-smi five times a second; None without that program.
+    It is read from nvidia-smi five times a second; None if that is not installed.
     """
     if shutil.which("nvidia-smi") is None:
         return None
@@ -60,7 +63,7 @@ def _gpu_bytes() -> int:
 
 
 def restore_command(bundle: Path, out: Path, threads: int | None) -> list[str]:
-    """The words of a `dmd-restore` of one aligned sample."""
+    """The command line of a `dmd-restore` of one aligned sample."""
     program = Path(sys.executable).with_name("dmd-restore")
     words = [str(program), str(SAMPLES / "astronaut.png"), "--bundle", str(bundle)]
     words += ["--out", str(out)]

@@ -1,4 +1,4 @@
-"""What the processor and the GPU can do at best, measured: the roof of a roofline."""
+"""Measure the peak rates of the processor and the GPU, which are the roof of a roofline."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -16,11 +16,11 @@ _TRIES_GPU = 70  # an idle card takes tens of ms to raise its clocks
 
 
 def peaks(threads: int | None, on_gpu: bool = False) -> dict[str, float]:
-    """The best that ONNX Runtime gets out of this CPU, and PyTorch out of the GPU.
+    """Peak rates of this CPU in ONNX Runtime, and of the GPU in PyTorch.
 
-    "float" and "int8": GFLOP/s of a large product of such numbers (int8: 8-bit multiplications and
-    additions); "copy": GB/s of a large copy. "gpu half": GFLOP/s of a product in half precision,
-    with `on_gpu` and where PyTorch can use the GPU.
+    "float" and "int8": GFLOP/s of a large matrix product of such numbers (int8: 8-bit
+    multiplications and additions); "copy": GB/s of a large copy; "gpu half": GFLOP/s of a product
+    in half precision, if `on_gpu` and PyTorch can use the GPU.
     """
     found = {
         "float": _product_rate("float", threads),

@@ -1,4 +1,4 @@
-"""Times of several works in turns, so that a slower minute of the machine slows all alike."""
+"""Time several pieces of work in turns, so that a slow minute of the machine slows all alike."""
 
 import statistics
 import time
@@ -35,7 +35,7 @@ class Times:
 
     @classmethod
     def of(cls, seconds: Iterable[float], warm_up_s: float = 0.0) -> "Times":
-        """Times with one run a turn."""
+        """Make `Times` with one run in each turn."""
         return cls(tuple((each,) for each in seconds), warm_up_s)
 
     @property
@@ -74,14 +74,13 @@ def race(
     """Run each work `warm_up` times uncounted, then all of them in turns.
 
     Args:
-        works: what takes turns, by name.
-        duration: seconds of turns for each work, in at most 200 rounds.
-        fewest: the rounds that there are at least.
+        works: the functions that take turns, by name.
+        duration: seconds for each work, in at most 200 rounds.
+        fewest: least number of rounds, however long they take.
         turn_s: in a turn a work runs once, and again until so many seconds are over, so that a
             fast one is not judged by fewer seconds of the machine's time.
-        warm_up: runs of each work before the first round.
-        measured: runs a work and returns the seconds that count, which are those of the whole run
-            unless the work itself knows better.
+        warm_up: runs of each work before the first round, which are not counted.
+        measured: runs a work and returns the seconds that count; by default those of the whole run.
     """
     first = {name: [measured(work) for _ in range(warm_up)] for name, work in works.items()}
     turns: dict[str, list[tuple[float, ...]]] = {name: [] for name in works}
@@ -99,7 +98,7 @@ def race(
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float], baseline: str) -> Ratio:
-    """The ratio of two works by round; the interval is the bootstrap's (SciPy), 95 %."""
+    """The median ratio of two works by round, with its 95 % bootstrap interval (SciPy)."""
     from scipy.stats import bootstrap
 
     ratios = np.asarray(ours) / np.asarray(theirs)

@@ -1,4 +1,4 @@
-"""Two results of `dmd-bench`: what got worse, and whether by more than is allowed."""
+"""Compare two results of `dmd-bench`: what got worse, and whether by more than is allowed."""
 
 import math
 from argparse import ArgumentTypeError
@@ -19,7 +19,7 @@ _Key = tuple[str, str, str, str]
 
 @dataclass(frozen=True)
 class Change:
-    """What became of a measurement; `change` is a share of `old`, positive where it is worse."""
+    """A measurement in both results; `change` is a share of `old`, positive if it got worse."""
 
     old: Measurement
     new: Measurement
@@ -33,7 +33,7 @@ class Change:
 
 
 def main_compare(old: Path, new: Path, fail_above: float) -> int:
-    """Print the changes. Returns exit code 1 if one of them, or a suite of `new`, failed."""
+    """Print the changes; returns the exit code, 1 if one of them, or a suite of `new`, failed."""
     before, after = read_result(old), read_result(new)
     machines = [machine_line(each.machine) for each in (before, after)]
     if machines[0] != machines[1]:
@@ -61,9 +61,9 @@ def main_compare(old: Path, new: Path, fail_above: float) -> int:
 
 
 def compare(old: Result, new: Result, fail_above: float) -> list[Change]:
-    """The measurements that both have, in the order of `new`; `only_in` says what is left over.
+    """Compare the measurements that both results have, in the order of `new`.
 
-    Raises `BenchmarkError` where it is not clear what to compare.
+    Raises `BenchmarkError` for a measurement that a result has twice, or an unknown unit.
     """
     before, after = _by_key(old), _by_key(new)
     return [_change(before[key], one, fail_above) for key, one in after.items() if key in before]
@@ -83,7 +83,7 @@ def fraction(text: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:  # a bare 5 would let everything pass
-        raise ArgumentTypeError(f"{text!r} is no share: write it as 5% or 0.05")
+        raise ArgumentTypeError(f"{text!r} is not a share: write it as 5% or 0.05")
     return value
 
 
@@ -99,7 +99,7 @@ def _by_key(result: Result) -> dict[_Key, Measurement]:
 
 def _change(old: Measurement, new: Measurement, fail_above: float) -> Change:
     if new.unit not in _WORSE:
-        raise BenchmarkError(f"{new.suite}, {new.case}: is more {new.unit} better or worse?")
+        raise BenchmarkError(f"{new.suite}, {new.case}: unknown unit {new.unit}")
     loss = _WORSE[new.unit] * (new.value - old.value)
     change = loss / abs(old.value) if old.value else loss * math.inf if loss else 0.0
     return Change(old, new, change, failed=not change <= fail_above + _ROUNDING)  # NaN fails too

@@ -1,4 +1,4 @@
-"""A run of `dmd-bench` as one HTML page that loads nothing: all it shows is in it."""
+"""A run of `dmd-bench` as one self-contained HTML page, which loads no other file."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -148,7 +148,8 @@ $errors
 <h2>Measurements</h2>
 <p>Values are medians. <mark>unstable</mark>: the 90th percentile is over $unstable times as
 slow as the median. A ratio is the value against the baseline's of the same round, with its
-95 % interval. Of peak: the share of the time that the arithmetic takes at the machine's peak.</p>
+95 % interval. Of peak: the time that the arithmetic would take at the machine's peak rate, as a
+share of the measured time.</p>
 $measurements
 <script>
 $script

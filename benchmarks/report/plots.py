@@ -37,7 +37,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def plots(result: Result) -> Iterator[str]:
-    """Each plot as an HTML figure, or a sentence if it has nothing to draw. Needs matplotlib."""
+    """Each plot as an HTML figure, or a sentence if there is nothing to draw. Needs matplotlib."""
     import matplotlib
 
     for title, (needs, _) in _PLOTS.items():
@@ -56,7 +56,7 @@ def plots(result: Result) -> Iterator[str]:
 
 
 def figure_of(result: Result, title: str) -> "Figure | None":
-    """The plot of this title for matplotlib; None where there is nothing to draw."""
+    """The plot with this title as a matplotlib figure; None if there is nothing to draw."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")

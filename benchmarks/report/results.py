@@ -1,4 +1,4 @@
-"""What a run of `dmd-bench` found, and its file (docs/benchmark.schema.json)."""
+"""The result of a run of `dmd-bench`, and its JSON file (docs/benchmark.schema.json)."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from runtime.storage.local import write_atomically
 
 SCHEMA_VERSION = 1
 UNSTABLE = 1.3
-"""A run whose 90th percentile is more than so many times its median is marked."""
+"""A measurement is marked unstable if its 90th percentile is over so many times its median."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Subject:
     precision: str
     backend: str  # engine, version, device
     sha256: str  # of the restorer's graph, or of the weights
-    remark: str | None = None  # what whoever reads its results must know of its weights
+    remark: str | None = None  # what readers of its results must know of its weights
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A face for people to look at, as PNG in base64: as given, and as each subject restores it."""
+    """A face to look at, as PNG in base64: as given, and as each subject restores it."""
 
     name: str
     before: str
@@ -63,7 +63,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Result:
-    """A run of `dmd-bench`. `errors` says which suites failed, and why."""
+    """The result of a run of `dmd-bench`; `errors`: by suite, why it failed."""
 
     date: str  # UTC, ISO 8601
     machine: dict[str, Any]
@@ -79,12 +79,12 @@ class Result:
 
     @property
     def suites(self) -> list[str]:
-        """The names of the suites that gave measurements, in order."""
+        """The names of the suites that have measurements, in order."""
         return list(dict.fromkeys(each.suite for each in self.measurements))
 
     @property
     def remarks(self) -> list[str]:
-        """What must be said of the subjects' weights, each once."""
+        """The remarks that the subjects' weights require, each once."""
         return list(dict.fromkeys(each.remark for each in self.subjects if each.remark))
 
     def of(self, suite: str) -> list[Measurement]:
@@ -100,7 +100,7 @@ class Result:
 
 
 def read_result(path: Path) -> Result:
-    """Read what `Result.write` wrote. Raises `BenchmarkError` for any other file or version."""
+    """Read a file of `Result.write`. Raises `BenchmarkError` for any other file or version."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):

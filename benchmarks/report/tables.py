@@ -23,7 +23,7 @@ _WIDTH = 160  # in a file or a log; rich would take 80
 
 
 def show(result: Result) -> None:
-    """Print the tables of all suites; what failed, the command says on stderr."""
+    """Print the tables of all suites; it does not print the errors of those that failed."""
     console.tell(_circumstances(result))
     for line in map(_weights, result.remarks):
         console.tell(line)
@@ -32,7 +32,7 @@ def show(result: Result) -> None:
 
 
 def markdown(result: Result) -> str:
-    """The same as `show`, and what failed; the first line says machine, date and versions."""
+    """The tables in Markdown, under a line with machine, date and versions; failed suites too."""
     parts = [_circumstances(result), *map(_weights, result.remarks)]
     for title, names, cells in _tables(result):
         header, *rows = _filled(names, cells)
@@ -45,7 +45,7 @@ def markdown(result: Result) -> str:
 
 
 def amount(value: float, unit: str) -> str:
-    """A value for people: "1.50 s", "734 ms", "219 MB", "40.3 dB", "0.9843 SSIM"."""
+    """A value as text for people: "1.50 s", "734 ms", "219 MB", "40.3 dB", "0.9843 SSIM"."""
     if unit == "dB":
         return f"{value:.1f} dB"
     if unit == "SSIM":
@@ -59,7 +59,7 @@ def amount(value: float, unit: str) -> str:
 
 
 def cells(one: Measurement) -> dict[str, str]:
-    """What a table says of a measurement, by column; "" for what was not measured."""
+    """A measurement's cells by column; "" for what was not measured."""
 
     def written(value: float | None, unit: str = one.unit) -> str:
         return "" if value is None else amount(value, unit)

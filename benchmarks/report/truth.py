@@ -11,7 +11,7 @@ _CASE = re.compile(r"truth (x[0-9.]+), (.+), ([a-z]+)")
 
 
 def measurements(rows: Iterable[Row]) -> Iterator[Measurement]:
-    """The mean of each row's regions, with the faces' own values as samples."""
+    """A measurement for each region of each row: the mean, with the faces' values as samples."""
     for row in rows:
         for region in REGIONS:
             case = f"truth {row.degradation}, {row.kind}, {region}"
@@ -25,7 +25,7 @@ def measurements(rows: Iterable[Row]) -> Iterator[Measurement]:
 
 
 def rows_of(suite: Iterable[Measurement]) -> list[Row]:
-    """The rows that these measurements were made from, in order; of no others."""
+    """The rows from which `measurements` made these; other measurements are left out."""
     found: dict[tuple[str, str, str], dict[str, dict[str, tuple[float, ...]]]] = {}
     for one in suite:
         if match := _CASE.fullmatch(one.case):

@@ -1,10 +1,10 @@
-"""An archive on Ray against the local run: same photos, same cores, one worker, in turns.
+"""Race an archive on Ray against the local run: same photos, same cores, one worker, in turns.
 
     python -m benchmarks.studies.archive --bundle BUNDLE --json FILE
 
-Counted are the seconds from the first photo written to the last, so without anybody's start; what
-Ray needs to start is given beside them. What one photo costs, stage by stage, `dmd-bench pipeline`
-measures.
+The time counts from the first photo written to the last, which leaves out the start of either; what
+Ray needs to start is recorded beside it. `dmd-bench pipeline` measures what one photo costs, stage
+by stage.
 """
 
 import operator
@@ -33,16 +33,16 @@ _SIDES = (1200, 900)  # of a photo, one face each
 
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.archive", __doc__)
-    parser.add_argument("--bundle", required=True, type=Path)
-    parser.add_argument("--photos", type=int, default=60, help="in a run; one face each")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--bundle", required=True, type=Path, help="bundle to restore with")
+    parser.add_argument("--photos", type=int, default=60, help="photos in a run, one face each")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each")
     args = parser.parse_args()
     measured = partial(measure, args.bundle, args.photos, args.rounds)
     record.record(parser.prog, args.json, measured)
 
 
 def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
-    """Race both runs, after one of each that is not counted."""
+    """Race both runs; the first of each is not counted."""
     with tempfile.TemporaryDirectory() as folder:
         files = make_photos(Path(folder) / "in", photos)
         jobs = {name: Job(bundle, f"{folder}/{name}", device="cpu") for name in ("local", "ray")}
@@ -65,7 +65,7 @@ def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
 
 
 def make_photos(folder: Path, count: int) -> list[str]:
-    """JPEG files of a face on a smooth background, each another size and place."""
+    """Write JPEG files of a face on a smooth background, each with another size and place."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     faces = [sample.image for sample in samples()]
@@ -79,7 +79,7 @@ def make_photos(folder: Path, count: int) -> list[str]:
 
 
 def run(job: Job, restore: Callable[..., Iterable[Outcome]], *inputs: object) -> float:
-    """Seconds from the first output to the last; the outputs are removed.
+    """Run once and return the seconds from the first output to the last; outputs are removed.
 
     Raises `BenchmarkError` if a photo failed.
     """

@@ -1,9 +1,9 @@
-"""Sixteen threads on one Restorer with every public call, and `close` in the middle of them.
+"""Close a Restorer while sixteen threads make every public call on it.
 
     python -m benchmarks.studies.closing --bundle BUNDLE --json FILE [--seconds 60]
 
-Restorers are opened and closed again and again: on ONNX Runtime, then through the real Triton
-server with shared memory. Every result must be the one that a single thread had; what begins after
+Restorers are opened and closed again and again: on ONNX Runtime, then through a real Triton server
+with shared memory. Every result must be the one that a single thread gets; a call that begins after
 `close` must raise `ClosedError`; nothing may be left in /dev/shm.
 """
 
@@ -38,13 +38,14 @@ SHARED_MEMORY = Path("/dev/shm")
 
 Values = Sequence[NDArray[Any]]
 Call = Callable[[Restorer], Values]
-"""A public call of a Restorer, and what it gives as arrays."""
+"""Makes a public call of a Restorer, and returns the result as arrays."""
 
 
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.closing", __doc__)
-    parser.add_argument("--bundle", required=True, type=Path, help="float32, best of a narrow one")
-    parser.add_argument("--seconds", type=float, default=60, help="of each of the two (60)")
+    bundle = "float32 bundle; small weights give more rounds"
+    parser.add_argument("--bundle", required=True, type=Path, help=bundle)
+    parser.add_argument("--seconds", type=float, default=60, help="for each backend (default: 60)")
     args = parser.parse_args()
     reason = missing()
     if reason is not None:
@@ -73,7 +74,7 @@ def measure(args: Namespace) -> dict[str, Any]:
 
 @dataclass
 class Seen:
-    """What the threads saw, each by the name of the call."""
+    """The outcomes of the threads' calls, by the name of the call."""
 
     restorers: int = 0
     right: Counter[str] = field(default_factory=Counter)
@@ -95,11 +96,10 @@ class Seen:
 def endure(
     opened: Callable[[], Restorer], seconds: float, life: float = LIFE, levels: int = 0
 ) -> Seen:
-    """Open Restorers one after the other, and close each under the threads after `life` seconds.
+    """Open Restorers one after the other, and close each while the threads use it.
 
-    A slow machine gets longer, so that every call has been right before.
-
-    `levels`: of 255, by which a picture may differ from the one computed alone.
+    Each is closed after `life` seconds; on a slow machine later, once every call has been right.
+    `levels`: of 255, by which a picture may differ from the one that a single thread gets.
     """
     with opened() as alone:
         calls = public_calls(alone)
@@ -116,7 +116,7 @@ def endure(
 
 
 def public_calls(restorer: Restorer) -> Mapping[str, Call]:
-    """Every public call, on two pictures of people; `restorer` makes their dictionaries."""
+    """Every public call by name, on two pictures of people whose dictionaries `restorer` makes."""
     one, two = samples()
     pictures, points = [one.image, two.image], [one.landmarks, two.landmarks]
     alice, bob = (
@@ -204,7 +204,7 @@ def _outcome(restorer: Restorer, call: Call, wanted: Values, levels: int) -> str
         found = call(restorer)
     except ClosedError:
         return "closed"
-    except Exception as error:  # whatever it is, it is what we look for
+    except Exception as error:  # any error is a result of the study
         return f"{type(error).__name__}: {line_of(error)}"
     same = len(found) == len(wanted) and all(
         _near(one, other, levels) for one, other in zip(found, wanted, strict=True)

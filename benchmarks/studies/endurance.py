@@ -1,11 +1,11 @@
-"""A float16 bundle on an NVIDIA GPU: built, raced with PyTorch, endured, against its targets.
+"""Check a float16 bundle on an NVIDIA GPU against its targets: build, speed and endurance.
 
     python -m benchmarks.studies.endurance --bundle BUNDLE --checkpoint synthetic --json FILE
 
-The engine is built if it is missing; its receipts say which arithmetic is in half precision. One
-face and eight race against PyTorch in half precision, as `dmd-bench` does it. Then eight threads
-share a Restorer for minutes, and every result must be the one that a single thread had. The file
-is written after each section; one that fails is named in it, and the exit code is then 1.
+The engines are built if they are missing; their receipts say which arithmetic is in half precision.
+Calls of one face and of eight race against PyTorch in half precision, as in `dmd-bench`. Then eight
+threads share a Restorer for minutes, and every result must be the one that a single thread gets.
+The file is written after each section; it names those that fail, and the exit code is then 1.
 """
 
 import itertools
@@ -52,11 +52,11 @@ Job = Callable[[], list[Image]]
 
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.endurance", __doc__)
-    parser.add_argument("--bundle", required=True, type=Path, help="made with dmd-export --fp16")
+    parser.add_argument("--bundle", required=True, type=Path, help="made by dmd-export --fp16")
     parser.add_argument("--checkpoint", required=True, help="its weights, as for dmd-export")
     parser.add_argument("--device", choices=tuple(EXTRAS.values()), default="tensorrt")
     parser.add_argument("--duration", type=positive, default=10, help="seconds of a race")
-    parser.add_argument("--seconds", type=positive, default=120, help="of the endurance run")
+    parser.add_argument("--seconds", type=positive, default=120, help="seconds of endurance")
     args = parser.parse_args()
     record.record(parser.prog, args.json, partial(measure, args))
 
@@ -75,7 +75,7 @@ def measure(args: Namespace) -> dict[str, Any]:
         console.say(f"endurance: {name} ...")
         try:
             result[name] = work()
-        except Exception as error:  # of a library too: the next section may be all right
+        except Exception as error:  # whatever one section raises, the next may pass
             result["failures"].append(f"{name}: {line_of(error)}")
             if not isinstance(error, DmdnetError):
                 traceback.print_exc()
@@ -85,7 +85,7 @@ def measure(args: Namespace) -> dict[str, Any]:
 
 
 def build(bundle: Path, device: str) -> float:
-    """Seconds that `dmd-build-engine` takes for the engines that are missing."""
+    """Build the engines that are missing with `dmd-build-engine`; returns the seconds it took."""
     program = Path(sys.executable).with_name("dmd-build-engine")
     return seconds_of(lambda: output_of([str(program), str(bundle), "--engine", device], bundle))
 
@@ -117,7 +117,7 @@ def races(args: Namespace) -> dict[int, dict[str, Measurement]]:
 
 
 def endurance(bundle: Path, device: str, seconds: float) -> dict[str, Any]:
-    """Call with one face and with eight, of a person and of nobody known, in eight threads."""
+    """Endure calls of one face and of eight, with a dictionary and without, in eight threads."""
     someone = samples()[0]
     size = (JOBS + BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
     pictures = np.random.default_rng(0).integers(0, 256, size, np.uint8)
@@ -133,7 +133,7 @@ def endurance(bundle: Path, device: str, seconds: float) -> dict[str, Any]:
 
 
 def endure(jobs: Sequence[Job], seconds: float) -> dict[str, Any]:
-    """Run the jobs in eight threads, and compare with what each gave to one thread alone."""
+    """Run the jobs in eight threads, and compare each result with that of a single thread."""
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda job: job(), jobs))  # what is made once, is made now
     wanted = [job() for job in jobs]
@@ -151,7 +151,7 @@ def endure(jobs: Sequence[Job], seconds: float) -> dict[str, Any]:
 def targets(
     races: Mapping[int, Mapping[str, Measurement]], endured: Mapping[str, Any]
 ) -> dict[str, dict[str, object]]:
-    """What was promised of float16, and what came of it: None where that was not measured."""
+    """The targets of float16, what was measured (None if nothing was), and whether each is met."""
     one, eight = (races[faces]["engine"] if faces in races else None for faces in (1, BATCH))
     share = eight.share_of_peak if eight else None
     ratios = [row.ratio.median for row in (one, eight) if row and row.ratio]
@@ -174,7 +174,7 @@ def targets(
 
 
 def memory_used() -> int:
-    """Bytes of the GPU that are in use, by whichever process."""
+    """Bytes of the GPU's memory that are in use, by all processes together."""
     import torch
 
     free, total = torch.cuda.mem_get_info()

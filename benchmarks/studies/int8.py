@@ -1,12 +1,12 @@
-"""INT8 on the CPU: what calibrating costs, and the curve of quality against time.
+"""Measure INT8 on the CPU: what calibrating costs, and the curve of quality against time.
 
     python -m benchmarks.studies.int8 --fp32 BUNDLE --int8 BUNDLE --json FILE
 
-Both bundles must come from the same weights. First a whole calibration with 64 faces is run and
-its time and memory are taken. Then variants of the INT8 graph take turns with float32 and are
-scored on the held-out faces: without equalisation, as calibrated, and with more and more blocks put
-back to float, most error saved for least arithmetic first. How fast the finished bundle is and what
-memory it takes, `dmd-bench` measures.
+Both bundles must come from the same weights. First the time and memory of a whole calibration with
+64 faces are measured. Then variants of the INT8 graph take turns with float32 and are scored on the
+held-out faces: without equalisation, as calibrated, and with more and more blocks put back to
+float, first those that save most error for least arithmetic. `dmd-bench` measures how fast the
+finished bundle is and what memory it takes.
 """
 
 import json
@@ -44,8 +44,8 @@ def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.int8", __doc__)
     parser.add_argument("--fp32", required=True, type=Path, help="float32 bundle")
     parser.add_argument("--int8", required=True, type=Path, help="INT8 bundle for the CPU")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5, help="of each variant")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of a graph")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of each variant")
     args = parser.parse_args()
     record.record(parser.prog, args.json, partial(measure, args))
 

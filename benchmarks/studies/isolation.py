@@ -1,12 +1,13 @@
-"""People who share an engine call: what an attacker's dictionary does to a stranger's face.
+"""Attack a stranger who shares an engine call: what a dictionary does to another person's face.
 
     python -m benchmarks.studies.isolation --bundle BUNDLE --json FILE
 
-The graph alone is attacked, on the CPU: none of the runtime's checks of dictionaries stands before
-it. A call has the attacker's face and a neighbour's, who brings a dictionary or none. Three things
-are compared, in levels of 255: the neighbour's face with the one that it is alone, and with the one
-beside an honest dictionary of as many rows, where the same arithmetic must give the same bits; and
-the attacker's face beside two different neighbours, which is what it can learn of them.
+The graph alone is attacked, on the CPU, without the runtime's checks of dictionaries. A call has
+the attacker's face and a neighbour's, who brings a dictionary or none. Three differences are
+measured, in levels of 255: of the neighbour's face from the same face restored alone; of that face
+from the one beside an honest dictionary of as many rows, where the same arithmetic must give the
+same bits; and of the attacker's face beside two different neighbours, which is what it can learn of
+them.
 """
 
 import sys
@@ -29,17 +30,17 @@ from runtime.machine.onnx_session import open_session
 from runtime.samples.faces import sample_faces
 
 Queries = Mapping[tuple[int, str], NDArray[np.float32]]
-"""What a face asks its dictionary, (N,) by scale and part."""
+"""The queries of a face to its dictionary, (N,) by scale and part."""
 
 
 @dataclass(frozen=True)
 class Effect:
     """The largest differences that an attack makes, in levels of 255.
 
-    `from_alone`: the neighbour's face, from the one that it is alone. `from_honest`: from the one
-    beside an honest dictionary. `learnt`: the attacker's face, beside one neighbour and another.
-    `from_theirs`: the attacker's face, from the one that the neighbour's dictionary gives it: 0
-    where the attacker gets what was made for somebody else.
+    `from_alone`: of the neighbour's face from the same face restored alone. `from_honest`: of that
+    face from the one beside an honest dictionary. `learnt`: of the attacker's face beside one
+    neighbour and another. `from_theirs`: of the attacker's face from what the neighbour's
+    dictionary would make of it; 0 means that the attacker reads somebody else's dictionary.
     """
 
     attack: str
@@ -65,7 +66,7 @@ def main() -> NoReturn:
 
 
 def measure(paths: Sequence[Path]) -> dict[str, object]:
-    """The effects in each bundle; under `failures`, those that a graph's manifest denies."""
+    """The effects in each bundle; `failures`: those that a bundle's manifest says cannot be."""
     found: dict[str, object] = {}
     failures: list[str] = []
     for path in paths:
@@ -88,7 +89,7 @@ def measure(paths: Sequence[Path]) -> dict[str, object]:
 
 
 def effects(bundle: Bundle, engine: Engine) -> list[Effect]:
-    """What each attack does in a bundle whose graphs `engine` runs, two faces a call."""
+    """The effect of each attack on a bundle whose graphs `engine` runs, with two faces a call."""
     images, boxes = sample_faces()
     honest, theirs, others = (
         engine.memorize(images[chosen], boxes[chosen]) for chosen in ([0, 2], [1], [2])
@@ -131,7 +132,7 @@ def effects(bundle: Bundle, engine: Engine) -> list[Effect]:
 
 
 def attacks(honest: Rows, own: Queries, theirs: Queries) -> dict[str, Rows]:
-    """Dictionaries like `honest` (K, D), made by who knows what both faces ask."""
+    """Dictionaries like `honest` (K, D), by an attacker who knows the queries of both faces."""
     most = float(np.finfo(honest.dtype).max)
     holes = honest.copy()
     holes[0, -1], holes[-1, -2] = np.nan, -np.inf
@@ -146,7 +147,7 @@ def attacks(honest: Rows, own: Queries, theirs: Queries) -> dict[str, Rows]:
 
 
 def queries(graph: Path, image: Image, boxes: Boxes) -> Queries:
-    """What the one face of `image` (1, 512, 512, 3) asks, from the restorer's file `graph`."""
+    """The queries of the face in `image` (1, 512, 512, 3), read from the restorer file `graph`."""
     import onnx
     from onnx.external_data_helper import load_external_data_for_model
     from onnx.utils import Extractor

@@ -1,10 +1,10 @@
-"""Where INT8 behaves differently on other weights: two bundles, layer by layer.
+"""Compare INT8 on two sets of weights, layer by layer, to see where it behaves differently.
 
     python -m benchmarks.studies.layers --bundle INT8 --other INT8 --json FILE
 
-Both bundles say in their manifests what each block costs when it alone is quantised, and how near
+The manifests of both bundles say what each block costs when it alone is quantised, and how close
 the whole comes to float32 on held-out faces. Nothing is run. The blocks are those of the network,
-so that bundles of different widths and weights can be laid beside each other.
+so that bundles of different widths and weights can be compared.
 """
 
 from argparse import Namespace
@@ -49,15 +49,15 @@ def main() -> NoReturn:
 
 
 def compare(args: Namespace) -> dict[str, object]:
-    """Both bundles' blocks, those first in which the first one loses most beside the other.
+    """Both bundles' blocks, in order of how much more the first bundle loses than the other.
 
-    Raises `UsageError`.
+    Raises `UsageError` for bundles that are not INT8, or of different targets or blocks.
     """
     manifests = [open_bundle(path).manifest for path in (args.bundle, args.other)]
     made = [_quantization(m, p) for m, p in zip(manifests, (args.bundle, args.other), strict=True)]
     one, other = ({block.name: block for block in each.blocks} for each in made)
     if one.keys() != other.keys() or made[0].target != made[1].target:
-        raise UsageError(f"{args.other}: quantised for another target, or of other blocks")
+        raise UsageError(f"{args.other}: not of the same target and blocks as {args.bundle}")
     blocks = [Block.of(one[name], other[name]) for name in one]
     return {
         "what": "PSNR in dB of one held-out face with one block quantised and all else float",

@@ -1,4 +1,4 @@
-"""A run of record: one JSON file of what was measured, when, where and with which versions."""
+"""A run of record: a JSON file with what was measured, when, where and with which versions."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,18 +15,18 @@ from runtime.storage.local import write_atomically
 def parser(script: str, doc: str) -> console.Parser:
     """The command line of a script that measures one thing, with `--json` for its result."""
     made = console.Parser(f"python -m {script}", doc.splitlines()[0])
-    made.add_argument("--json", required=True, type=Path, help="result to write")
+    made.add_argument("--json", required=True, type=Path, help="file to write the result to")
     return made
 
 
 def record(prog: str, path: Path, measure: Callable[[], Mapping[str, object]]) -> NoReturn:
-    """Measure, write the result and print it; what is under `failures` makes it an error."""
+    """Measure, write the result and print it; if it has `failures`, the command fails."""
 
     def work() -> int:
         result = measure()
         print(write(path, result))
         if failures := result.get("failures"):
-            raise BenchmarkError(f"{path} is written, but: {failures}")
+            raise BenchmarkError(f"{path} was written, but there were failures: {failures}")
         return 0
 
     console.run(prog, work)

@@ -1,10 +1,11 @@
-"""A service of many clients: the real Triton server on loopback, ONNX Runtime by a stand-in.
+"""Measure a real Triton server on loopback, which many clients use at once.
 
     python -m benchmarks.studies.service --bundle BUNDLE --json FILE [--clients 64] [--duration 120]
 
-Throughput of 8 clients against one local Restorer that 8 threads share, in turns; then one client
-alone; then many. Every answer is compared with the local one, and must be as near as answers from a
-batch can be.
+First the throughput of 8 clients takes turns with that of one local Restorer that 8 threads share;
+then one client is measured alone, and then many. Every answer is compared with the local one, from
+which it may differ only by what sharing a batch can change. The server runs ONNX Runtime in its
+Python backend (`export.triton.local_server`).
 """
 
 import operator
@@ -42,12 +43,12 @@ _LEVELS = {"fp32": 1, "fp16": 2, "int8": 8}  # of 255; roundings flip with what 
 
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.service", __doc__)
-    parser.add_argument("--bundle", required=True, type=Path)
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--duration", type=float, default=120, help="seconds of many clients")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--faces", type=int, default=32, help="of a turn of the throughput")
-    parser.add_argument("--max-batch", type=int, default=4, help="faces in one engine call")
+    parser.add_argument("--bundle", required=True, type=Path, help="bundle to serve")
+    parser.add_argument("--clients", type=int, default=64, help="clients at once in the last part")
+    parser.add_argument("--duration", type=float, default=120, help="seconds of the last part")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds of the throughput")
+    parser.add_argument("--faces", type=int, default=32, help="faces in a turn of the throughput")
+    parser.add_argument("--max-batch", type=int, default=4, help="most faces in one engine call")
     args = parser.parse_args()
     reason = missing()
     if reason is not None:
@@ -86,7 +87,7 @@ def measure(args: Namespace) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Task:
-    """A face to restore, and what the local Restorer makes of it."""
+    """A face to restore, and the result of the local Restorer."""
 
     face: Image
     landmarks: Any
@@ -95,7 +96,7 @@ class Task:
     allowed: int  # levels of 255 that others in the same call may change
 
     def levels(self, restorer: Restorer) -> int:
-        """Restore it, and return the largest difference to what is expected, of 255.
+        """Restore it, and return the largest difference to the expected result, in levels of 255.
 
         Raises `BenchmarkError` where that is more than allowed.
         """
@@ -107,7 +108,10 @@ class Task:
 
 
 def _tasks(local: Restorer) -> list[Task]:
-    """Two faces, each of nobody and of two people: enrolled from the faces at several exposures."""
+    """Two faces, each without a dictionary and with those of two people.
+
+    The people are enrolled from the faces at several exposures.
+    """
     faces = [(sample.image, sample.landmarks) for sample in samples()]
     people: list[SpecificDictionary | None] = [None]
     for face, points in faces:

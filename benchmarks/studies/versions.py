@@ -1,10 +1,10 @@
-"""Two checkouts of this project against each other: did a change make restoring slower?
+"""Race two checkouts of this project against each other: did a change make restoring slower?
 
     python -m benchmarks.studies.versions --before CHECKOUT --bundle BUNDLE --json FILE
 
 Each checkout has a process of its own that keeps a Restorer open; in turns they restore one aligned
-face, and one photo of 4000 x 3000 pixels with one face. The ratio is that of the rounds' medians,
-this checkout's over the other's, with its 95 % interval.
+face, and one photo of 4000 x 3000 pixels with one face. The ratio is the median over the rounds of
+this checkout's seconds over the other's, with its 95 % interval.
 """
 
 import operator
@@ -51,16 +51,16 @@ with Restorer(bundle, device="cpu", threads=int(threads)) as restorer:
 def main() -> NoReturn:
     parser = record.parser("benchmarks.studies.versions", __doc__)
     parser.add_argument("--before", required=True, type=Path, help="the other checkout")
-    parser.add_argument("--bundle", required=True, type=Path)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--bundle", required=True, type=Path, help="bundle to restore with")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of each process")
+    parser.add_argument("--rounds", type=int, default=40, help="rounds of each picture")
     args = parser.parse_args()
     measured = partial(measure, args.before, args.bundle, args.threads, args.rounds)
     record.record(parser.prog, args.json, measured)
 
 
 def measure(before: Path, bundle: Path, threads: int, rounds: int) -> dict[str, object]:
-    """The ratio of seconds, now over before, for each picture."""
+    """The ratio of this checkout's seconds to those of the checkout `before`, for each picture."""
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         ask = {

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from benchmarks.suites.setting import Setting
 
 Suite = Callable[["Setting"], "Iterator[Measurement]"]
-"""A suite gives measurements of every runner, taken in turns."""
+"""Yields measurements of every runner, which take turns."""
 
 SUITES = {
     "latency": "engine",

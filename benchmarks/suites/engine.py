@@ -22,7 +22,7 @@ _MEMORIZED = 3  # times the longest list of references, or more
 
 
 def latency(setting: Setting) -> Iterator[Measurement]:
-    """One face at a time, with the usual number of references; unless quick, without any too."""
+    """Measure one face a call with the usual number of references and, unless quick, with none."""
     yield from restorations(setting, "latency", setting.runners, 1, setting.usual)
     if not setting.quick and setting.usual:
         # another size would make `torch.compile` compile again, for a minute
@@ -31,7 +31,7 @@ def latency(setting: Setting) -> Iterator[Measurement]:
 
 
 def throughput(setting: Setting) -> Iterator[Measurement]:
-    """Faces a second in batches; unless quick, also for two callers and with fewer CPU threads."""
+    """Measure faces a second in batches; unless quick, also with two callers and fewer threads."""
     for batch in setting.batches:
         times = setting.restore(setting.bundles, batch, setting.usual)
         yield from rates(setting, times, f"batch {batch}", batch)
@@ -61,7 +61,7 @@ def throughput(setting: Setting) -> Iterator[Measurement]:
 
 
 def scaling(setting: Setting) -> Iterator[Measurement]:
-    """What more faces in a call cost, and more references."""
+    """Measure what more faces in a call cost, and more references."""
     for batch in setting.batches:
         yield from restorations(setting, "scaling", setting.bundles, batch, setting.usual)
     for references in setting.references:
@@ -72,14 +72,14 @@ def scaling(setting: Setting) -> Iterator[Measurement]:
 def restorations(
     setting: Setting, suite: str, runners: Sequence[Runner], batch: int, references: int
 ) -> Iterator[Measurement]:
-    """Seconds of calls with so many faces, of one person with so many references."""
+    """Measure seconds of calls with `batch` faces of one person who has `references` references."""
     times = setting.restore(runners, batch, references)
     case = f"{_count(batch, 'face')}, {references} references"
     yield from seconds(setting, suite, times, case, (batch, references))
 
 
 def memorize(setting: Setting) -> Iterator[Measurement]:
-    """Seconds to make a dictionary: the sum of its engine calls, which race one by one."""
+    """Measure seconds to make a dictionary: the sum of its engine calls, which race one by one."""
     counts = [count for count in setting.references if count] or [1]
     if setting.quick:
         counts = [1]
@@ -101,8 +101,8 @@ def memorize(setting: Setting) -> Iterator[Measurement]:
 
 
 def quality(setting: Setting) -> Iterator[Measurement]:
-    """Mean PSNR and SSIM by component: of each bundle against clean faces, which were degraded,
-    and of other bundles and PyTorch against the float32 bundle, if there is one.
+    """Measure mean PSNR and SSIM by component: of each bundle against clean faces, which were
+    degraded, and of other bundles and PyTorch against the float32 bundle, if there is one.
     """
     if find_spec("skimage") is None:
         raise BenchmarkError("scikit-image is not installed: install dmdnet-runtime[bench]")

@@ -1,4 +1,4 @@
-"""Pictures for the suites: a degraded face for people to look at, and a photo with many faces."""
+"""Pictures for the suites: a degraded face to look at, and a photo with many faces."""
 
 import base64
 
@@ -27,7 +27,7 @@ def before_and_after(setting: Setting) -> tuple[Picture, ...]:
 
 
 def twelve_faces() -> Image:
-    """uint8 (3000, 4000, 3) BGR: faces 48 to 400 px wide in a grid, on a smooth background."""
+    """A photo of twelve faces, 48 to 400 px wide, in a grid: uint8 (3000, 4000, 3) BGR."""
     canvas = background(np.random.default_rng(1), (40, 30), (4000, 3000))
     crops = [sample.image for sample in samples()]
     for index, face in enumerate(np.linspace(48, 400, 12)):
@@ -38,7 +38,10 @@ def twelve_faces() -> Image:
 
 
 def background(rng: np.random.Generator, spots: tuple[int, int], size: tuple[int, int]) -> Image:
-    """uint8 (height, width, 3), smooth between so many random spots; both are (width, height)."""
+    """A smooth picture, uint8 (height, width, 3), interpolated from a grid of random colours.
+
+    `spots`: the grid's size; both sizes are (width, height).
+    """
     coarse = rng.integers(60, 200, (*spots[::-1], 3)).astype(np.uint8)
     return np.asarray(cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 

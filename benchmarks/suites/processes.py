@@ -23,7 +23,7 @@ Stages = dict[str, float]
 
 
 def pipeline(setting: Setting) -> Iterator[Measurement]:
-    """Whole photographs, from file to file, and their stages.
+    """Measure whole photographs, from file to file, and their stages.
 
     One of a single face and, unless quick, one of twelve faces on 4000 x 3000 pixels.
     """
@@ -52,7 +52,7 @@ def pipeline(setting: Setting) -> Iterator[Measurement]:
 
 
 def cold(setting: Setting) -> Iterator[Measurement]:
-    """Seconds from the start of a process to its first face; files are in the system's cache."""
+    """Measure seconds from a process's start to its first face; files are in the system's cache."""
     paths = {runner.subject.name: runner.path for runner in setting.bundles}
     runs: dict[str, list[Stages]] = {name: [] for name in paths}
     works = {
@@ -64,7 +64,7 @@ def cold(setting: Setting) -> Iterator[Measurement]:
 
 
 def memory(setting: Setting) -> Iterator[Measurement]:
-    """Peak memory of a whole `dmd-restore` of one face, on the host and on a GPU that runs it."""
+    """Measure the peak memory of a whole `dmd-restore` of one face, on the host and on its GPU."""
     for runner in setting.bundles:
         with tempfile.TemporaryDirectory() as folder:
             words = restore_command(runner.path, Path(folder), setting.threads)
@@ -129,10 +129,10 @@ def by_stage(
     compared: Sequence[str] = (),
     prefix: str = "",
 ) -> Iterator[Measurement]:
-    """The times of each stage; of those in `compared`, with the ratio to the baseline.
+    """The times of each stage; for those in `compared`, also the ratio to the baseline.
 
-    Ratios of the others would be those of milliseconds of noise. `runs`: of each subject the
-    warm-up's stages, and those of the runs of `whole`. `prefix` goes before the names of the cases.
+    The others take milliseconds, and their ratios would be noise. `runs`: for each subject the
+    stages of the warm-up and of the runs of `whole`. `prefix` goes before the names of the cases.
     """
     for stage in dict.fromkeys(stage for every in runs.values() for one in every for stage in one):
         times = {}

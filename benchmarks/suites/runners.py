@@ -1,4 +1,4 @@
-"""What races: a bundle on a device, and our PyTorch module, behind one interface."""
+"""Runners, which suites measure: a bundle on a device, and our PyTorch module."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs of one call: B faces of one person who has K references; K may be 0."""
+    """The inputs of one call: B faces of one person who has K references; K may be 0."""
 
     image: Image
     boxes: Boxes
@@ -59,7 +59,7 @@ class Runner(Protocol):
 
 
 class Cases:
-    """Inputs with other pictures at each call: noisy copies of the samples, made beforehand."""
+    """Makes inputs with other pictures for each call: noisy copies of the samples."""
 
     def __init__(self, memorize: Callable[[Image, Boxes], Rows], references: int) -> None:
         rng = np.random.default_rng(0)
@@ -105,7 +105,7 @@ class _Prepared(Generic[_T]):
 
 
 class BundleRunner:
-    """A bundle through its backend. Raises `BundleError` and `DeviceError`."""
+    """Runs a bundle in its backend. Raises `BundleError` and `DeviceError`."""
 
     def __init__(self, path: Path, device: str, threads: int | None) -> None:
         bundle = open_bundle(path)
@@ -144,7 +144,7 @@ class BundleRunner:
 
 
 class TorchRunner:
-    """Our PyTorch module in float32 on the CPU; on a GPU in half, with cuDNN's fastest algorithms.
+    """Runs our PyTorch module: in float32 on the CPU, in half with cuDNN's fastest on a GPU.
 
     A person's rows stay on the device, as they do for an engine. `mode`: "eager"; "compile" for
     `torch.compile`; "both": eager, decoded for the generic and the specific result from one
@@ -219,9 +219,9 @@ def open_runners(
     checkpoint: str | None,
     modes: Sequence[str],
 ) -> Iterator[list[Runner]]:
-    """The bundles, then PyTorch in each of `modes` with the weights of `checkpoint`.
+    """Open the bundles, then PyTorch in each of `modes` with the weights of `checkpoint`.
 
-    Raises `BenchmarkError` for two bundles of one name, or of other weights than the first.
+    Raises `BenchmarkError` for two bundles of one name, or with other weights than the first.
     """
     with ExitStack() as stack:
         runners = [

@@ -1,4 +1,4 @@
-"""What every suite of `dmd-bench` gets, and how times become measurements."""
+"""The setting in which a suite of `dmd-bench` runs, and how times become measurements."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _VARIANTS = ("torch compile", "torch both")
 
 @dataclass(frozen=True)
 class Setting:
-    """What every suite gets. `duration` is the seconds of each runner in each case."""
+    """What a suite measures, and how; `duration`: seconds of each runner in each case."""
 
     runners: Sequence[Runner]
     cases: Cases
@@ -41,7 +41,7 @@ class Setting:
     baseline: str | None = None
     """Name of the runner that the others are compared with."""
     truth: Truth = field(default_factory=truth_set)
-    """Clean faces to judge what is restored by."""
+    """Clean faces, by which restored ones are judged."""
     raced: dict[tuple[int, int], dict[str, Times]] = field(default_factory=dict)
 
     @property
@@ -79,16 +79,16 @@ class Setting:
         return {name: known[name] for name in names}
 
     def restoring(self, runner: Runner, batch: int, references: int) -> Work:
-        """A call that restores other pictures each time."""
+        """A function that restores other pictures at each call."""
         return lambda: runner.restore(self.cases.next(batch, references))
 
     def memorizing(self, runner: Runner, references: int) -> Work:
-        """A call that memorises other pictures each time."""
+        """A function that memorises other pictures at each call."""
         return lambda: runner.memorize(*self.cases.pictures(references))
 
 
 def nearest_to_usual(references: Sequence[int]) -> int:
-    """The one of these numbers of references that is nearest to 5."""
+    """The number of references among `references` that is nearest to 5."""
     return min(references, key=lambda count: abs(count - _USUAL))
 
 
@@ -132,7 +132,7 @@ def measurement(
     gflop: float | None = None,
     share: float | None = None,
 ) -> Measurement:
-    """Times or rates, and what is known beside them."""
+    """A measurement from the times or rates of one subject, and from what is known beside them."""
     tail = (90, 99) if unit == "s" else (10, 1)  # the slow tail of a rate is its low end
     p90, p99 = np.percentile(times.seconds, tail).tolist()
     return Measurement(

@@ -1,4 +1,4 @@
-"""`dmd-compare`: how near one bundle's faces come to another's."""
+"""`dmd-compare`: score the faces that a bundle restores against another's or the clean ones."""
 
 from argparse import Namespace
 from dataclasses import dataclass
@@ -14,34 +14,36 @@ if TYPE_CHECKING:
     from runtime.bundle.opening import Bundle
 
 TRUTH_HELP = (
-    "clean photographs: their faces are degraded, restored and compared with what they were; "
-    "those in a sub-folder are of one person, and each is restored with the others too"
+    "clean photographs: their faces are degraded, restored and compared with the originals; a "
+    "sub-folder holds one person, whose photographs are also restored with the others as references"
 )
-"""What `--truth` takes, for `dmd-bench` too."""
+"""Help text of `--truth`, which `dmd-bench` has too."""
 
 
 def main() -> NoReturn:
     parser = console.Parser(
         "dmd-compare",
-        "Restore faces with two bundles, without references and with their own, and score B "
-        "against A: PSNR and SSIM, on the whole and on each component. Or, with --truth, score "
-        "both against clean photographs.",
+        "Restore faces with two bundles, each face without references and with itself as one, and "
+        "score B against A: PSNR and SSIM, on the whole and on each component. Or, with --truth, "
+        "score both against clean photographs.",
     )
-    parser.add_argument("a", type=Path, metavar="A", help="the bundle to judge by")
-    parser.add_argument("b", type=Path, metavar="B", help="the bundle that is judged")
+    parser.add_argument("a", type=Path, metavar="A", help="bundle to judge by")
+    parser.add_argument("b", type=Path, metavar="B", help="bundle to judge")
     faces = parser.add_mutually_exclusive_group(required=True)
     faces.add_argument("--images", type=Path, metavar="DIR", help="photographs, or aligned crops")
     faces.add_argument("--truth", type=Path, metavar="DIR", help=TRUTH_HELP)
-    parser.add_argument("--worst", type=Path, metavar="PNG", help="draw the worst face of both")
-    parser.add_argument("--min-psnr", type=float, metavar="DB", help="fail below this")
+    worst = "draw the face on which B is worst, as A and B restore it"
+    parser.add_argument("--worst", type=Path, metavar="PNG", help=worst)
+    least = "fail if B's mean PSNR is lower, or 3 dB lower on a component"
+    parser.add_argument("--min-psnr", type=float, metavar="DB", help=least)
     args = parser.parse_args()
     console.run(parser.prog, lambda: compare_with_truth(args) if args.truth else compare(args))
 
 
 def compare_with_truth(args: Namespace) -> int:
-    """Print how near either bundle's faces come to the clean ones of a folder."""
+    """Print how close the faces that either bundle restores come to the clean ones of a folder."""
     if args.worst is not None or args.min_psnr is not None:
-        raise UsageError("--worst and --min-psnr go with --images")
+        raise UsageError("--worst and --min-psnr need --images")
     _need_skimage()
 
     from calibration import truth
@@ -66,7 +68,7 @@ def compare_with_truth(args: Namespace) -> int:
 
 
 def compare(args: Namespace) -> int:
-    """Print how near the faces of B come to those of A."""
+    """Print how close the faces that B restores come to those that A restores."""
     _need_skimage()
     if not args.images.is_dir():
         raise CalibrationError(f"{args.images}: no such folder")
@@ -85,7 +87,7 @@ def compare(args: Namespace) -> int:
     for reason in left_out:
         console.say(f"dmd-compare: warning: {reason}")
     if not faces:
-        raise CalibrationError(f"{args.images}: no face to compare with")
+        raise CalibrationError(f"{args.images}: no face was found in its pictures")
 
     scores, worst, least = [], None, float("inf")
     for load in tqdm(faces, unit="face", leave=False, disable=None):

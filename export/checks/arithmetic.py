@@ -23,7 +23,8 @@ _PRECISIONS = {onnx.TensorProto.FLOAT: "float", onnx.TensorProto.FLOAT16: "half"
 
 @dataclass(frozen=True)
 class Layer:
-    """`precision`: "int8" where both operands are dequantised, else "half" or "float"."""
+    """A node that does arithmetic. `precision`: "int8" if both operands are dequantised integers,
+    else "half" or "float"; `multiplications`: in one call."""
 
     kind: str  # "convolution", "matrix product" or "softmax"
     precision: str
@@ -32,9 +33,10 @@ class Layer:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one call: arithmetic by precision (a multiplication and an addition are 2), and bytes.
+    """The cost of one call of a graph.
 
-    `bytes`: weights, inputs and outputs once each, which is the least that must be moved.
+    `gflop`: 1e9 operations by precision; a multiplication and an addition count as 2. `bytes`:
+    weights, inputs and outputs once each, which is the least that must be moved.
     """
 
     gflop: Mapping[str, float]
@@ -46,12 +48,12 @@ class Cost:
 
 
 def layers_of(path: Path, sizes: Sizes | None = None) -> list[Layer]:
-    """The layers of an ONNX file; multiplications are 0 where no `sizes` are given."""
+    """The layers of an ONNX file that do arithmetic; without `sizes`, `multiplications` are 0."""
     return list(_layers(_inferred(path), sizes))
 
 
 def cost(path: Path, sizes: Sizes) -> Cost:
-    """What a call of these sizes costs."""
+    """The cost of one call of the ONNX file at `path` with these sizes."""
     model = _inferred(path)
     products: Counter[str] = Counter()
     for layer in _layers(model, sizes):

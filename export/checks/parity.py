@@ -1,7 +1,7 @@
-"""Does the exported graph give what the PyTorch float32 network gives?
+"""Parity: how far the exported graphs are from the float32 network in PyTorch.
 
-Run on built-in faces, as ONNX Runtime's CPU provider runs the files: one generic face, one with a
-specific dictionary, a batch that mixes both and two people, and the memorizer.
+ONNX Runtime runs the files on the CPU with built-in faces: one face without a dictionary, one with
+a specific dictionary, a batch that mixes both and two people, and the memorizer.
 """
 
 from collections.abc import Iterator

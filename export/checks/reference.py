@@ -1,7 +1,7 @@
-"""What a bundle's graphs give on built-in faces; engines are judged by it, on whatever machine.
+"""A bundle's reference: outputs of its graphs on built-in faces, which engines are compared with.
 
-ONNX Runtime makes it when the bundle is made; so no machine that builds an engine needs torch or
-ONNX Runtime to judge it.
+ONNX Runtime computes it when the bundle is exported, so that a machine that builds an engine needs
+neither torch nor ONNX Runtime to judge it.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ FILE = "reference.safetensors"
 
 
 def write_reference(folder: Path) -> None:
-    """Run `restorer.onnx` and `memorizer.onnx` of `folder` on the CPU and keep what they give."""
+    """Run `restorer.onnx` and `memorizer.onnx` of `folder` on the CPU, and write their outputs."""
     import safetensors.numpy
 
     from calibration.sessions import open_run
@@ -45,8 +45,9 @@ def write_reference(folder: Path) -> None:
 
 
 def measure(backend: Engine, bundle: Bundle) -> tuple[tuple[EngineParity, ...], ...]:
-    """Run the cases through `backend`: (rows of the restorer, row of the memorizer).
+    """Run the built-in faces through `backend` and compare with the bundle's reference.
 
+    Returns the restorer's rows, one for each region of each face, and the memorizer's one row.
     Raises `BundleError` if the bundle has no reference.
     """
     kept = _read(bundle)
@@ -65,7 +66,10 @@ def measure(backend: Engine, bundle: Bundle) -> tuple[tuple[EngineParity, ...], 
 
 
 def dictionary_levels(got: Rows, wanted: Rows) -> NDArray[np.float64]:
-    """The difference in 1/255 of the range of `wanted`, so that one table holds all."""
+    """Difference of two dictionaries in units of 1/255 of the range of `wanted`.
+
+    It stands in one table with differences of pictures in levels of 255.
+    """
     reference = wanted.astype(np.float64)
     return np.asarray((got.astype(np.float64) - reference) / np.ptp(reference) * 255)
 

@@ -1,6 +1,6 @@
-"""The verdict on outputs that were compared: which rows miss their tolerance, and all as a table.
+"""The verdict on a comparison: which outputs miss their tolerance, and a table of all of them.
 
-One for both comparisons: the exported graphs against PyTorch, and an engine against its graph.
+It serves both comparisons: the exported graphs against PyTorch, and an engine against its graph.
 """
 
 import math
@@ -26,7 +26,7 @@ _COLUMNS = {  # by field: heading, format
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What an output may differ by: in 8-bit levels, and in PSNR of a whole face or dictionary.
+    """How far an output may be off: `max_levels` of 255, and PSNR of a whole face or dictionary.
 
     `max_peak`: the largest activation that the precision can hold.
     """
@@ -37,7 +37,7 @@ class Tolerance:
 
 
 TOLERANCES = {"fp32": Tolerance(1.0, 50.0), "fp16": Tolerance(None, 50.0, FLOAT16_MAX)}
-"""Of the graphs against PyTorch float32, and of the engines against the graphs."""
+"""By precision: for the graphs against PyTorch float32, and for engines against their graphs."""
 
 
 def tolerance_of(manifest: Manifest) -> Tolerance:
@@ -49,7 +49,10 @@ def tolerance_of(manifest: Manifest) -> Tolerance:
 
 
 def failures(rows: Sequence[Parity | EngineParity], tolerance: Tolerance) -> list[str]:
-    """Why `rows` miss the tolerance, 3 dB less on a component; empty if they pass. NaN misses."""
+    """Why `rows` miss the tolerance; empty if they pass. NaN misses it.
+
+    On a component the PSNR may be 3 dB less than on the whole.
+    """
     reasons = []
     for row in rows:
         name, least = row.case, tolerance.min_psnr_db
@@ -66,7 +69,7 @@ def failures(rows: Sequence[Parity | EngineParity], tolerance: Tolerance) -> lis
             reasons.append(f"{name}: {row.psnr_db:.1f} dB, under {least:g}")
         if tolerance.max_levels is not None and not row.max_levels <= tolerance.max_levels:
             reasons.append(
-                f"{name}: {row.max_levels:g} levels off at most, over {tolerance.max_levels:g}"
+                f"{name}: up to {row.max_levels:g} levels off, over {tolerance.max_levels:g}"
             )
     return reasons
 

@@ -1,4 +1,4 @@
-"""`dmd-build-engine`: the engines of a bundle, built on the machine that runs them."""
+"""`dmd-build-engine`: build the TensorRT engines of a bundle on the machine that will run them."""
 
 from argparse import ArgumentParser, Namespace
 from functools import partial
@@ -42,31 +42,31 @@ def _arguments() -> Namespace:
         _PROG, "Build the TensorRT engines of a bundle; needs neither torch nor ONNX Runtime."
     )
     parser.add_argument("bundle", type=Path, help="folder made by dmd-export")
-    parser.add_argument("--rebuild", action="store_true", help="replace engines that are there")
+    parser.add_argument("--rebuild", action="store_true", help="replace existing engines")
     add_engine_arguments(parser)
     return parser.parse_args()
 
 
 def add_engine_arguments(parser: ArgumentParser) -> None:
-    """The options that say what engine is built."""
+    """Add the options that say how engines are built; `engine_options` reads them."""
     from runtime.cli.inputs import number, positive
     from runtime.machine.tensorrt_editions import EXTRAS
 
     add = parser.add_argument_group("engine (docs/tensorrt.md)").add_argument
-    engine = "auto: what this machine can build, if anything (default)"
+    engine = "edition that builds (default: auto, the first that can on this machine, if any)"
     add("--engine", choices=("auto", *EXTRAS.values(), "none"), default="auto", help=engine)
     for name, default, meaning in (
-        ("max-batch", 8, "faces in one call, at most"),
-        ("max-references", 32, "rows of all dictionaries in one call, at most"),
-        ("opt-batch", 1, "faces in the call that should be fastest"),
-        ("opt-references", 10, "rows in the call that should be fastest"),
+        ("max-batch", 8, "most faces in one call"),
+        ("max-references", 32, "most dictionary rows in one call, of all people together"),
+        ("opt-batch", 1, "number of faces that the engine is optimised for"),
+        ("opt-references", 10, "number of dictionary rows that the engine is optimised for"),
     ):
         said = f"{meaning} (default: {default})"
         add(f"--{name}", type=positive, default=default, metavar="N", help=said)
-    cache = "read and extended: later builds are faster"
+    cache = "measured kernel times, read and extended: they make later builds faster"
     add("--timing-cache", type=Path, metavar="FILE", help=cache)
     size = partial(number, below=1024, what="GiB")
-    add("--workspace", type=size, metavar="GiB", help="GPU memory that the builder may use")
+    add("--workspace", type=size, metavar="GiB", help="GPU memory for the builder (default: all)")
 
 
 def engine_options(args: Namespace) -> "BuildOptions":

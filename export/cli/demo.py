@@ -1,4 +1,4 @@
-"""`dmd-demo`: two sample photographs made bad and restored, with whatever weights are here."""
+"""`dmd-demo`: degrade two sample photographs, and restore them with the weights at hand."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -20,7 +20,7 @@ def demo() -> int:
     args = _arguments()
     out: Path = args.out
     if out.exists() and not out.is_dir():
-        raise OutputError(f"{out}: a file, but --out is a folder")
+        raise OutputError(f"{out}: this is a file, and --out takes a folder")
     refuse_missing_packages()
 
     with console.loading(_PROG):
@@ -41,7 +41,7 @@ def demo() -> int:
     if checkpoint is None:
         checkpoint, why = choose_checkpoint()
     record = load_weights(checkpoint).record  # before anything is said or written
-    console.report(f"{_PROG}: {record.kind} weights, as {why}")
+    console.report(f"{_PROG}: using the {record.kind} weights: {why}")
     bundle = bundle_of(checkpoint, record, place_in(out, record), console.report)
     weights = bundle.manifest.weights
     with Restorer(bundle.path, device="cpu") as restorer:
@@ -79,15 +79,16 @@ def demo() -> int:
 
 _REFERENCES = (
     "restored without references: a dictionary is never made from the picture that is restored, "
-    "and there is one of each person here. Other photographs of somebody are added by two commands "
-    "(dmd-enroll alice/*.jpg --bundle {bundle} --out alice.safetensors; dmd-restore photo.jpg "
-    "--bundle {bundle} --identity alice.safetensors --out restored)"
+    "and the demo has only one photograph of each person. To restore a photograph with the help of "
+    "others of the same person, run two commands (dmd-enroll alice/*.jpg --bundle {bundle} --out "
+    "alice.safetensors; dmd-restore photo.jpg --bundle {bundle} --identity alice.safetensors --out "
+    "restored)"
 )
 
 
 def _arguments() -> Namespace:
     parser = console.Parser(
-        _PROG, "Make two sample photographs bad, restore them, and show before, after and original."
+        _PROG, "Degrade two sample photographs, restore them, and show before, after and original."
     )
     out = "folder for the pictures, a page and the bundle (default: dmdnet-demo)"
     parser.add_argument("--out", type=Path, default=Path("dmdnet-demo"), metavar="DIR", help=out)

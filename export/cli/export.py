@@ -1,4 +1,4 @@
-"""`dmd-export`: weights -> a checked bundle."""
+"""`dmd-export`: turn weights into a checked bundle."""
 
 from argparse import Namespace
 from functools import partial
@@ -37,7 +37,10 @@ def export() -> int:
     }
     given = {name: value for name, value in named.items() if value is not None}
     if (given or args.chart) and not args.int8:
-        raise UsageError("calibration, method, target, min-psnr and chart go with --int8")
+        raise UsageError(
+            "--calibration, --calibration-size, --method, --target, --min-psnr and --chart need "
+            "--int8"
+        )
     refuse_missing_packages()
     if args.chart is not None and find_spec("matplotlib") is None:
         raise ExportError("--chart needs matplotlib: install it, or dmdnet-runtime[export]")
@@ -73,7 +76,7 @@ def export() -> int:
 
 
 def refuse_missing_packages() -> None:
-    """Raise `ExportError` unless all that an export needs is installed."""
+    """Raise `ExportError` if a package that an export needs is not installed."""
     missing = [name for name in _NEEDS if find_spec(name) is None]
     if missing:
         raise ExportError(f"{', '.join(missing)} not installed: install dmdnet-runtime[export,cpu]")
@@ -89,27 +92,29 @@ def _arguments() -> Namespace:
     )
     precision = parser.add_mutually_exclusive_group()
     precision.add_argument("--fp32", action="store_true", help="float32 (default)")
-    precision.add_argument("--fp16", action="store_true", help="strongly typed float16, for GPUs")
-    eight = "8 bits, calibrated, and judged against float32"
+    precision.add_argument("--fp16", action="store_true", help="float16, for GPUs")
+    eight = "8-bit integers, calibrated on faces and checked against float32"
     precision.add_argument("--int8", action="store_true", help=eight)
     checkpoint = (
-        "weights (default: $DMDNET_CHECKPOINT, or the published ones, downloaded once); "
-        "`compact`: this package's own small ones; `synthetic`: a stand-in that restores nothing"
+        "weights (default: $DMDNET_CHECKPOINT, or the published ones, downloaded once); `compact`: "
+        "small ones that come with this package; `synthetic`: a stand-in that restores nothing"
     )
     parser.add_argument("--checkpoint", metavar="PATH|URL|compact|synthetic", help=checkpoint)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: dmdnet-PRECISION")
+    folder = "folder for the bundle (default: dmdnet-PRECISION)"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=folder)
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
     add = parser.add_argument_group("with --int8 (docs/int8.md)").add_argument
-    faces = "photographs of faces; clean ones are degraded (default: two built-in people)"
+    faces = "photographs of faces; clean ones are degraded (default: two built-in photographs)"
     add("--calibration", type=Path, metavar="DIR", help=faces)
-    add("--calibration-size", type=int, metavar="N", help="faces (default: 32)")
-    add("--method", choices=METHODS, help="of choosing ranges (default: percentile)")
-    add("--target", choices=TARGETS, help="who runs it (default: cpu)")
+    add("--calibration-size", type=int, metavar="N", help="number of faces (default: 32)")
+    method = "how the range of each activation is chosen (default: percentile)"
+    add("--method", choices=METHODS, help=method)
+    add("--target", choices=TARGETS, help="what will run the bundle (default: cpu)")
     gate = (
-        "the gate: mean PSNR of held-out faces against float32, 3 dB less on each component "
-        "(default: 35)"
+        "mean PSNR that held-out faces must reach against float32; each component may have 3 dB "
+        "less (default: 35)"
     )
     add("--min-psnr", type=partial(number, below=100, what="dB"), metavar="DB", help=gate)
-    add("--chart", type=Path, metavar="PNG", help="draw each layer's error, alone")
+    add("--chart", type=Path, metavar="PNG", help="draw the error of each block of layers")
     add_engine_arguments(parser)
     return parser.parse_args()

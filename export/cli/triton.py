@@ -1,4 +1,4 @@
-"""`dmd-triton`: a bundle -> a model repository for Triton Inference Server."""
+"""`dmd-triton`: write a model repository for Triton Inference Server from a bundle."""
 
 from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
@@ -16,19 +16,28 @@ def main() -> NoReturn:
     add = parser.add_argument
     add("bundle", type=Path, metavar="BUNDLE", help="folder made by dmd-export")
     add("out", type=Path, metavar="DIR", help="repository to write")
-    device = "that serves (default: gpu; for int8 on CPUs: cpu)"
+    device = "what the server runs on (default: gpu; for an INT8 bundle made for CPUs: cpu)"
     add("--device", choices=("cpu", "gpu"), help=device)
-    engine = "the bundle's TensorRT engine in place of ONNX Runtime; FILE where it has several"
+    engine = "serve a TensorRT engine of the bundle, not ONNX Runtime; name FILE if it has several"
     add("--engine", metavar="FILE|tensorrt", help=engine)
-    batch = "faces in one engine call (default: the engine's, 8 on a GPU, on a CPU 1, for int8 4)"
+    batch = (
+        "most faces in one engine call (default: the TensorRT engine's limit; without one 8 on a "
+        "GPU, 1 on a CPU, 4 for INT8 on a CPU)"
+    )
     add("--max-batch", type=positive, metavar="N", help=batch)
-    references = "rows of all dictionaries in one engine call (default: the engine's, or 32)"
+    references = (
+        "most dictionary rows in one engine call, of all people together (default: the TensorRT "
+        "engine's limit; without one 32)"
+    )
     add("--max-references", type=positive, metavar="N", help=references)
-    delay = "microseconds that a request may wait for others (default: 2000, on a CPU 20000)"
+    delay = (
+        "microseconds that a request may wait for others to share its engine call (default: 2000; "
+        "on a CPU 20000)"
+    )
     add("--queue-delay", type=_microseconds, metavar="US", help=delay)
-    instances = "of each engine (default: 1)"
+    instances = "copies of each engine that run at once (default: 1)"
     add("--instances", type=positive, default=1, metavar="N", help=instances)
-    version = "raise it for another bundle under the same name (default: 1)"
+    version = "version of the models; raise it for another bundle under the same name (default: 1)"
     add("--model-version", type=positive, default=1, metavar="N", help=version)
     args = parser.parse_args()
     console.run(parser.prog, lambda: write(args))
@@ -53,7 +62,7 @@ def write(args: Namespace) -> int:
     written = write_repository(bundle, args.out, serving)
     if notice := bundle.manifest.weights.notice:
         console.say(f"dmd-triton: {notice}")
-    serve = f"serve: tritonserver --model-repository={args.out}"
+    serve = f"serve it with: tritonserver --model-repository={args.out}"
     console.tell(f"{', '.join(written)} in {args.out}; {serve}")
     return 0
 

@@ -1,4 +1,4 @@
-"""The demo's bundle: exported once, and used again while it is whole and of the same weights."""
+"""The demo's bundle: exported once, and used again as long as it is whole and of those weights."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,18 +12,18 @@ _PRECISION = "fp32"
 
 
 def place_in(out: Path, weights: WeightsRecord) -> Path:
-    """Where in the demo's folder the bundle of these weights is, so that others have their own."""
+    """The bundle's path inside the demo's folder `out`, which is another one for other weights."""
     return out / f"bundle-{weights.kind}-{weights.sha256[:8]}"
 
 
 def bundle_of(
     checkpoint: str, wanted: WeightsRecord, folder: Path, report: Callable[[str], None]
 ) -> Bundle:
-    """The float32 bundle of these weights at `folder`, which is exported if nothing is there.
+    """Open the float32 bundle of these weights at `folder`, or export it if nothing is there.
 
     `checkpoint`, whose record is `wanted`, as in `export.model.checkpoint.load_weights`; `report`
-    as in `export.bundle.export_bundle`. What else is at `folder` is never replaced. Raises
-    `BundleError` if that is no bundle, a damaged one or one of other weights, and `ExportError`.
+    as in `export.bundle.export_bundle`. Raises `BundleError` if there is something else at
+    `folder`, which is never replaced, and `ExportError` if the export fails.
     """
     if not (folder.exists() or folder.is_symlink()):
         return export_bundle(folder, _PRECISION, checkpoint, report=report)

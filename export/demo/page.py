@@ -1,4 +1,4 @@
-"""The demo as one HTML page that loads nothing: all it shows is in it."""
+"""The demo's result as one self-contained HTML page, which loads no other file."""
 
 from html import escape
 from string import Template
@@ -67,7 +67,7 @@ $style
 .comparisons { grid-template-columns: repeat(auto-fit, minmax(min(26rem, 100%), 1fr)) }
 @media (prefers-color-scheme: dark) { body { background: #16181c; color: #e4e6ea } }
 </style></head><body>
-<h1>Faces made bad, and restored</h1>
+<h1>Faces degraded and restored</h1>
 $notes
 <p>Drag over a picture, or focus it and use the arrow keys.</p>
 $photographs

@@ -1,4 +1,4 @@
-"""What the demo shows: sample photographs made bad, restored, and the face in each of them."""
+"""The demo's pictures: sample photographs, degraded and restored, and the face in each of them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,10 +17,10 @@ RECIPES = {
     "astronaut.png": Recipe(shrink=2, blur=0, noise=5, quality=60),
     "grace_hopper.jpg": Recipe(shrink=3, blur=0, noise=5, quality=60),
 }
-"""What each sample photograph goes through before it is restored."""
+"""How each sample photograph is degraded before it is restored."""
 
 UPSCALE: Literal[4] = 4
-"""How many times the bad photograph is enlarged when it is restored."""
+"""How many times the degraded photograph is enlarged when it is restored."""
 
 _SEED = 0  # of the noise
 _MARGIN = 0.65  # a face's square reaches this far from its middle, in widths of its box
@@ -31,11 +31,11 @@ Square = tuple[int, int, int, int]
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """A photograph made bad and restored.
+    """A photograph, degraded and restored.
 
-    All pictures are uint8 (H, W, 3) BGR: `original` as it came; `before`, smaller by the recipe;
-    `after`, `UPSCALE` times as large as `before`. `face`: a square around the face, x1 y1 x2 y2 in
-    pixels of `before`.
+    All pictures are uint8 (H, W, 3) BGR: `original`; `before`, degraded and smaller by the recipe;
+    `after`, restored and `UPSCALE` times as large as `before`. `face`: a square around the face,
+    x1 y1 x2 y2 in pixels of `before`.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Trial:
 
     @property
     def psnr_db(self) -> tuple[float, float]:
-        """How near the face comes to the original's, before and after, at the original's size."""
+        """PSNR of the face against the original, before and after, in the original's size."""
         scale = self.original.shape[1] / self.before.shape[1]
         x1, y1, x2, y2 = (round(scale * value) for value in self.face)
         before, after, original = (
@@ -68,7 +68,7 @@ class Trial:
 
 
 def restore_samples(restorer: Restorer) -> list[Trial]:
-    """Make each sample photograph bad by its recipe, the same at each run, and restore it.
+    """Degrade each sample photograph by its recipe, the same at each run, and restore it.
 
     Without references: a dictionary is never made from the picture that is restored, and there is
     one photograph of each person.
@@ -103,7 +103,7 @@ def all_faces(trials: list[Trial], remark: str | None) -> Image:
 
 
 def whole_photo(trial: Trial, remark: str | None) -> Image:
-    """The photograph before, after and as it was, side by side in its own size, (H, W, 3) BGR.
+    """The photograph before, after and in the original, side by side, uint8 (H, W, 3) BGR.
 
     `remark` goes beside "after".
     """

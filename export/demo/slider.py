@@ -1,4 +1,4 @@
-"""Two pictures in one place and a line to drag between them, for pages that load nothing."""
+"""A slider that compares two pictures, for HTML pages that load no other file."""
 
 from base64 import b64encode
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ POLICY = """<meta http-equiv="Content-Security-Policy" content="default-src 'non
 class Comparison:
     """What a slider shows.
 
-    `before`: the picture on the left, and `after`: the one or several that can stand on the right,
-    by their names; all as data URIs. `left` is written under the left side, `right` before the
-    name of what stands on the right.
+    `before`: the picture on the left; `after`: by name, the pictures that can be chosen for the
+    right; all as data URIs. `left` is written under the left side, `right` before the name of the
+    picture on the right.
     """
 
     name: str
@@ -27,12 +27,12 @@ class Comparison:
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """A picture file's bytes as an address; `kind` is "png" or "jpeg"."""
+    """A picture file's bytes as a data URI; `kind` is "png" or "jpeg"."""
     return f"data:image/{kind};base64,{b64encode(data).decode()}"
 
 
 def slider(shown: Comparison) -> str:
-    """The slider as HTML. The page has `STYLE` in its style and `SCRIPT` at the end of its body."""
+    """The slider as HTML, for a page with `STYLE` in its style and `SCRIPT` at its body's end."""
     name, right = escape(shown.name), escape(shown.right)
     options, images = [], [_image(shown.before, f"{name} before", "")]
     for place, (subject, after) in enumerate(shown.after.items()):

@@ -1,4 +1,4 @@
-"""Which weights the demo restores with, when nobody says: it never begins a download by itself."""
+"""Which weights the demo uses when the user names none; it never downloads any by itself."""
 
 import os
 
@@ -8,7 +8,7 @@ from runtime.bundle.weights import COMPACT, PUBLISHED_SHA256
 
 
 def choose_checkpoint() -> tuple[str, str]:
-    """A checkpoint as `export.model.checkpoint.load_weights` takes it, and why it is this one.
+    """The checkpoint, as `export.model.checkpoint.load_weights` takes it, and why it was chosen.
 
     It is what `DMDNET_CHECKPOINT` names, or the published weights if they were downloaded before,
     or the compact ones, which come with this package.

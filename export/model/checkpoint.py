@@ -1,4 +1,4 @@
-"""Weights: where they come from, and loading them strictly.
+"""Find the network's weights, and load them strictly.
 
 A checkpoint is a path, a URL, `compact` or `synthetic`. By default it is the authors' published
 file, which is downloaded once into the user's cache directory. Their licence is CC BY-NC-SA 4.0.
@@ -40,7 +40,8 @@ ENVIRONMENT = "DMDNET_CHECKPOINT"
 COMPACT_FILE = Path(__file__).parent / "weights" / "compact.safetensors"
 SYNTHETIC_SEED = 0
 
-# a file that says so of itself, or has these numbers, is the compact file or a damaged copy of it
+# a file whose metadata names these steps, or whose numbers have this SHA-256, is the compact file
+# or a damaged copy of it
 _COMPACT_STEPS = "26000+4000"
 _COMPACT_NUMBERS = "3447096db2360ceb4e45d3b08d2eba07ec9e6d447c35235cfec70fa8b86f5c34"
 
@@ -61,10 +62,10 @@ def load_weights(checkpoint: str | None = None) -> Weights:
 
     None: what `DMDNET_CHECKPOINT` names, or the published weights. A file is PyTorch's, in the
     published format, or safetensors, as `export.model.safetensors_file` says. Nothing in it is
-    executed, and it cannot take more memory than its own size warrants.
+    executed, and loading it takes no more memory than its size warrants.
 
-    Raises `CheckpointError`, and `CheckpointUnavailableError` when a download fails or brings
-    something else.
+    Raises `CheckpointError`, and `CheckpointUnavailableError` when a download fails or the server
+    sends something else.
     """
     if checkpoint is None:
         checkpoint = os.environ.get(ENVIRONMENT) or PUBLISHED_URL
@@ -91,10 +92,11 @@ def load_weights(checkpoint: str | None = None) -> Weights:
 
 
 def build_network(state: dict[str, torch.Tensor], source: str) -> DMDNet:
-    """A network with exactly the tensors of `state`, in the published checkpoint's format.
+    """Build a network from the tensors of `state`, which are in the published checkpoint's format.
 
-    Width and number of dictionary entries are read off the tensors. Raises `CheckpointError` that
-    lists the first missing, surplus or mis-shaped names.
+    Width and number of dictionary entries follow from the tensors' shapes. `source`: what errors
+    call the checkpoint. Raises `CheckpointError` if tensors are missing, surplus or mis-shaped
+    (the first of them are named), or hold numbers that are not finite.
     """
     network = _network_of(_shapes(state), source)
     _refuse_not_finite(state, source)
@@ -107,7 +109,7 @@ def build_network(state: dict[str, torch.Tensor], source: str) -> DMDNet:
 
 def _network_of(shapes: Mapping[str, Shape], source: str) -> DMDNet:
     """The network, still without numbers, whose checkpoint has exactly these names and shapes."""
-    network = _empty(*(_size(shapes) or (64, 128)))  # in doubt, as published
+    network = _empty(*(_size(shapes) or (64, 128)))  # else the published size
     _compare(shapes, checkpoint_shapes(network), source)
     return network
 
@@ -205,7 +207,7 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
     if not stat.S_ISREG(mode):
         os.close(number)
         what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
-        raise CheckpointError(f"{path}: {what}, and not a checkpoint file")
+        raise CheckpointError(f"{path}: {what}, not a checkpoint file")
     with os.fdopen(number, "rb") as file:
         yield file
 

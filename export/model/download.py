@@ -1,4 +1,4 @@
-"""Checkpoints from the web: fetched once into the user's cache, resumed, and checked before use."""
+"""Checkpoints from the web: downloaded once into the user's cache, and checked before use."""
 
 import base64
 import hashlib
@@ -32,8 +32,8 @@ _NAME = 100  # characters of the URL's file name that are kept in the cache
 class Source:
     """A checkpoint's URL.
 
-    `shown`: the URL without password and query, which may be a token. `sha256`: what the file must
-    have; None: unknown. `authorization`: the header's value for the password in the URL, or "".
+    `shown`: the URL without password and query, which may be a token. `sha256`: the file's hash;
+    None if it is unknown. `authorization`: the header for the password in the URL, or "".
     """
 
     url: str
@@ -43,7 +43,7 @@ class Source:
 
     @classmethod
     def parse(cls, url: str, sha256: str | None = None) -> "Source":
-        """Raises `CheckpointError` for anything but an http:// or https:// URL with a host."""
+        """Read a URL; raises `CheckpointError` unless it is http:// or https:// with a host."""
         try:
             parts = urlsplit(url)
             host, port, user = parts.hostname, parts.port, parts.username
@@ -69,7 +69,7 @@ class Source:
         )
 
     def cached(self) -> Path:
-        """Where the file is, or will be."""
+        """Path of the file in the user's cache once it is downloaded."""
         name = Path(urlsplit(self.url).path).name[-_NAME:] or "checkpoint.pth"
         if self.sha256 is None:
             name = f"{hashlib.sha256(self.url.encode()).hexdigest()[:12]}-{name}"
@@ -82,13 +82,13 @@ def is_url(checkpoint: str) -> bool:
 
 
 def download(source: Source, check: Callable[[Path], object]) -> Path:
-    """The cached file of `source`, downloaded or resumed if need be.
+    """Return the cached file of `source`; download it, or the rest of it, if it is not there.
 
-    `check` raises `CheckpointError` for a file that is no checkpoint: it is then removed, and never
-    gets the cached file's name. One process downloads a file, others wait for it.
+    `check` must raise `CheckpointError` for a downloaded file that is no checkpoint: the file is
+    then removed. One process downloads a file while others wait for it.
 
-    Raises `CheckpointUnavailableError` that says where to put the file, `CheckpointError` for a
-    cached file that is not what it must be.
+    Raises `CheckpointUnavailableError`, which says where to put the file, if the download fails,
+    and `CheckpointError` for a cached file with another SHA-256 than expected.
     """
     target = source.cached()
     try:
@@ -116,7 +116,7 @@ def _alone(source: Source, path: Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         warnings.warn(
-            f"{source.shown}: another process downloads it; waiting for that",
+            f"{source.shown}: another process is downloading it; waiting for that",
             DmdnetWarning,
             stacklevel=4,
         )
@@ -128,11 +128,11 @@ def _alone(source: Source, path: Path) -> Iterator[None]:
 
 
 class _UnusableError(OSError):
-    """What the server sends cannot be used; the text says why."""
+    """What the server sends cannot be used; the message says why."""
 
 
 class _Download:
-    """A file on its way: NAME.part, and in NAME.part.tag which version of it that is part of."""
+    """A download under way: NAME.part, and in NAME.part.tag the version of the file it is of."""
 
     def __init__(self, source: Source, target: Path) -> None:
         self._source, self._target = source, target
@@ -156,8 +156,8 @@ class _Download:
         if wrong is not None:
             self._forget()
             raise CheckpointUnavailableError(
-                f"{self._source.shown}: what came{self._type} is no checkpoint of DMDNet: {wrong}; "
-                "it was removed"
+                f"{self._source.shown}: the file that was downloaded{self._type} is no checkpoint "
+                f"of DMDNet: {wrong}; it was removed"
             )
         self._part.replace(self._target)
         self._tag.unlink(missing_ok=True)
@@ -193,7 +193,7 @@ class _Download:
             else:
                 raise _UnusableError(f"the server answers {response.status}")
             if headers.get("Content-Encoding", "identity") != "identity":
-                raise _UnusableError("the server sends it compressed, unasked")
+                raise _UnusableError("the server sends it compressed, which was not asked for")
             if have == 0:
                 self._begin(headers)
             self._write(response, have, total)
@@ -236,13 +236,13 @@ class _Download:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """To the web only; urllib alone would also go to ftp://."""
+    """Follows redirects to http:// and https:// only; urllib alone would also go to ftp://."""
 
     def redirect_request(
         self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str
     ) -> Any:
         if urlsplit(newurl).scheme not in _SCHEMES:
-            raise _UnusableError("the server points to what is not http:// or https://")
+            raise _UnusableError("the server redirects to a URL that is not http:// or https://")
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
@@ -252,7 +252,7 @@ def _length(headers: HTTPMessage) -> int | None:
     if not given or headers.get("Transfer-Encoding", "").lower() == "chunked":
         return None
     if len(given) != 1 or not re.fullmatch(r"[0-9]{1,18}", length := given.pop()):
-        raise _UnusableError("the server states a Content-Length that is none")
+        raise _UnusableError("the server states an invalid Content-Length")
     return int(length)
 
 

@@ -1,8 +1,8 @@
 """DMDNet's generator: one class for each block of the paper.
 
 Li et al., "Learning Dual Memory Dictionaries for Blind Face Restoration", arXiv 2210.08160.
-Attribute names are the published checkpoint's, so that its names are this module's names. Spectral
-normalisation is folded into the weights when they are loaded (`export.model.checkpoint`).
+Attributes are named as in the published checkpoint, so that its tensors load by their names.
+Spectral normalisation is folded into the weights on loading (`export.model.checkpoint`).
 
 Everything that depends on the component boxes is written as products with small interpolation
 matrices, so that shapes are static and the module exports as it stands. Precision follows the
@@ -187,7 +187,7 @@ class Residual(nn.Module):
 
 
 class Query(nn.Module):
-    """What a degraded component asks the dictionaries."""
+    """The query by which a degraded component reads from the dictionaries."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class Query(nn.Module):
 
 
 class KeyValue(nn.Module):
-    """What a reference's component is remembered as."""
+    """Key and value under which a reference's component is kept in a specific dictionary."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

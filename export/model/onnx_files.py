@@ -1,10 +1,10 @@
 """A graph of a bundle as an ONNX file with its weights beside it.
 
 PyTorch needs about a minute to trace the two graphs, whatever the network's width: what counts is
-that they have 2,000 operators. So the graphs of a network of the compact weights' size were traced
-before. They lie in `traced`, without weights, and are filled with those of the network that is
-exported; the parity check of every export then compares them with PyTorch. A test proves that they
-are what tracing gives. After a change of the network, or of the pinned exporter, make them anew:
+that they have 2,000 operators. The graphs of a network of the compact weights' size have therefore
+been traced in advance: they are kept in `traced` without weights, and an export fills in those of
+its network; its parity check then compares them with PyTorch. A test compares them with a new
+trace. After a change of the network, or of the pinned exporter, write them again:
 
     python -m export.model.onnx_files float32 export/model/traced
     python -m export.model.onnx_files float16 export/model/traced
@@ -51,7 +51,7 @@ def traced_before(graph: BundleGraph) -> Path | None:
 
 
 def trace(graph: BundleGraph) -> onnx_ir.Model:
-    """What PyTorch's exporter makes of `graph`, without its notes on where in which file."""
+    """Trace `graph` with PyTorch's exporter; its notes on source files and lines are left out."""
     dynamic = tuple(
         dict(enumerate(torch.export.Dim(name, min=1) for name in names)) for names in graph.free
     )
@@ -79,7 +79,7 @@ def trace(graph: BundleGraph) -> onnx_ir.Model:
 
 
 def write_without_weights(model: onnx_ir.Model, graph: BundleGraph, path: Path) -> None:
-    """Write `model`, a trace of `graph`, with a reference to no file in place of each weight."""
+    """Write `model`, a trace of `graph`, whose weights refer to a file that does not exist."""
     weights = graph.state_dict()
     for name, value in model.graph.initializers.items():
         if name in weights:
@@ -93,7 +93,7 @@ def write_without_weights(model: onnx_ir.Model, graph: BundleGraph, path: Path) 
 
 
 def network_to_trace(half: bool) -> DMDNet:
-    """A network of `TRACED_SIZE` with weights of noise: the exporter drops those that are zero."""
+    """A network of `TRACED_SIZE` with random weights, for the exporter drops zeros."""
     network = DMDNet(*TRACED_SIZE).eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for tensor in network.state_dict().values():

@@ -1,11 +1,11 @@
-"""A pickle read as data: what it would import or call stays a name, and nothing is executed."""
+"""Read a pickle as data: what it would import or call stays a name, and nothing is executed."""
 
 import pickletools
 from dataclasses import dataclass
 from typing import Any
 
 LARGEST = 1 << 20
-"""Bytes of a pickle that is read at most; the names and shapes of DMDNet's tensors take 0.2 MB."""
+"""Largest pickle that is read, in bytes; the names and shapes of DMDNet's tensors take 0.2 MB."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def read_pickle(data: bytes) -> tuple[Any, int]:
 
     Dictionaries, lists, tuples, numbers, texts and None are themselves, an `OrderedDict` is a
     dictionary without what was set on it; all else is a `Name`, `Call` or `Persistent`. Raises
-    ValueError, or another of Python's errors for bytes that are no pickle, and for pickles of more
-    than that.
+    ValueError, or another of Python's errors, for bytes that are no pickle and for a pickle with
+    any other operation.
     """
     machine = _Machine()
     for operation, argument, position in pickletools.genops(data[:LARGEST]):

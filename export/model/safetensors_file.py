@@ -13,7 +13,7 @@ from runtime.errors import CheckpointError
 
 FORMAT, VERSION = "dmdnet-compact", "1"
 LARGEST = 1 << 30
-"""Bytes of such a file at most; the published network would have 0.6 GB in float32."""
+"""Largest file that is read, in bytes; the published network would have 0.6 GB in float32."""
 
 _TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _WIDEST, _MOST_ENTRIES = 256, 4096
@@ -21,10 +21,10 @@ _WIDEST, _MOST_ENTRIES = 256, 4096
 
 @dataclass(frozen=True)
 class FoldedWeights:
-    """What such a file holds; neither names nor shapes of `state` have been checked.
+    """The content of a safetensors file; names and shapes of `state` have not been checked.
 
-    `state`: floating-point tensors as stored, under names that should be those of
-    `DMDNet(width, entries).state_dict()`. `steps`: of the training, as the file says.
+    `state`: floating-point tensors as stored, whose names should be those of
+    `DMDNet(width, entries).state_dict()`. `steps`: of the training, from the metadata.
     `numbers`: the SHA-256 of the part of the file behind its header.
     """
 
@@ -36,14 +36,14 @@ class FoldedWeights:
 
 
 def is_safetensors(start: bytes) -> bool:
-    """Whether a file that begins with these 9 bytes or more is meant as a safetensors file."""
+    """Whether a file that begins with these bytes (9 or more) looks like a safetensors file."""
     return start[8:9] == b"{"
 
 
 def read_folded(data: bytes, source: str) -> FoldedWeights:
-    """The weights in the bytes of a file; `source`: what errors call the file.
+    """Read the weights from the bytes of a file; `source`: what errors call the file.
 
-    Raises `CheckpointError` for what is no safetensors file of DMDNet's weights.
+    Raises `CheckpointError` if they are no safetensors file of DMDNet's weights.
     """
     try:
         tensors = safetensors.torch.load(data)

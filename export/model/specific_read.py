@@ -1,7 +1,7 @@
-"""What each face of a call reads from its own rows of the specific dictionary, and from no others.
+"""The read from the specific dictionary, in which each face of a call uses its own rows alone.
 
-People who know nothing of each other share calls: whatever one of them sends, be it huge, infinite
-or NaN, the faces of the others come out as if it were not there.
+People who do not trust each other may share a call: whatever numbers one of them sends, huge,
+infinite or NaN, the faces of the others are restored as if they were not there.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""The tensors of a PyTorch file, read without executing, importing or trusting anything in it.
+"""Read the tensors of a PyTorch file without executing, importing or trusting anything in it.
 
 `torch.load` believes the sizes that a file states: a few bytes become gigabytes, or it reads beyond
 its memory. Here every size is compared with the file's own before anything of that size is made.
@@ -18,7 +18,7 @@ from export.model.pickle_data import Call, Name, Persistent, read_pickle
 from runtime.errors import CheckpointError
 
 LARGEST = 5 << 30
-"""Bytes of a checkpoint at most; a network of width 256 with 128 entries has 4.1 GiB."""
+"""Largest file that is read, in bytes; a network of width 256 with 128 entries has 4.1 GiB."""
 
 _TYPES = {
     "torch.FloatStorage": torch.float32,
@@ -43,12 +43,12 @@ Storages = Mapping[str, Callable[[], bytearray]]  # by key, what reads one
 def read_tensors(
     file: BinaryIO, source: str, check: Callable[[Mapping[str, tuple[int, ...]]], object]
 ) -> dict[str, torch.Tensor]:
-    """The state dict in an open file, as float32 tensors, each contiguous and of its own shape.
+    """Read the state dict in an open file, as contiguous float32 tensors.
 
-    The zip format of `torch.save` and the one before PyTorch 1.6; numbers of 16, 32 or 64 bits. The
-    tensors as they are stored are together not larger than the file. `source`: what errors call the
-    file. `check` is given their names and shapes before any number is read, and raises what is
-    wrong with them. Raises `CheckpointError`, and OSError where the file cannot be read.
+    The file is in the zip format of `torch.save` or in the one before PyTorch 1.6; its numbers have
+    16, 32 or 64 bits, and its tensors together are not larger than the file. `source`: what errors
+    call the file. `check` gets the tensors' names and shapes before any number is read, and raises
+    an error if they are wrong. Raises `CheckpointError`, and OSError if the file cannot be read.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -127,7 +127,7 @@ def _view(item: Any) -> _View:
         raise ValueError(f"a tensor of {kind.removeprefix('torch.')}")
     numbers = (offset, *_tuple(shape), *_tuple(stride))
     if not all(type(n) is int and n >= 0 for n in numbers) or len(shape) != len(stride):
-        raise ValueError("a tensor with a shape that is none")
+        raise ValueError("a tensor with an invalid shape")
     if not all(shape):
         raise ValueError(f"an empty tensor ({' x '.join(map(str, shape))})")
     room = 1  # numbers that the dimensions so far reach over, from the nearest on
@@ -142,7 +142,7 @@ def _storage(stored: Persistent) -> tuple[str, str, int]:
     """Key, kind and count of numbers of a storage that a tensor names."""
     word, kind, key, _, count = _tuple(stored.reference)[:5]
     if word != "storage" or not isinstance(kind, Name) or not isinstance(key, str):
-        raise ValueError("a tensor whose storage is of no known kind")
+        raise ValueError("a tensor whose storage is of an unknown kind")
     if type(count) is not int or count < 0 or any(_tuple(stored.reference)[5:]):
         raise ValueError("a tensor with a view of a storage")
     return key, kind.text, count
@@ -219,7 +219,7 @@ def _read_old(file: BinaryIO, size: int) -> tuple[Any, Storages]:
     if not isinstance(value, dict):
         return value, {}
     if magic != _OLD_MAGIC or protocol != _OLD_PROTOCOL:
-        raise ValueError("no such format")
+        raise ValueError("unknown format")
     if system.get("little_endian") is not True:
         raise ValueError("not of little-endian numbers")
     tensors = [item.arguments[0] if _is(item, _PARAMETER) else item for item in value.values()]

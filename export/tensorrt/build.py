@@ -1,4 +1,4 @@
-"""Engines of a bundle: built through Polygraphy, checked, and put beside its graphs.
+"""Build the TensorRT engines of a bundle with Polygraphy, check them, and put them into it.
 
 Needs neither torch nor ONNX Runtime. TensorRT for RTX builds without a GPU; full TensorRT needs the
 GPU that the engine is for.
@@ -38,13 +38,22 @@ def build_engines(
     rebuild: bool = False,
     report: Report = print,
 ) -> tuple[EngineRecord, ...]:
-    """Build the engines of both graphs into the bundle; returns their records.
+    """Build the engines of both graphs into the bundle, and return their records.
 
-    An engine that is there and fits stays, unless `rebuild`. Nothing is built, and nothing
-    returned, where `options.engine` is "auto" and no edition can build here. Of two processes, one
-    builds and the other waits. Where a GPU is, the engines are run against the bundle's reference.
-    Raises `DeviceError` if the edition cannot build here, `EngineError` for a failed build or an
-    engine that is there and does not fit, `ExportError` for a wrong precision or parity.
+    With a GPU, the engines are run and compared with the bundle's reference. Of two processes, one
+    builds while the other waits.
+
+    Args:
+        bundle: the bundle to extend.
+        options: what to build. If `engine` is "auto" and no edition can build here, the result is
+            empty.
+        rebuild: replace existing engines; without it, those that fit `options` are kept.
+        report: gets a line for each step.
+
+    Raises:
+        DeviceError: the edition cannot build here.
+        EngineError: a build failed, or an existing engine does not fit.
+        ExportError: an engine does not compute in the bundle's precision, or misses its parity.
     """
     manifest = bundle.manifest
     target = manifest.quantization.target if manifest.quantization else None
@@ -82,7 +91,7 @@ def build_engines(
 
 
 def _find(folder: Path, wanted: Wanted, profile: Profile) -> EngineRecord | None:
-    """The record of an engine that is there. Raises `EngineError` if it does not fit."""
+    """The record of an existing engine, or None. Raises `EngineError` if it does not fit."""
     path, sidecar = folder / wanted.file, folder / f"{wanted.file}.json"
     if not path.exists() and not sidecar.exists():
         return None
@@ -134,7 +143,7 @@ def _build(
 def _judge(
     bundle: Bundle, staging: Path, records: list[EngineRecord], edition: Edition, report: Report
 ) -> list[EngineRecord]:
-    """Run the new engines, where a GPU can: their convolutions' precisions, and their parity."""
+    """Run the new engines if a GPU can, and record their convolutions' precision and parity."""
     for record in records:
         (staging / FOLDER / f"{record.file}.json").write_text(record.to_json())
     try:
@@ -142,7 +151,7 @@ def _judge(
     except EngineError:
         raise
     except DeviceError as error:
-        report(f"engine: not run here, so its parity is not measured: {error}")
+        report(f"engines cannot be run here, so their parity is not measured: {error}")
         return records
     with closing(backend):
         restored, memorized = reference.measure(backend, bundle)
@@ -151,7 +160,7 @@ def _judge(
         for line in verdict.table(rows).splitlines():
             report(line)
         if reasons := verdict.failures(rows, verdict.tolerance_of(bundle.manifest)):
-            missed = "the engine's parity is missed, it is not kept"
+            missed = "the engines differ too much from the bundle's reference and are not kept"
             raise ExportError(f"{missed}: {'; '.join(reasons)}")
         judged = []
         for record in records:

@@ -30,10 +30,11 @@ _BEAT = 0.2  # seconds between two reports of progress
 
 @dataclass(frozen=True)
 class Job:
-    """What one engine is built from, and where it goes; plain values, to be sent as JSON.
+    """One engine to build, as plain values that are sent as JSON.
 
-    `sizes`: the smallest, best and largest shape of each input. `workspace`: GiB. `timing_cache`:
-    a file that is read if it exists, and extended.
+    `source`: the ONNX file. `sizes`: the smallest, best and largest shape of each input.
+    `workspace`: GiB. `timing_cache`: a file that is read if it exists, and extended. `out`: the
+    engine's file.
     """
 
     source: str

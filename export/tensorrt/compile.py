@@ -1,4 +1,4 @@
-"""One engine from one ONNX graph, built in a child process that ends at once when asked to."""
+"""Build one engine from one ONNX graph, in a child process that can be stopped at any moment."""
 
 import json
 import os
@@ -35,14 +35,14 @@ def compile_engine(
     out: Path,
     report: Callable[[str], None] = print,
 ) -> Receipt:
-    """Build the engine of the ONNX file `source`, with inputs as `spec` says, into the file `out`.
+    """Build the engine of the ONNX file `source`, whose inputs `spec` describes, as the file `out`.
 
     Raises `EngineError`, with the end of TensorRT's log, if the graph cannot be read or built or
-    the builder crashes; `ExportError` for a wrong precision.
+    the builder crashes; `ExportError` if TensorRT does not keep the graph's precisions.
     """
     cache, staged = options.timing_cache, None
     if cache is not None and edition.name == "tensorrt_rtx":
-        report(f"{edition} keeps no timing cache: {cache} is not used")
+        report(f"{edition} has no timing cache, so {cache} is not used")
         cache = None
     if cache is not None:  # a copy: the builder may be killed while it writes
         staged = out.with_name(f"{out.name}.timing")

@@ -1,4 +1,4 @@
-"""What engines are asked for, and the edition of TensorRT that builds them."""
+"""How engines are to be built, and which edition of TensorRT builds them."""
 
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -14,10 +14,11 @@ _NEEDS = ("polygraphy", "filelock")
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """`engine`: "auto", "none", or an edition's extra.
+    """How engines are to be built.
 
-    `workspace`: GiB that the builder may use; None: all there is.
-    `timing_cache`: a file that makes later builds of full TensorRT faster.
+    `engine`: "auto", "none", "tensorrt" or "tensorrt-rtx". `profile`: the sizes of their calls.
+    `timing_cache`: a file that makes later builds of full TensorRT faster. `workspace`: GiB of GPU
+    memory that the builder may use; None: all. Raises `UsageError` for an impossible profile.
     """
 
     engine: str = "auto"
@@ -36,10 +37,10 @@ class BuildOptions:
 
 
 def choose_edition(engine: str, int8_target: str | None) -> tuple[Edition | None, str]:
-    """The edition to build with, and why it; None where nothing is to be built.
+    """The edition to build with, and why; None and why, if nothing is to be built.
 
-    `int8_target`: what an int8 bundle is made for. Raises `DeviceError` for an edition that was
-    named and cannot build here, or that may not run the bundle.
+    `engine`: as in `BuildOptions`. `int8_target`: "cpu" or "tensorrt" for an int8 bundle, else
+    None. Raises `DeviceError` for a named edition that cannot build here or run the bundle.
     """
     if engine == "none":
         return None, "none was asked for"

@@ -1,4 +1,4 @@
-"""Where engines are built: a bundle's `engines` folder, locked, with room on its disk."""
+"""The place where engines are built: a bundle's `engines` folder, locked, with room on its disk."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,7 +12,11 @@ from runtime.errors import BundleError, EngineError
 
 @contextmanager
 def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
-    """One process at a time builds in a bundle; the lock goes with the process that holds it."""
+    """Lock `folder` while engines are built in it; the lock ends with the process that holds it.
+
+    `report` gets a line if another process holds the lock. Raises `BundleError` for a folder that
+    cannot be written, or that is a link.
+    """
     import filelock
 
     try:
@@ -32,7 +36,7 @@ def locked(folder: Path, report: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def staging_folder(folder: Path) -> Iterator[Path]:
-    """A folder inside the locked `folder` that looks like a bundle's; gone afterwards."""
+    """A temporary folder inside the locked `folder`, laid out like a bundle."""
     staging = folder / ".building"
     shutil.rmtree(staging, ignore_errors=True)  # of a process that was killed
     try:
@@ -43,14 +47,14 @@ def staging_folder(folder: Path) -> Iterator[Path]:
 
 
 def _refuse_links(folder: Path) -> None:
-    """A bundle of a stranger's must not make the build write, or remove, elsewhere."""
+    """Refuse links: a stranger's bundle must not make the build write or remove files elsewhere."""
     for path in (folder, folder / ".lock", folder / ".building"):
         if path.is_symlink():
             raise BundleError(f"{path}: a link; remove it, engines are built inside the bundle")
 
 
 def refuse_full_disk(bundle: Bundle) -> None:
-    """An engine is about as large as its graph's weights."""
+    """Raise `EngineError` if engines, which are as large as their graphs' weights, do not fit."""
     need = (64 << 20) + sum(record.size for record in bundle.manifest.files.values())
     free = shutil.disk_usage(bundle.path).free
     if free < need:

@@ -1,4 +1,4 @@
-"""How far a build is: TensorRT's nested phases as one fraction, shown as a bar or as lines."""
+"""Progress of a build: TensorRT's nested phases as one fraction, shown as a bar or as lines."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,14 +10,14 @@ _EVERY = 30.0  # seconds between lines where there is no terminal for a bar
 
 
 class Phases:
-    """TensorRT's phases, outermost first, as its progress monitor tells of them."""
+    """TensorRT's nested phases, outermost first, as its progress monitor reports them."""
 
     def __init__(self) -> None:
         self._phases: dict[str, list[int]] = {}  # steps done, steps
 
     @property
     def fraction(self) -> float:
-        """Of the outermost phase, with what the phases inside have done of its present step."""
+        """Done share of the outermost phase, including that of the phases in its current step."""
         fraction, share = 0.0, 1.0
         for done, steps in list(self._phases.values()):
             fraction += share * min(done / steps, 1.0)
@@ -38,9 +38,9 @@ class Phases:
 
 @contextmanager
 def shown(title: str, report: Callable[[str], None]) -> Iterator[Callable[[float], None]]:
-    """A bar on a terminal; elsewhere a line every half minute that says what is left.
+    """Show progress: a bar on a terminal, elsewhere a line to `report` every half minute.
 
-    It gives the function that shows a fraction; call that several times a second, so that the
+    Yields the function that shows a fraction; it must be called several times a second, so that the
     clock in the bar goes on.
     """
     start = said = time.monotonic()
@@ -49,7 +49,7 @@ def shown(title: str, report: Callable[[str], None]) -> Iterator[Callable[[float
         desc=title,
         disable=None,
         leave=False,
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} gone, {remaining} left",
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} elapsed, {remaining} left",
     ) as bar:
 
         def show(fraction: float) -> None:

@@ -1,7 +1,7 @@
-"""What precision an engine computes in: what its ONNX graph asks for, against what TensorRT took.
+"""An engine's receipt: the precisions that its ONNX graph asks for, and those that TensorRT uses.
 
 An exporter that leaves the choice to the builder can write a float32 engine that calls itself fp16.
-Here precision is in the graph; this module counts what became of it.
+Here the graph states the precision of each layer, and this module counts what TensorRT makes of it.
 """
 
 import json
@@ -36,7 +36,7 @@ def receipt(path: Path, trt: Any, network: Any, sizes: Sizes) -> Receipt:
     parsed = _table((kind, precision) for kind, precision, _ in layers)
     if parsed != asked:
         raise ExportError(
-            f"{path.name}: TensorRT does not read the precisions that the graph asks for: "
+            f"{path.name}: TensorRT does not take the precisions that the graph asks for: "
             f"asked {_words(asked)}; read {_words(parsed)}"
         )
     products: Counter[str] = Counter()
@@ -48,7 +48,7 @@ def receipt(path: Path, trt: Any, network: Any, sizes: Sizes) -> Receipt:
 
 
 def finished_convolutions(information: str, asked: Layers) -> dict[str, int]:
-    """Convolutions of a finished engine by precision, from its inspector's JSON.
+    """Number of convolutions of a finished engine by precision, from its inspector's JSON.
 
     Raises `ExportError` if more run in float32 than the graph asks for.
     """

@@ -22,7 +22,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """How a bundle is served, with nothing left open; `Serving` explains the fields."""
+    """How a bundle is served, with all defaults filled in; `Serving` explains the fields."""
 
     device: str
     engines: Mapping[str, EngineRecord]  # by model; empty: ONNX Runtime
@@ -85,7 +85,7 @@ def app_config(manifest: Manifest, plan: Plan) -> str:
 # What apps call, through runtime.Restorer("grpc://HOST:8001/{APP}") or by themselves.
 #
 # Triton's batch dimension is a request here: image [1, F, 512, 512, 3], boxes [1, F, 4, 4],
-# dictionary [1, K, D] with K = 0 for people unknown, membership [1, F, K]. Requests of other F
+# dictionary [1, K, D] with K = 0 without references, membership [1, F, K]. Requests of other F
 # and K may share a batch (allow_ragged_batch): model.py stacks their faces, puts the dictionaries
 # of different people below each other, equal ones once, and fills membership block by block, so
 # that one call of {RESTORER} serves all.
@@ -104,7 +104,7 @@ instance_group [ {{ kind: KIND_CPU count: {plan.instances + 1} }} ]
 
 
 def warm_ups(plan: Plan) -> tuple[int, ...]:
-    """Faces in each of the calls that warm an engine up: the smallest and the largest."""
+    """Numbers of faces in the calls that warm an engine up: the smallest and the largest."""
     return tuple(sorted({1, plan.max_batch}))
 
 
@@ -114,7 +114,7 @@ def _platform(model: str, plan: Plan) -> str:
     record = plan.engines[model]
     return (
         f"# an engine of TensorRT {record.version} for compute capability {record.capability}: no "
-        f'other version reads it\nplatform: "tensorrt_plan"'
+        f'other version can read it\nplatform: "tensorrt_plan"'
     )
 
 
@@ -128,7 +128,7 @@ def _batching(plan: Plan) -> str:
     return f"""\
 dynamic_batching {{
   max_queue_delay_microseconds: {plan.queue_delay_us}
-  # a request leaves the queue when its client has given it up
+  # a request leaves the queue when its client no longer waits for it
   default_queue_policy {{ timeout_action: REJECT allow_timeout_override: true }}
 }}"""
 

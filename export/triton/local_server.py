@@ -1,9 +1,9 @@
-"""The real Triton Inference Server on loopback, from the wheel of nvidia-pytriton.
+"""Run a real Triton Inference Server on loopback, from the wheel of nvidia-pytriton.
 
     python -m export.triton.local_server REPOSITORY [--port 8001]
 
-The wheel has the server and its Python backend, but not ONNX Runtime's: `stand_in` turns the two
-engine models of a repository into Python ones that run the same ONNX files. All else stays.
+The wheel has the server and its Python backend, but no ONNX Runtime backend: `stand_in` turns the
+two engine models of a repository into Python models that run the same ONNX files.
 """
 
 import ctypes
@@ -40,16 +40,17 @@ def main() -> NoReturn:
         "python -m export.triton.local_server",
         "Serve a repository of dmd-triton on this machine's CPU, to try it without a container.",
     )
-    parser.add_argument("repository", type=Path, metavar="REPOSITORY")
-    parser.add_argument("--port", type=positive, default=8001, help="of gRPC (default: 8001)")
+    parser.add_argument("repository", type=Path, metavar="REPOSITORY", help="made by dmd-triton")
+    parser.add_argument("--port", type=positive, default=8001, help="gRPC port (default: 8001)")
     args = parser.parse_args()
     console.run(parser.prog, lambda: serve(args.repository, args.port))
 
 
 def serve(repository: Path, port: int) -> int:
-    """Serve until Ctrl-C or SIGTERM; `repository` stays as it is.
+    """Serve until Ctrl-C or SIGTERM; `repository` is not changed.
 
-    Raises `UsageError` where that cannot be, `RemoteError` when the server ends by itself.
+    Raises `UsageError` if there is no repository or no server is installed, `RemoteError` if the
+    server fails to start or ends by itself.
     """
     if not (repository / APP / "config.pbtxt").is_file():
         raise UsageError(f"{repository}: not a repository that dmd-triton wrote")
@@ -82,12 +83,12 @@ def missing() -> str | None:
             return f"no libpython{_python()}.so.1.0, which Triton's Python backend loads"
     free = shutil.disk_usage(_SHARED_MEMORY).free >> 20
     if free < _SHARED_MIB:
-        return f"{_SHARED_MEMORY} has {free} MiB free; the Python backend wants {_SHARED_MIB}"
+        return f"{_SHARED_MEMORY} has {free} MiB free; the Python backend needs {_SHARED_MIB}"
     return None
 
 
 def stand_in(repository: Path) -> None:
-    """Run the engine models of a repository by ONNX Runtime inside the Python backend."""
+    """Make the engine models of a repository run in ONNX Runtime inside the Python backend."""
     for model in (RESTORER, MEMORIZER):
         config = repository / model / "config.pbtxt"
         config.write_text(
@@ -99,10 +100,10 @@ def stand_in(repository: Path) -> None:
 
 
 class Server:
-    """A server of a repository, on loopback; ready when the constructor or `start` returns.
+    """A tritonserver process on loopback; it is ready when the constructor or `start` returns.
 
-    `options`: more arguments of tritonserver. `kill` is SIGKILL; `start` then starts it again on
-    the same port.
+    `options`: more arguments of tritonserver. After `kill`, `start` starts it again on the same
+    port.
     """
 
     def __init__(self, repository: Path, options: tuple[str, ...] = (), port: int = 0) -> None:
@@ -154,12 +155,12 @@ class Server:
             raise
 
     def wait(self) -> None:
-        """Until it ends."""
+        """Wait until the server ends."""
         if self._process is not None:
             self._process.wait()
 
     def kill(self) -> None:
-        """End it and its Python processes at once, as a machine that goes down does."""
+        """Kill it and its Python processes with SIGKILL, as if the machine had gone down."""
         if self._process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # the stubs are in its session

@@ -1,12 +1,12 @@
-"""The model that apps call: requests that wait together share one call of the restorer.
+"""The Triton model that apps call: requests that wait together share one call of the restorer.
 
 Triton runs this file as `model.py`, with NumPy and nothing of this project. Inputs and output of a
-request, F faces and K rows of dictionaries, 1 being Triton's batch dimension:
+request with F faces and K dictionary rows; the 1 is Triton's batch dimension:
 
     image uint8 (1, F, 512, 512, 3) RGB, boxes int32 (1, F, 4, 4), dictionary (1, K, D),
     membership float32 (1, F, K) -> restored uint8 (1, F, 512, 512, 3) RGB
 
-K is 0 where nobody is known. Nothing of a request is logged: a dictionary is personal data.
+K is 0 without references. Nothing of a request is logged: a dictionary is personal data.
 """
 
 import ctypes
@@ -46,7 +46,7 @@ class TritonPythonModel:
         for index, request in enumerate(requests):
             try:
                 jobs.append(self._read(index, request, jobs))
-            except Exception as error:  # whatever is wrong with it, the others are answered
+            except Exception as error:  # a bad request must not fail the others
                 ours = type(error) is ValueError
                 said = str(error) if ours else f"it cannot be read ({type(error).__name__})"
                 answers[index] = _refusal(said, pb_utils.TritonError.INVALID_ARG)
@@ -59,8 +59,8 @@ class TritonPythonModel:
         """Check a request by itself, so that it cannot spoil a call that it shares."""
         sent = json.loads(request.parameters() or "{}").get("weights", self._weights)
         if sent != self._weights:
-            shown = ascii(str(sent)[:64])  # whoever reads it may have a terminal
-            raise ValueError(f"other weights: the request is for {shown}, here are {self._weights}")
+            shown = ascii(str(sent)[:64])  # it may be shown on a terminal
+            raise ValueError(f"other weights: the request is for {shown}, not {self._weights}")
         image, boxes, dictionary, membership = (
             array(pb_utils.get_input_tensor_by_name(request, name))
             for name in ("image", "boxes", "dictionary", "membership")
@@ -119,7 +119,7 @@ class TritonPythonModel:
         try:
             return self._call(batch)
         except Exception as error:  # an engine's, or of memory that is short
-            if len(batch) > 1:  # nobody fails for a neighbour
+            if len(batch) > 1:  # no request fails because of another
                 return [answer for job in batch for answer in self._run([job])]
             return [_refusal(f"{self._restorer} failed: {str(error) or type(error).__name__}")]
 
@@ -183,15 +183,15 @@ def _same(one: NDArray[np.floating], other: NDArray[np.floating]) -> bool:
 
 
 def array(tensor: Any) -> NDArray[Any]:
-    """What a tensor of Triton's holds, read-only.
+    """The content of a Triton tensor, read-only.
 
-    By DLPack, as `tensor`: a Triton that was built before NumPy 2 misreads the sizes of its types.
+    It goes through DLPack, as in `tensor`: a Triton built before NumPy 2 misreads NumPy's types.
     """
     return np.from_dlpack(tensor)
 
 
 def tensor(name: str, values: NDArray[Any]) -> Any:
-    """A tensor for Triton."""
+    """A Triton tensor that holds `values`."""
     capsule = np.require(values, requirements=["C", "W"]).__dlpack__()
     made = pb_utils.Tensor.from_dlpack(name, capsule)
     # Triton owns the numbers now, but names the capsule so that NumPy's destructor would complain

@@ -1,4 +1,4 @@
-"""Runs the `model.onnx` beside it inside Triton's Python backend, as the ONNX backend would.
+"""A Triton model that runs the `model.onnx` beside it, as Triton's ONNX Runtime backend would.
 
 `local_server.stand_in` puts it into a repository, with `triton_model.py` beside it.
 """

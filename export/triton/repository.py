@@ -1,6 +1,6 @@
-"""A model repository for Triton Inference Server, from a bundle's manifest.
+"""Write a model repository for Triton Inference Server from a bundle.
 
-Three models: `dmdnet_restorer` and `dmdnet_memorizer` are the bundle's graphs or engines;
+It has three models: `dmdnet_restorer` and `dmdnet_memorizer` are the bundle's graphs or engines;
 `dmdnet`, which apps call, joins requests into calls of the restorer (`export/triton/model.py`).
 """
 
@@ -38,13 +38,17 @@ _BOXES = ((100, 200, 212, 280), (300, 200, 412, 280), (192, 240, 320, 360), (176
 class Serving:
     """How a bundle is served.
 
-    `device`: "cpu" or "gpu". `engine`: "tensorrt" or an engine's file name, in place of ONNX
-    Runtime. `max_batch`: faces in one engine call; None: what the engine takes, 8 on a GPU; on a
-    CPU 1, for a batch of float32 saves no time there, and 4 for int8; 1 for a bundle whose graph
-    does not isolate people. `max_references`: dictionary rows in one engine call; None: what the
-    engine takes, or 32. `queue_delay_us`: how long a request may wait for others; None: 2 ms on a
-    GPU, 20 ms on a CPU. `instances` of each engine.
-    `version` of the three models.
+    Attributes:
+        device: "cpu" or "gpu".
+        engine: "tensorrt" or the file name of a TensorRT engine; None: ONNX Runtime.
+        max_batch: most faces in one engine call. None: the TensorRT engine's limit; without one 8
+            on a GPU, 4 for int8 on a CPU, and 1 for float32 on a CPU, where batches save no time.
+            A bundle whose graph does not isolate people always gets 1.
+        max_references: most dictionary rows in one engine call; None: the engine's limit, or 32.
+        queue_delay_us: microseconds that a request may wait for others to share its engine call;
+            None: 2,000 on a GPU, 20,000 on a CPU.
+        instances: copies of each engine that run at once.
+        version: version number of the three models.
     """
 
     device: str = "gpu"
@@ -59,12 +63,12 @@ class Serving:
 def write_repository(bundle: Bundle, out: Path, serving: Serving) -> tuple[str, ...]:
     """Write the repository to `out`, whole or not at all; returns the models' names.
 
-    Raises `ExportError` where `out` exists or the bundle cannot be served so, `UsageError` for
-    sizes that an engine does not take, `EngineError` for an engine that is missing or altered,
-    `BundleError` for a file that was altered since the bundle was opened.
+    Raises `ExportError` if `out` exists or the bundle cannot be served in this way, `UsageError`
+    for sizes that the engine does not take, `EngineError` for an engine that is missing or
+    altered, `BundleError` for a file that was altered since the bundle was opened.
     """
     if out.exists():
-        raise ExportError(f"{out}: exists; a repository is written to a new folder")
+        raise ExportError(f"{out} exists already; a repository is written to a new folder")
     plan = _plan(bundle, serving)
     with folder_beside(out) as temporary:
         _write_engine(bundle, plan, RESTORER, temporary / RESTORER)
@@ -123,7 +127,7 @@ def _plan(bundle: Bundle, serving: Serving) -> Plan:
 
 
 def _allow_only_one_face(serving: Serving) -> None:
-    """Of a bundle whose graph does not isolate people who share a call."""
+    """For a bundle whose graph does not isolate people who share a call."""
     why = "this bundle's graph does not isolate people who share an engine call"
     if serving.max_batch not in (None, 1):
         raise UsageError(

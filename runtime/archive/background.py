@@ -1,4 +1,4 @@
-"""A thread beside the main one, which nobody has to wait for when the process is to end."""
+"""A background thread that the process need not wait for when it ends."""
 
 import threading
 from collections.abc import Callable
@@ -10,11 +10,11 @@ _T = TypeVar("_T")
 
 
 class Background:
-    """Does one thing after the other in a daemon thread.
+    """Runs tasks one after the other in a daemon thread.
 
-    A thread of `ThreadPoolExecutor` is joined at its end and at the interpreter's, and so a server
-    that never answers, or a FIFO without a writer, would keep the process for ever. Leaving the
-    `with` block drops what is not begun and waits for nothing.
+    Python waits for the threads of a `ThreadPoolExecutor`, so that a server that never answers, or
+    a FIFO without a writer, would keep the process alive for ever. Leaving the `with` block drops
+    the tasks that have not begun, and waits for nothing.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,7 +31,7 @@ class Background:
         self._waiting.put(None)
 
     def submit(self, work: Callable[..., _T], *arguments: object) -> "Future[_T]":
-        """Do it when all that was submitted before is done; the Future has its result or error."""
+        """Run a task after all that were submitted before; the Future has its result or error."""
         future: Future[_T] = Future()
         self._waiting.put((future, lambda: work(*arguments)))
         return future
@@ -47,16 +47,16 @@ class Background:
 
 
 def interruptibly(work: Callable[..., _T], *arguments: object) -> _T:
-    """The work's result; Ctrl-C is heard meanwhile, also where a library in C++ waits without end.
+    """The result of `work`, run in another thread: Ctrl-C works even while a C++ library waits.
 
-    Python's signal handlers run only between two steps of Python in the main thread.
+    Python runs its signal handlers only in the main thread, between two steps of Python code.
     """
     with Background("waited for") as thread:
         return thread.submit(work, *arguments).result()
 
 
 def background_work() -> bool:
-    """Whether a thread of a `Background` is still in the middle of something."""
+    """Whether a thread of a `Background` is still running."""
     return any(isinstance(thread, _Thread) for thread in threading.enumerate())
 
 

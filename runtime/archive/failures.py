@@ -21,13 +21,13 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def ends_the_run(error: Exception) -> bool:
-    """Whether the engine cannot run or be reached any more, so that each picture would fail."""
+    """Whether every other picture would fail, too: the engine cannot run or be reached any more."""
     gone = isinstance(error, (DeviceError, ClosedError))
     return gone and not isinstance(error, EngineCallError)
 
 
 def unwritable(out: str, error: Exception) -> OutputError | None:
-    """What ends the run if nothing can be written to `out`; None for a failure of one name."""
+    """The error that ends the run if nothing can be written to `out`; None if one output failed."""
     if not isinstance(error, OSError):
         return None
     if storage.is_url(out):

@@ -16,17 +16,17 @@ from runtime.restorer import Restorer
 from runtime.storage import locations as storage
 
 COMPARE, DRAW = ".compare.png", ".draw.png"
-"""What the names of previews add to an output's."""
+"""What is added to an output's name for its previews."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is done to every picture, the same on all machines; pickled to the workers.
+    """What is done to every picture, on whichever machine; it is pickled and sent to the workers.
 
     `out`: a folder or URL. `bundle`, `identity` (a file of `dmd-enroll`) and `landmarks` are read
-    where the work is done. `options`: what is done with the faces. `bundle`, and `device` to
-    `remote`: as `Restorer` takes them; the others are `dmd-restore`'s options of their names, of
-    which `report` is for the check that nothing is written over it.
+    where the work is done. `options`: what is done with the faces. `bundle`, `device`,
+    `allow_fallback`, `threads` and `remote` are those of `Restorer`; the others are the options of
+    `dmd-restore`. `report` is known here so that no output is written over it.
     """
 
     bundle: str | Path
@@ -47,9 +47,12 @@ class Job:
     report: Path | None = None
 
     def check(self) -> Manifest:
-        """The bundle's manifest; raises what can be known to be wrong before an engine starts."""
+        """Check what can be checked before an engine starts. Returns the bundle's manifest.
+
+        Raises `UsageError`, `BundleError`, `DictionaryError` or `RemoteError`.
+        """
         if "\0" in self.out:
-            raise UsageError(f"{self.out}: --out holds a NUL character, which no folder's name can")
+            raise UsageError(f"{self.out}: --out holds a NUL character, which no folder name can")
         if is_server_address(self.bundle):
             with self.open() as restorer:  # opens nothing but a connection
                 manifest = restorer.manifest
@@ -66,7 +69,7 @@ class Job:
         return manifest
 
     def open(self) -> Restorer:
-        """The Restorer that does it."""
+        """Open the Restorer that this job needs."""
         return Restorer(
             self.bundle,
             device=self.device,
@@ -76,13 +79,13 @@ class Job:
         )
 
     def output_of(self, name: str) -> str:
-        """Where a picture goes; a format that cannot be written, as GIF, becomes PNG."""
+        """The output of a picture; a format that cannot be written, such as GIF, becomes PNG."""
         base = storage.base_name(name)
         known = Path(base).suffix.lower() in SUFFIXES
         return storage.join(self.out, base if known else f"{base}.png")
 
     def outputs_of(self, name: str) -> tuple[str, ...]:
-        """All that is written of a picture: its output, and the previews that are asked for."""
+        """All files written for a picture: its output, and the previews that were asked for."""
         output = self.output_of(name)
         asked = {COMPARE: self.compare, DRAW: self.draw}
         return output, *(output + ending for ending in asked if asked[ending])
@@ -105,8 +108,8 @@ class Outcome:
     """What became of one picture; `error` is None where its output is written.
 
     `output`: "" where it was not read or restored. `trace`: the error's traceback. `faces` and
-    `seconds`: as the report has them, None where it came to no restoration. `there`: nothing was
-    done, as `resume` found the output. `backend`: what ran the network.
+    `seconds`: for the report, None where nothing was restored. `there`: nothing was done, because
+    `resume` found the output. `backend`: what ran the network.
     """
 
     input: str
@@ -120,7 +123,7 @@ class Outcome:
     trace: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """A line of the report, without passwords and tokens of URLs."""
+        """The line of the report, as an object for JSON; URLs are without passwords and tokens."""
         line: dict[str, Any] = {
             "input": public_name(self.input),
             "output": None if self.error else public_name(self.output),

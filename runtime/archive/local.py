@@ -25,7 +25,7 @@ _Writing = deque[tuple[Picture, Restored, Future[tuple[str, ...]]]]
 
 
 class ArchiveRestorer:
-    """Does a job, picture after picture: decodes ahead, restores, encodes behind."""
+    """Does a job in this process; decoding and encoding run beside the network."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -36,15 +36,15 @@ class ArchiveRestorer:
         self.backend = self._restorer.backend
 
     def restore(self, pictures: Iterable[Picture]) -> Iterator[Outcome]:
-        """What became of each picture, the failed ones too, in about their order.
+        """Restore pictures. Yields what became of each, failed ones too, in about their order.
 
         `max_batch` pictures are restored together and share engine calls. As many are decoded
         ahead and at most twice as many wait to be encoded; a picture is taken from `pictures` when
         it is about to be read.
 
-        Whatever a picture raises is its own error. Raises `DeviceError` or `ClosedError` when the
+        An error of one picture is in its outcome. Raises `DeviceError` or `ClosedError` when the
         engine cannot run or be reached any more, and `OutputError` when nothing can be written to
-        `--out`; the outcomes of all that was done before have been given by then.
+        `--out`; before that it yields the outcomes of all that was done.
         """
         size = self._restorer.max_batch
         source = iter(pictures)
@@ -125,7 +125,7 @@ class ArchiveRestorer:
     def _restore_faces(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
         options = self._job.options
         if options.upscale != 1 or options.only is not None:
-            refused = "an aligned face stays 512 x 512 and alone: no --upscale, no --only"
+            refused = "--upscale and --only do not apply to an aligned face"
             return [UsageError(refused) for _ in group]
         return self._restorer.restore_faces(
             [photo.image for photo, _ in group],
@@ -148,7 +148,7 @@ class ArchiveRestorer:
     def _outcomes(
         self, writing: _Writing, most: int
     ) -> Generator[Outcome, None, OutputError | None]:
-        """Of what is written, until `most` are left, or none if nothing can be written any more."""
+        """The outcomes of writing, until `most` are left, or none once nothing can be written."""
         end: OutputError | None = None
         while len(writing) > (most if end is None else 0):
             try:
@@ -189,7 +189,7 @@ class ArchiveRestorer:
 
 
 def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome, None, None]:
-    """Do the job in this process."""
+    """Do a job in this process; see `ArchiveRestorer.restore`."""
     with closing(ArchiveRestorer(job)) as restorer:
         storage.make_folder(job.out)
         yield from restorer.restore(pictures)

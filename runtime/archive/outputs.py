@@ -1,4 +1,4 @@
-"""Refuses, before the work starts, whatever the run would write over."""
+"""Checks before the work starts that a run overwrites neither its inputs nor its own outputs."""
 
 import os
 import stat
@@ -18,12 +18,11 @@ _File = tuple[int, int]  # device and inode, which all links to a file have in c
 
 
 def check_outputs(job: Job, names: Callable[[], Iterable[str]]) -> int:
-    """How many pictures there are; of each output 8 bytes are held meanwhile.
+    """Raise `UsageError` where two files to be written have one name. Returns how many pictures.
 
-    `names`: gives the pictures' names each time that it is called. Raises `UsageError` where two
-    files to be written have one name, previews and the report among them. Two names that differ in
-    capital letters alone, or in how an accent is encoded, are refused where the disk of `--out`
-    takes them for one.
+    Previews and the report count, too. Two names that differ only in capital letters, or in how an
+    accent is encoded, are refused where the disk of `--out` takes them for one. `names`: gives the
+    pictures' names at each call, since they are read twice: 8 bytes are held for each output.
     """
     count = 0
 
@@ -55,14 +54,14 @@ def check_outputs(job: Job, names: Callable[[], Iterable[str]]) -> int:
             if not storage.is_url(job.out) and are_one_file(Path(job.out), base, other_base):
                 raise UsageError(
                     f"{public_name(other)} and {public_name(name)} would both be written to "
-                    f"{storage.join(job.out, base)}, as this disk takes {other_base} for the same"
+                    f"{storage.join(job.out, base)}: this disk takes {other_base} for the same name"
                 )
         alike[base] = name
     return count
 
 
 def check_inputs(job: Job, names: Iterable[str]) -> None:
-    """Raise `UsageError` if something to be written is there as an input, also by a link.
+    """Raise `UsageError` if a file to be written is one of the inputs, also by a link.
 
     Inputs are the pictures, the identity and a single landmark file.
     """

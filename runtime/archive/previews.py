@@ -11,7 +11,10 @@ from runtime.photo import Restored
 
 
 def before_and_after(photo: NDArray[Any], result: Restored, remark: str | None) -> Image:
-    """Both as 8-bit BGR of the result's size, side by side; `remark` goes beside "after"."""
+    """Photo and result side by side, 8-bit BGR, both of the result's size.
+
+    `remark` goes into the caption of the result.
+    """
     before, after = (
         to_rgb(image, "bgr", say_scaled=False)[:, :, ::-1] for image in (photo, result.image)
     )
@@ -24,7 +27,7 @@ def before_and_after(photo: NDArray[Any], result: Restored, remark: str | None) 
 
 
 def draw_faces(photo: NDArray[Any], result: Restored) -> Image:
-    """The photo as given, 8-bit BGR, with each face's box, index and landmarks."""
+    """The photo before restoration, 8-bit BGR, with each face's box, index, score and landmarks."""
     canvas = np.ascontiguousarray(to_rgb(photo, "bgr", say_scaled=False)[:, :, ::-1])
     for index, face in enumerate(result.faces):
         size = max(1, round(float(face.box[2] - face.box[0]) / 150))

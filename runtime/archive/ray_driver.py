@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from runtime.archive.tables import Tables
 
 LOCAL = "local"
-"""In place of an address: a cluster on this machine, as long as the work lasts."""
+"""The address that starts a cluster on this machine, for the time of the work."""
 
 _BATCH = 32  # pictures that a worker takes at a time: what is done again when it dies
 _BATCHES = 10_000  # the driver holds a little of each
@@ -33,7 +33,10 @@ _CONNECT_S = 5.0
 
 @dataclass(frozen=True)
 class Workers:
-    """How many, and what each has of a machine; None: as many as there are GPUs, or else nodes."""
+    """How many workers there are, and how many GPUs and CPUs each has.
+
+    None is what fits the cluster: a worker for each GPU or, without GPUs, for each node.
+    """
 
     actors: int | None = None
     gpus: float | None = None
@@ -62,9 +65,9 @@ class Cluster:
     def restore(
         self, job: "Job", archive: "Sequence[str] | Tables", workers: Workers
     ) -> "Generator[Outcome, None, None]":
-        """Do the job on an archive of paths and URLs, or of tables, and say what became of each.
+        """Do a job on paths and URLs, or on tables. Yields what became of each picture.
 
-        A picture whose worker dies is done again, by itself; after three deaths it is an error.
+        A picture whose worker dies is done again, by itself; after three deaths it has failed.
         Raises `ClusterError` when no node can hold such a worker, or none can start.
         """
         workers, threads = self._fitted(workers, job)
@@ -123,7 +126,7 @@ class Cluster:
             text = error_line(cause)
         else:
             text = str(error).strip().splitlines()[0]
-        return ClusterError(f"the Ray cluster failed: {text}; --resume does what is missing")
+        return ClusterError(f"the Ray cluster failed: {text}; run again with --resume")
 
     def _fitted(self, workers: Workers, job: "Job") -> tuple[Workers, int | None]:
         """Workers as this cluster can hold them, and the threads of each."""
@@ -147,7 +150,7 @@ class Cluster:
             has = "; ".join(f"{n['CPU']:g} CPUs, {n.get('GPU', 0):g} GPUs" for n in nodes)
             raise ClusterError(
                 f"no node can hold a worker of {cpus:g} CPUs and {gpus:g} GPUs; the nodes have "
-                f"{has}: change --ray-cpus or --ray-gpus"
+                f"{has}; change --ray-cpus or --ray-gpus"
             )
         threads = job.threads or (None if gpus or a_node == 1 else max(1, int(cpus)))
         return Workers(actors, gpus, cpus), threads
@@ -183,14 +186,14 @@ def _count(archive: "Sequence[str] | Tables") -> int:
 
 
 def _unread(archive: "Sequence[str] | Tables", missing: int) -> "Outcome":
-    """The outcome of pictures that came to none."""
+    """The one outcome for all pictures that could not be read."""
     from runtime.archive.job import Outcome
 
     names = [] if isinstance(archive, Sequence) else archive.paths
     source = ", ".join(map(public_name, names)) or "the archive"
     error = (
         f"{source}: {missing} pictures could not be read, most likely because of a damaged file; "
-        "--resume without --ray names that file and does what the others hold"
+        "with --resume and without --ray, dmd-restore names that file and does what is left"
     )
     return Outcome(source, "", "", error)
 
@@ -206,7 +209,7 @@ def _connect(ray: Any, address: str) -> None:
         host, _, port = address.rpartition(":")
         if not host or not port.isdecimal() or "/" in host:
             raise UsageError(
-                f"--ray {address}: not an address host:port; for a cluster on this machine put "
+                f"--ray {address}: not an address host:port; for a cluster on this machine, put "
                 "--ray after the INPUTs"
             )
         try:  # Ray itself would try for minutes, and then end the process

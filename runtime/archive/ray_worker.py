@@ -22,7 +22,7 @@ _ATTEMPTS = 3  # deaths of a worker on one picture
 
 
 class Ledger:
-    """What the workers tell the driver: pictures begun and not ended, warnings, why they failed."""
+    """What the workers tell the driver: pictures in work, warnings, and why they failed."""
 
     def __init__(self) -> None:
         self._begun: dict[str, int] = {}
@@ -30,9 +30,11 @@ class Ledger:
         self._failure: str | None = None
 
     def begin(self, name: str) -> None:
+        """Note that a worker begins a picture."""
         self._begun[name] = self._begun.get(name, 0) + 1
 
     def end(self, name: str) -> None:
+        """Note that a picture is done, however it ended."""
         self._begun.pop(name, None)
 
     def begun(self, names: Sequence[str]) -> dict[str, int]:
@@ -46,16 +48,18 @@ class Ledger:
         return list(self._warnings)
 
     def fail(self, text: str) -> None:
+        """Note why the run ends; the first reason counts."""
         self._failure = self._failure or text
 
     def failure(self) -> str | None:
+        """Why the run ends; None while no worker has failed."""
         return self._failure
 
 
 class Worker:
     """One process of the cluster, with one Restorer; Ray Data calls it with batches.
 
-    `folder`: where the driver runs, to which relative paths belong.
+    `folder`: the driver's working directory, to which relative paths refer.
     """
 
     def __init__(self, job: "Job", ledger: Any, folder: Path) -> None:
@@ -73,14 +77,16 @@ class Worker:
             os.chdir(folder)
         try:
             if not storage.is_url(job.out) and not Path(job.out).is_dir():
-                raise UsageError(f"{job.out} is not there: --out must be storage of all nodes")
+                raise UsageError(
+                    f"{job.out} does not exist here: --out must be storage that all nodes share"
+                )
             self._restorer = ArchiveRestorer(job)
         except Exception as error:
             self._fail(error)
             raise
 
     def __call__(self, batch: Any) -> Iterator[dict[str, list[str]]]:
-        """The outcomes of the pictures of an Arrow table, a row each."""
+        """Restore the pictures of an Arrow table. Yields a row for each, its outcome as JSON."""
         from runtime.archive.tables import pictures_of
 
         if self._failed is not None:  # what it would wait for is gone
@@ -99,7 +105,7 @@ class Worker:
         self._ray.get(self._ledger.fail.remote(said))
 
     def _restore(self, pictures: "Sequence[Picture]") -> "Iterator[Outcome]":
-        """Those that a worker died on first, each by itself, so that only the guilty one pays."""
+        """First, and each by itself, those that a worker died on: so only the guilty one fails."""
         from runtime.archive.job import Outcome
 
         names = [picture.name for picture in pictures]
@@ -127,7 +133,7 @@ class Worker:
 
 
 def load_ray() -> Any:
-    """Ray, told to be quiet: it reads these when it is imported."""
+    """Import Ray, and silence it, which must come first. Raises `ClusterError` without Ray."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")  # of lines about workers: none

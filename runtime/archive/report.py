@@ -15,11 +15,11 @@ _CHUNK = 1 << 16
 
 
 class Report:
-    """Written line by line, each in one piece, so that a run that is killed leaves whole lines.
+    """A report, written line by line in one piece each: a run that is killed leaves whole lines.
 
-    A file that is there is replaced when the first outcome comes or, with `append`, goes on, and
-    `say` is told so. Raises `UsageError` for a file that is no report, which stays as it is, and
-    OSError where it cannot be written.
+    An earlier report is replaced when the first outcome comes or, with `append`, continued, and
+    `say` is told so. Raises `UsageError` for any other file, which stays as it is, and OSError
+    where the report cannot be written.
     """
 
     def __init__(self, path: Path, append: bool, say: Callable[[str], None]) -> None:
@@ -34,7 +34,7 @@ class Report:
         try:
             if regular and not _BEGINNING.startswith(os.pread(self._file, len(_BEGINNING), 0)):
                 raise UsageError(
-                    f"--report {path}: this file is there, and is no report: it is not "
+                    f"--report {path}: this file exists and is no report, so it is not "
                     "overwritten; choose another name"
                 )
             if regular and append and os.fstat(self._file).st_size:

@@ -27,17 +27,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Tables:
-    """Files, folders of files or URLs, which all have `columns`; `count` rows together."""
+    """Parquet files, folders of them, or URLs: all have `columns`, and `count` rows together."""
 
     paths: Sequence[str]
     columns: tuple[str, ...]
     count: int
 
     def pictures(self) -> Iterator[Picture]:
-        """One after the other, of which a table's page, that is 2 GiB at most, is in memory.
+        """The pictures, one after the other; in memory is one page of a table, of 2 GiB at most.
 
-        For a file that turns out to be damaged there is one with an error, after those of its rows
-        that could be read; the other files are read all the same.
+        A file that turns out to be damaged gives one picture with an error, after those of its
+        rows that could be read; the other files are read all the same.
         """
         rows = 1 if "bytes" in self.columns else 1 << 10
         for file, store in interruptibly(_files, self.paths):
@@ -49,9 +49,9 @@ class Tables:
 
 
 def open_tables(paths: Sequence[str], job: Job) -> Tables:
-    """Look at the files and at all names, see `check_outputs`.
+    """Open Parquet files, and check the names of all pictures in them; see `check_outputs`.
 
-    Raises `InvalidImageError` for what is no Parquet file or has no rows, `UsageError` for other
+    Raises `InvalidImageError` for a file that is not Parquet or has no rows, `UsageError` for other
     columns, or two pictures with one output.
     """
     paths = [storage.local(path) for path in paths]
@@ -171,7 +171,7 @@ def _files(paths: Sequence[str]) -> list[tuple[str, Any]]:
         import pyarrow.dataset as parquet
     except ImportError:
         raise UsageError(
-            f"{public_name(paths[0])}: Parquet needs pyarrow: install dmdnet-runtime[ray]"
+            f"{public_name(paths[0])}: Parquet needs pyarrow; install dmdnet-runtime[ray]"
         ) from None
     files: list[tuple[str, Any]] = []
     for path in paths:

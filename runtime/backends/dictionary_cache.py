@@ -1,4 +1,4 @@
-"""Specific dictionaries that stay with the engine between calls, so that a video sends one once."""
+"""A cache of specific dictionaries in the engine's memory: a video sends its dictionary once."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -25,9 +25,10 @@ class _Entry(Generic[Memory]):
 
 
 class KeptRows(ABC, Generic[Memory]):
-    """The engine's memory by the arrays that filled it; the least recently used go first.
+    """Keeps rows in the engine's memory between calls; the least recently used are freed first.
 
-    `limit` bytes hold what no call is using just now. Safe to use from many threads.
+    `limit`: bytes of rows that stay while no call uses them. Rows are known again by their arrays'
+    identity. Safe to use from many threads.
     """
 
     def __init__(self, limit: int) -> None:
@@ -43,7 +44,7 @@ class KeptRows(ABC, Generic[Memory]):
 
     @contextmanager
     def hold(self, parts: Sequence[tuple[Rows, ...]]) -> Iterator[list[Memory]]:
-        """The memory of each part; it stays inside the `with` block.
+        """The memory of each part, which is not freed before the `with` block ends.
 
         A part is one person's rows, or those of several below each other.
         """

@@ -38,7 +38,12 @@ _TYPES = {
 
 
 class OnnxRuntimeBackend:
-    """One session a graph; the memorizer's is opened when it is first needed."""
+    """Runs a bundle in ONNX Runtime: a session for each graph, the memorizer's opened on first use.
+
+    `device`: "cuda" or "cpu". `threads`: CPU threads of a call; None: one for each core. Raises
+    `DeviceError` where the device is not available or the bundle is not made for it, `BundleError`
+    for a graph that cannot be opened.
+    """
 
     last_restore = None  # ONNX Runtime keeps the GPU's clock to itself
 
@@ -86,7 +91,7 @@ class OnnxRuntimeBackend:
             self._memorizer = None
 
     def _refuse(self, device: str) -> None:
-        """An INT8 graph for one kind of engine, since it is slower than float on the other."""
+        """Refuse a missing provider, and an INT8 graph for another device, where it is slow."""
         quantization = self._bundle.manifest.quantization
         if quantization is not None and quantization.target != "cpu":
             raise DeviceError(
@@ -102,7 +107,7 @@ class OnnxRuntimeBackend:
         if PROVIDERS[device] not in offered:
             raise DeviceError(
                 f"this ONNX Runtime offers no {PROVIDERS[device]}; it offers "
-                f"{', '.join(offered)}: install dmdnet-runtime[gpu] in place of [cpu]"
+                f"{', '.join(offered)}; install dmdnet-runtime[gpu] in place of [cpu]"
             )
 
     def _open(self, graph: str, spec: GraphSpec) -> Any:

@@ -16,7 +16,7 @@ from runtime.machine.tensorrt_editions import DEVICES, EXTRAS
 
 @dataclass(frozen=True)
 class Choice:
-    """What the caller asks of a backend; see `Restorer`."""
+    """The arguments of `Restorer` that choose and configure a backend; documented there."""
 
     device: str = "auto"
     allow_fallback: bool = True
@@ -26,10 +26,10 @@ class Choice:
 
 
 def open_backend(bundle: Bundle, choice: Choice) -> Backend:
-    """The backend of `choice.device`; "auto" is the first of `DEVICES` that can be had.
+    """Open the backend for `choice.device`; "auto" is the first of `DEVICES` that is available.
 
-    Its description ends with why not an earlier one; a warning says so where the bundle or the
-    installation was made for one. Raises `DeviceError`.
+    Its description says at the end why no earlier device is used. A warning says so, too, where the
+    bundle has an engine for one, or the installed ONNX Runtime serves it. Raises `DeviceError`.
     """
     if choice.device in DEVICES:
         return _open(bundle, choice.device, choice)
@@ -61,7 +61,7 @@ def open_backend(bundle: Bundle, choice: Choice) -> Backend:
 
 
 def open_remote(url: str, remote: Remote, choice: Choice) -> tuple[Manifest, Backend]:
-    """The backend of a server's address, and the manifest of what it serves.
+    """Connect to a model server. Returns the manifest of what it serves, and the backend.
 
     Raises `UsageError`, `DeviceError` or `RemoteError`.
     """
@@ -86,7 +86,7 @@ def _open(bundle: Bundle, device: str, choice: Choice) -> Backend:
 
 
 def _short(reasons: Mapping[str, str]) -> str:
-    """Why not, without what to do: "not tensorrt, tensorrt-rtx: no driver; not cuda: ..."."""
+    """The reasons without their advice: "not tensorrt, tensorrt-rtx: no driver; not cuda: ..."."""
     names: dict[str, list[str]] = {}
     for name, reason in reasons.items():
         names.setdefault(reason.split(";")[0], []).append(name)
@@ -94,7 +94,7 @@ def _short(reasons: Mapping[str, str]) -> str:
 
 
 def _candidates(bundle: Bundle) -> tuple[str, ...]:
-    """An int8 graph is made for one kind of engine; nobody else runs it well."""
+    """The devices that may run the bundle: an INT8 graph is made for the CPU or for TensorRT."""
     quantization = bundle.manifest.quantization
     if quantization is None:
         return DEVICES

@@ -36,7 +36,10 @@ Layer = Annotated[int, Meta(ge=1)]
 
 @dataclass(frozen=True)
 class Profile:
-    """Sizes an engine takes: faces a call, rows of all dictionaries in it; `opt_`: fastest at."""
+    """The largest call that an engine takes, and (`opt_`) the one that it is fastest at.
+
+    A batch is the faces of a call, references are the rows of all dictionaries in it.
+    """
 
     max_batch: Rows = 8
     max_references: Rows = 32
@@ -58,13 +61,15 @@ Layers = Mapping[Kind, Mapping[Arithmetic, Layer]]
 class Receipt:
     """What precision an engine computes in: "int8", "half" or "float"."""
 
-    asked: Annotated[Layers, Meta(description="by the ONNX graph")]
-    parsed: Annotated[Layers, Meta(description="by the network that TensorRT read from it")]
+    asked: Annotated[Layers, Meta(description="what the ONNX graph asks for")]
+    parsed: Annotated[Layers, Meta(description="what TensorRT's parser made of that")]
     arithmetic: Annotated[
         Mapping[Arithmetic, float],
         Meta(description="share of the multiplications of parsed convolutions and matrix products"),
     ]
-    gflop: Annotated[float, Meta(description="of one call as the profile is best at it")]
+    gflop: Annotated[
+        float, Meta(description="10^9 operations of one call of the profile's `opt_` size")
+    ]
     engine: Annotated[
         Mapping[str, int] | None,
         Meta(description="convolutions of the finished engine; null: no GPU to ask"),
@@ -86,7 +91,7 @@ class EngineParity:
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """All that is known of an engine file; the first block is its fingerprint."""
+    """All that is known of an engine file; the fields up to `profile` say what it was built for."""
 
     graph: Annotated[str, Meta(pattern=r"^(restorer|memorizer)$(?!\n)")]
     graph_sha256: Annotated[
@@ -112,10 +117,10 @@ class EngineRecord:
             description="compute capability of the GPU it is for; any: 8.0 and later",
         ),
     ]
-    gpu: Annotated[Text | None, Meta(description="it was built on; null: without one")]
+    gpu: Annotated[Text | None, Meta(description="GPU that it was built on; null: without one")]
     driver: Annotated[
         Annotated[str, Meta(pattern=r"^[0-9]{1,4}(\.[0-9]{1,4}){0,3}$(?!\n)")] | None,
-        Meta(description="newest CUDA of the driver it was built with"),
+        Meta(description="newest CUDA that the driver could run where it was built"),
     ]
     profile: Profile
 
@@ -123,7 +128,7 @@ class EngineRecord:
     size: Size
     sha256: Sha256
     built: Time
-    seconds: Annotated[float, Meta(description="that the build took")]
+    seconds: Annotated[float, Meta(description="duration of the build")]
     receipt: Receipt
     parity: Annotated[
         tuple[EngineParity, ...],

@@ -1,4 +1,4 @@
-"""A file of a bundle: inside the bundle's folder, what its record says, and the same later."""
+"""Checks of a bundle's file: it lies in the folder, is as recorded, and has not changed since."""
 
 import stat
 import sys
@@ -10,13 +10,13 @@ from runtime.storage.local import fault
 _SETTLED_NS = 2_000_000_000  # clocks of file systems tick every two seconds at least
 
 State = tuple[int, ...]
-"""What of a file changes whenever somebody writes to it or puts another in its place."""
+"""Numbers that change whenever somebody writes to a file or puts another in its place."""
 
 
 def wrong_with(folder: Path, name: str, size: int | None, sha256: str | None) -> str | None:
-    """What is wrong with a file of the bundle `folder`; None: nothing.
+    """What is wrong with a file of the bundle `folder`, or None.
 
-    `size`, `sha256`: None where they are not known, or not to be checked.
+    `size`, `sha256`: what the file must have; None where that is not checked.
     """
     path = folder / name
     try:
@@ -47,8 +47,9 @@ def state_of(path: Path) -> State | None:
 
 
 def is_settled(state: State) -> bool:
-    """Whether a write from now on would show in the state.
+    """Whether every later write would change this state.
 
-    It may not show in that of a file written just now; Windows' ctime never changes.
+    Two writes within a tick of the file system's clock may leave the same state, and Windows never
+    changes ctime.
     """
     return sys.platform != "win32" and max(state[-2:]) < time.time_ns() - _SETTLED_NS

@@ -1,4 +1,4 @@
-"""Where everything lies: component order, scales, and the columns of a specific dictionary.
+"""Fixed orders and sizes: the components, the scales, the columns of a specific dictionary.
 
 The network looks at three components (left eye, right eye, mouth) at three scales of its feature
 pyramid. A reference photograph becomes one row of numbers: for each scale and component a key
@@ -79,12 +79,12 @@ def dictionary_layout(width: int = 64) -> tuple[Segment, ...]:
 
 
 def layout_text(segments: tuple[Segment, ...]) -> str:
-    """The layout as one comparable line, as manifests and dictionary files carry it."""
+    """The layout as one line of text, as manifests and dictionary files hold it."""
     return " ".join(map(str, segments))
 
 
 def columns_of(text: str) -> int:
-    """Numbers in a row, from a layout's text. Raises ValueError for anything that is not one."""
+    """How many numbers a row has, by a layout's text. Raises ValueError if that is not a layout."""
     segments = text.split(" ")
     if len(segments) > _MOST_SEGMENTS:
         raise ValueError(f"not a dictionary layout: {len(segments)} parts")

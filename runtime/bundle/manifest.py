@@ -1,4 +1,4 @@
-"""A bundle's manifest: what it may say, and that it fits together.
+"""A bundle's manifest: its fields, and the checks that they fit together.
 
 The types are the format: `typed_json` checks a manifest against them, and `schema` writes
 docs/manifest.schema.json from them.
@@ -30,7 +30,7 @@ from runtime.bundle.weights import SYNTHETIC, WeightsRecord, kind_of
 
 MANIFEST = "manifest.json"
 MANIFEST_VERSION = 2
-"""Of manifests that are written; version 1, whose weights had no `kind`, is still read."""
+"""Version of new manifests; version 1, whose weights had no `kind`, is still read."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class GraphSpec:
-    """An ONNX file of the bundle; its weights are in files of its name with something added."""
+    """An ONNX file of the bundle; its weights are in files whose names begin with its name."""
 
     file: Annotated[FileName, Meta(description="one of `files`; its name ends in .onnx")]
     inputs: tuple[TensorSpec, ...]
@@ -56,7 +56,7 @@ class GraphSpec:
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a file must be, byte for byte."""
+    """Size and SHA-256 that a file of the bundle must have."""
 
     size: Size
     sha256: Sha256
@@ -97,7 +97,7 @@ class QuantizedBlock:
 
     name: Text
     psnr_db: Mapping[str, float]
-    share: Annotated[float, Meta(description="of the main path's multiplications")]
+    share: Annotated[float, Meta(description="its share of the main path's multiplications")]
     integer: Annotated[bool, Meta(description="false: put back to float")]
 
 
@@ -114,7 +114,11 @@ class Quantization:
         ),
     ]
     method: Annotated[
-        str, Meta(pattern=r"^(entropy|percentile|minmax)$(?!\n)", description="of choosing ranges")
+        str,
+        Meta(
+            pattern=r"^(entropy|percentile|minmax)$(?!\n)",
+            description="how activations' ranges were chosen",
+        ),
     ]
     seed: int
     source: Annotated[Text, Meta(description="name of the folder or file of faces")]
@@ -123,13 +127,14 @@ class Quantization:
         Meta(
             pattern=r"^([0-9a-f]{64})?$(?!\n)",
             description="of the calibration file, or of the hashes of the folder's files; empty: "
-            "built-in",
+            "the built-in faces",
         ),
     ]
     calibration_faces: Count
     held_out_faces: Count
     min_psnr_db: Annotated[
-        float, Meta(description="the gate: mean PSNR on the whole; 3 dB less on each component")
+        float,
+        Meta(description="the gate: least mean PSNR on the whole; 3 dB less on each component"),
     ]
     quality: Annotated[
         tuple[Quality, ...],
@@ -230,6 +235,7 @@ class Manifest:
 
     @property
     def dictionary_dtype(self) -> np.dtype:
+        """The type of a dictionary's numbers, float16 or float32."""
         return np.dtype(self.memorizer.outputs[0].dtype)
 
     def to_json(self) -> str:

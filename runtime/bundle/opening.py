@@ -1,6 +1,6 @@
 """Opening a bundle: its manifest is read, and every file is checked against it.
 
-What lies in a bundle may come from a stranger. Only files that the manifest lists are read, and
+A bundle may come from a stranger. Only files that the manifest lists are read, and
 only from inside the bundle's folder; a graph is checked again when it is loaded.
 """
 
@@ -17,15 +17,15 @@ from runtime.bundle.typed_json import read_text
 from runtime.errors import BundleError
 
 _LARGEST_GRAPH = 8 << 20
-"""Bytes of an ONNX file without its weights, at most; ours have two million."""
+"""Largest ONNX file, without its weights, in bytes; ours have two million."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its folder and its manifest; `verify`: hashes are checked, not sizes only.
+    """An opened bundle: its folder and its manifest.
 
-    `states` has the files that were hashed, as they were then: they need not be hashed again while
-    they stay so.
+    `verify`: files are checked by their hashes, not only by their sizes. `states`: the state of
+    each file when it was hashed; while the state stays the same, it is not hashed again.
     """
 
     path: Path

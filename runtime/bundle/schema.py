@@ -1,4 +1,4 @@
-"""docs/manifest.schema.json, from the types of manifests and engine records.
+"""Writes docs/manifest.schema.json from the types of manifests and engine records.
 
 After a change of the types: `python -m runtime.bundle.schema > docs/manifest.schema.json`.
 """
@@ -42,7 +42,7 @@ def manifest_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as the file has it."""
+    """The text of docs/manifest.schema.json."""
     return json.dumps(manifest_schema(), indent=2, ensure_ascii=False) + "\n"
 
 

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 LONGEST = 4 << 20
-"""Bytes of a manifest or a record at most; ours have some thousand."""
+"""Largest manifest or record that is read, in bytes; ours have some thousand."""
 
 _DEEPEST = 32  # objects and arrays inside each other
 _PLAIN = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}"
@@ -53,7 +53,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_object(text: str) -> dict[str, Any]:
-    """The object that a JSON text holds, with finite numbers and no key twice.
+    """Parse a JSON text that must be an object, with finite numbers only and no key twice.
 
     Raises ValueError.
     """
@@ -76,9 +76,9 @@ def parse_object(text: str) -> dict[str, Any]:
 
 
 def convert(content: dict[str, Any], kind: type[_T]) -> _T:
-    """The dataclass `kind` that a parsed object gives; every field of it must be known.
+    """Convert a parsed object to the dataclass `kind`.
 
-    Raises ValueError that names the field.
+    Raises ValueError that names a field which is wrong, missing or unknown.
     """
     value = msgspec.convert(content, kind)
     _refuse_unknown(content, asdict(value), "")
@@ -112,7 +112,7 @@ def _refuse_unknown(given: Any, known: Any, place: str) -> None:
     if isinstance(given, dict):
         for key, value in given.items():
             if key not in known:
-                raise ValueError(f"unknown field {key[:60]!r} in {place or 'it'}")
+                raise ValueError(f"unknown field {key[:60]!r}{f' in {place}' if place else ''}")
             _refuse_unknown(value, known[key], f"{place}.{key}".lstrip("."))
     elif isinstance(given, list):
         for index, (one, other) in enumerate(zip(given, known, strict=True)):

@@ -1,4 +1,4 @@
-"""Which weights a bundle was made from, and what whoever uses it must know of them."""
+"""The weights that a bundle was made from, and what its users must know of them."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,10 +8,10 @@ from msgspec import Meta
 from runtime.bundle.typed_json import Sha256, Text
 
 PUBLISHED_SHA256 = "70daeb4b1fd10f241043b587d892a941f2651d7322db02f06ff64b166537f65c"
-"""Of the authors' weights; whatever is made from them is under their licence."""
+"""SHA-256 of the authors' weights; whatever is made from them is under their licence."""
 
 COMPACT_SHA256 = "8289c53ee1d4bec38efd1426666f3db00d65926fa7240a89d9af314c3715f3ae"
-"""Of the weights that come with this package: export/model/weights/README.md."""
+"""SHA-256 of the weights that come with this package: export/model/weights/README.md."""
 
 PUBLISHED, COMPACT, SYNTHETIC, OTHER = "published", "compact", "synthetic", "other"
 
@@ -47,12 +47,12 @@ class WeightsRecord:
 
     @property
     def notice(self) -> str | None:
-        """What whoever makes something from these weights must know: licence and limits."""
+        """What users of these weights must know, such as licence and limits; None: nothing."""
         return _NOTICES.get(self.kind)
 
     @property
     def remark(self) -> str | None:
-        """A few words to stand beside what these weights restored; None where none are needed."""
+        """A few words to show beside results of these weights; None where none are needed."""
         return _REMARKS.get(self.kind)
 
 

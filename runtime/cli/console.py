@@ -1,4 +1,4 @@
-"""How all our commands talk and end: one line for an error or a warning, and exit codes."""
+"""What all commands share: one line for each error or warning, exit codes, and Ctrl-C."""
 
 import argparse
 import atexit
@@ -24,17 +24,17 @@ from runtime.text import shown, squeezed
 FAILED = 1
 USAGE = 2
 UNAVAILABLE = 3
-"""Exit code when a checkpoint cannot be downloaded, so that a script can choose another."""
+"""Exit code when a checkpoint cannot be downloaded, so that a script can try another one."""
 INTERRUPTED = 130
 
-_INTERRUPTED = "interrupted; nothing half written is left"
-_CLEANING_S = 2.0  # for which a second Ctrl-C is not heard, so that this is true
+_INTERRUPTED = "interrupted; no half-written file is left"
+_CLEANING_S = 2.0  # a second Ctrl-C is ignored this long, so that the message is true
 _interrupted = 0.0  # when, by the monotonic clock
 _debug = False
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line; every command has `--version` and `--debug`."""
+    """An argument parser with one-line errors, and with `--version` and `--debug`."""
 
     def __init__(self, prog: str, description: str) -> None:
         from importlib.metadata import version  # slow, and Ctrl-C is heard from `run` on
@@ -49,7 +49,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Debug(argparse.Action):
-    """Heard by `run`, whatever the command does with its arguments."""
+    """Turns on tracebacks for the whole process, so that commands need not pass `--debug` on."""
 
     def __call__(
         self,
@@ -63,7 +63,10 @@ class _Debug(argparse.Action):
 
 
 def run(prog: str, work: Callable[[], int]) -> NoReturn:
-    """Do the command's work and leave with its exit code; an error becomes one line."""
+    """Do the command's work and end the process with the exit code that it returns.
+
+    An error becomes one line on stderr and exit code 1, 3 or 130; warnings become one line each.
+    """
 
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
         ours = isinstance(message, DmdnetWarning)
@@ -87,10 +90,10 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
             code = UNAVAILABLE if isinstance(error, CheckpointUnavailableError) else FAILED
             message = error_line(error)
             if not isinstance(error, (DmdnetError, OSError, MemoryError)):
-                message += " (a fault of the program: run again with --debug and report it)"
+                message += " (this is a bug: run again with --debug and report it)"
             say_trace("".join(traceback.format_exception(error)))
         if _interrupted or background_work():
-            abandon()  # before it is said that nothing is left
+            abandon()  # before the message says that nothing is left
         say(f"{prog}: {message}")
         _leave(code)
 
@@ -121,9 +124,9 @@ def _end_now(*_: object) -> NoReturn:
 
 @contextmanager
 def loading(prog: str) -> Iterator[None]:
-    """For imports before anything is written: Ctrl-C ends the process at once.
+    """Within the block Ctrl-C ends the process at once: for imports, before anything is written.
 
-    Raised inside the initialisation of a library in C++, it crashes some and is lost in others.
+    A KeyboardInterrupt crashes some C++ libraries while they initialise, and others swallow it.
     """
 
     def leave(*_: object) -> NoReturn:
@@ -136,36 +139,36 @@ def loading(prog: str) -> Iterator[None]:
 
 
 def tell(line: str) -> None:
-    """A line of the command's result on stdout."""
+    """Print a line of the command's result on stdout."""
     print(shown(line), flush=True)
 
 
 def say(line: str) -> None:
-    """A line on stderr, where progress bars and errors go."""
+    """Print a line on stderr, where progress bars and errors go."""
     print(shown(line), file=sys.stderr, flush=True)
 
 
 def say_above_bar(line: str) -> None:
-    """`say` while a progress bar of tqdm is shown, which stays the last line."""
+    """`say` above a progress bar of tqdm, which stays the last line."""
     from tqdm import tqdm
 
     tqdm.write(shown(line), file=sys.stderr)
 
 
 def say_trace(trace: str | None) -> None:
-    """The lines of a traceback on stderr, if the command was given `--debug`."""
+    """Print the lines of a traceback on stderr, if the command was given `--debug`."""
     for line in (trace or "").splitlines() if _debug else ():
         say(without_secrets(line))
 
 
 def report(line: str) -> None:
-    """`say` that a stage begins or ends; raises a KeyboardInterrupt that a library has lost."""
+    """`say` that a stage begins or ends, unless Ctrl-C was pressed: see `check_interrupted`."""
     check_interrupted()
     say(line)
 
 
 def check_interrupted() -> None:
-    """Raise the KeyboardInterrupt again that a library has turned into an error of its own."""
+    """Raise KeyboardInterrupt if Ctrl-C was pressed: a library may have swallowed the first one."""
     if _interrupted:
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""`dmd-doctor`: what is installed, what clashes, which device would be used, and how to mend it."""
+"""`dmd-doctor`: what is installed, what clashes, which device would be used, and the remedies."""
 
 import json
 import sys
@@ -15,9 +15,9 @@ from runtime.machine.tensorrt_editions import EXTRAS
 def main() -> NoReturn:
     parser = console.Parser(
         "dmd-doctor",
-        "Say what is installed, what clashes, which device would be used, and how to mend what is "
-        "wrong. Installs and changes nothing. Exit code 0: a device can be used and nothing "
-        "clashes; else 1.",
+        "Show what is installed, what clashes, which device would be used, and how to fix what is "
+        "wrong. Nothing is installed or changed. The exit code is 0 if a device can be used and "
+        "nothing clashes, else 1.",
     )
     parser.add_argument(
         "--json",
@@ -55,13 +55,13 @@ def _lines(report: Report) -> Iterator[str]:
         yield f"  {software.name:<18}{version}{listed}"
     yield f"  {'providers':<18}{', '.join(report.providers) or 'none'}"
     runs = f", runs CUDA up to {report.cuda}" if report.cuda else ""
-    yield f"  {'NVIDIA driver':<18}{report.driver or 'release not known'}{runs}"
+    yield f"  {'NVIDIA driver':<18}{report.driver or 'unknown release'}{runs}"
     for gpu in report.gpus:
         memory = f"{gpu.memory / 2**30:.1f} GiB"
         yield f"  {'GPU':<18}{gpu.name}, compute capability {gpu.capability}, {memory}"
     yield "Clashes"
     yield from [f"  {clash.problem}" for clash in report.clashes] or ["  none"]
-    yield "Devices, the first that can be used is taken"
+    yield "Devices, of which the first that can be used is taken"
     for device in report.devices:
         why = "; ".join(finding.problem for finding in device.findings)
         engine = ", if the bundle holds an engine for this GPU" * (device.name in EXTRAS.values())
@@ -69,7 +69,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"Would be used: {report.device or 'none'}"
     findings = [*report.clashes, *(found for device in report.devices for found in device.findings)]
     if findings:
-        yield "How to mend"
+        yield "How to fix it"
     for finding in dict.fromkeys(findings):
         yield f"  {finding.problem}"
         yield f"      {finding.remedy}"

@@ -18,7 +18,7 @@ from runtime.errors import DictionaryError, UsageError
 def main() -> NoReturn:
     parser = console.Parser(
         "dmd-enroll",
-        "Make a person's dictionary from a few good photographs; the largest face of each counts.",
+        "Make a person's dictionary from a few good photographs: of the largest face in each.",
     )
     parser.add_argument(
         "references", nargs="+", metavar="REFERENCE", help="picture, folder or glob"
@@ -33,7 +33,10 @@ def main() -> NoReturn:
 
 
 def enroll(args: Namespace) -> int:
-    """Memorise all references or, unless some may be skipped, none. Returns the exit code."""
+    """Make the dictionary and write it. Returns the exit code.
+
+    Without `--skip-bad` one bad reference is enough for nothing to be written.
+    """
     from tqdm import tqdm
 
     from runtime.archive.failures import ends_the_run, failure_of, trace_of
@@ -73,15 +76,15 @@ def enroll(args: Namespace) -> int:
 
 
 def _refuse_replacing(out: Path) -> None:
-    """Only a dictionary is replaced: raise `UsageError` for a photo or anything else of the user's.
+    """Raise `UsageError` if `out` is a photo or anything else of the user's that is no dictionary.
 
-    An empty file, as `mktemp` makes it, is nothing yet.
+    An empty file, as `mktemp` makes it, may be replaced, too.
     """
     from runtime.dictionary import SpecificDictionary
 
     if not out.exists() or (out.is_file() and not out.stat().st_size):
         return
-    why = "no file"
+    why = "not a regular file"
     if out.is_file():
         try:
             SpecificDictionary.load(out)
@@ -89,6 +92,6 @@ def _refuse_replacing(out: Path) -> None:
         except DictionaryError as error:
             why = str(error).removeprefix(f"{out}: ")
     raise UsageError(
-        f"--out {out}: this is there, and not a dictionary that could be replaced ({why}): it is "
-        "not overwritten; choose another name"
+        f"--out {out}: this exists and is not a dictionary ({why}), so it is not overwritten; "
+        "choose another name"
     )

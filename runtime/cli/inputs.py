@@ -1,4 +1,4 @@
-"""From command-line arguments to picture files and their landmark files."""
+"""The arguments that several commands share, and what they mean: pictures, bundle, landmarks."""
 
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -16,56 +16,68 @@ if TYPE_CHECKING:
 
 
 def add_common_arguments(parser: ArgumentParser) -> None:
-    """The options that every command with pictures and a bundle has."""
+    """Add the options of every command that takes pictures and a bundle."""
     parser.add_argument(
         "--bundle",
         required=True,
         type=_bundle,
         metavar="DIR|URL",
-        help="folder made by dmd-export, or a server: grpc://HOST:PORT/MODEL (docs/triton.md)",
+        help="folder made by dmd-export, or model server: grpc://HOST:PORT/MODEL (docs/triton.md)",
     )
     parser.add_argument(
         "--landmarks",
         type=Path,
         metavar="DIR|FILE",
-        help="for aligned faces: 68 lines `x y`; in a folder named IMAGE.txt (default: IMAGE.txt "
-        "beside a picture if it is there; else faces are found)",
+        help="landmarks of aligned faces, 68 lines of `x y`: a file for one picture, or a folder "
+        "with IMAGE.txt for each (default: IMAGE.txt beside the picture; where there is none, "
+        "faces are found)",
     )
     parser.add_argument(
         "--max-pixels",
         type=positive,
         metavar="N",
-        help="refuse pictures that declare more; one of 16 bits counts twice (default: 150000000)",
+        help="refuse larger pictures; a pixel of 16 bits counts twice (default: 150000000)",
     )
     parser.add_argument(
         "--max-bytes",
         type=positive,
         metavar="N",
-        help="refuse picture files that are larger (default: 1073741824, which is 1 GiB)",
+        help="refuse larger picture files (default: 1073741824, which is 1 GiB)",
     )
-    parser.add_argument("--device", choices=("auto", *DEVICES), default="auto")
+    parser.add_argument(
+        "--device",
+        choices=("auto", *DEVICES),
+        default="auto",
+        help="what runs the network; auto, the default: the first of the others that can be used",
+    )
     parser.add_argument(
         "--no-fallback",
         action="store_true",
-        help=f"with --device auto: {DEVICES[0]} or an error, in place of the best that is there",
+        help="with --device auto: fail if the first device cannot be used, do not try the others",
     )
-    parser.add_argument("--threads", type=positive, help="CPU threads")
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="CPU threads (default: one for each core)"
+    )
     server = parser.add_argument_group(
-        "with a server", f"{AUTHORIZATION} in the environment is its authorization header"
+        "with a model server",
+        f"the environment variable {AUTHORIZATION} holds the authorization header, if it needs one",
     )
     server.add_argument(
         "--remote-timeout",
         type=partial(number, below=86400, what="seconds"),
         metavar="S",
-        help="for one engine call (default: 30)",
+        help="seconds to wait for an engine call, with all retries (default: 30)",
     )
     server.add_argument(
-        "--remote-ca", type=Path, metavar="FILE", help="PEM: who signed its certificate (grpcs)"
+        "--remote-ca",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the authority that signed the server's certificate, for grpcs://",
     )
 
 
 def open_restorer(args: Namespace) -> "Restorer":
-    """The Restorer that the common arguments name."""
+    """Open the Restorer that the common arguments describe."""
     from runtime.restorer import Restorer
 
     return Restorer(
@@ -78,21 +90,25 @@ def open_restorer(args: Namespace) -> "Restorer":
 
 
 def server_of(args: Namespace) -> Remote | None:
-    """How to talk to the server, if `--bundle` is one."""
+    """How to talk to the model server; None if `--bundle` is a folder.
+
+    Raises `UsageError` if a server's options are given with a folder.
+    """
     given = {"timeout": args.remote_timeout, "ca": args.remote_ca}
     named = {name: value for name, value in given.items() if value is not None}
     if not is_server_address(args.bundle):
         if named:
-            raise UsageError("--remote-timeout and --remote-ca go with a server's address")
+            raise UsageError("--remote-timeout and --remote-ca need a server's address as --bundle")
         return None
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what fails is said by us, in one line
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # our own errors say it in one line
     return Remote(authorization=os.environ.get(AUTHORIZATION), **named)
 
 
 def picture_files(arguments: Sequence[str]) -> list[str]:
-    """Files and URLs as given, the pictures of folders, what globs match; each once.
+    """The picture files and URLs that arguments name, each once.
 
-    Raises `InvalidImageError` for an argument that gives nothing.
+    An argument is a file or URL, a folder of pictures, or a glob. Raises `InvalidImageError` for a
+    folder without pictures, and for a glob that matches nothing.
     """
     return list(dict.fromkeys(file for each in arguments for file in _files(each)))
 
@@ -121,14 +137,14 @@ def _bundle(text: str) -> str | Path:
 
 
 def positive(text: str) -> int:
-    """An argument that is a whole number from 1."""
+    """Parse an argument that must be a whole number of 1 or more."""
     if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
+        raise ArgumentTypeError(f"{text!r} is not a whole number of 1 or more")
     return int(text)
 
 
 def number(text: str, below: float, what: str) -> float:
-    """An argument over 0 and under `below`; `what` is its unit, for the message."""
+    """Parse an argument that must lie between 0 and `below`; `what`: its unit."""
     try:
         value = float(text)
     except ValueError:
@@ -139,13 +155,15 @@ def number(text: str, below: float, what: str) -> float:
 
 
 def refuse_in_bundle(option: str, file: Path, bundle: str | Path) -> None:
-    """Raise `UsageError` for a file to be written in the bundle's folder."""
+    """Raise `UsageError` if `file`, which is about to be written, lies in the bundle's folder."""
     folders = (folder for folder in file.resolve().parents if folder.exists())
     if isinstance(bundle, Path) and bundle.exists() and any(map(bundle.samefile, folders)):
-        raise UsageError(f"{option} {file} lies in the bundle: choose another place")
+        raise UsageError(f"{option} {file} lies in the bundle: choose another folder")
 
 
 def check_landmark_file(landmarks: Path | None, pictures: int) -> None:
-    """Raise `UsageError` for one landmark file for many pictures."""
+    """Raise `UsageError` if one landmark file is given for several pictures."""
     if landmarks is not None and landmarks.is_file() and pictures > 1:
-        raise UsageError(f"{landmarks} is one landmark file, but there are {pictures} pictures")
+        raise UsageError(
+            f"--landmarks {landmarks} is one file, but there are {pictures} pictures; give a folder"
+        )

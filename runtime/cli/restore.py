@@ -33,25 +33,38 @@ def main() -> NoReturn:
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="picture, folder, glob or URL (s3://..., https://...), or NAME.parquet of them",
+        help="picture, folder, glob or URL (s3://..., https://...), or NAME.parquet of many "
+        "pictures (docs/archive.md)",
     )
     parser.add_argument("--out", required=True, help="folder or URL for the restored pictures")
-    parser.add_argument("--identity", type=Path, metavar="FILE", help="made by dmd-enroll")
-    parser.add_argument("--only", metavar="largest|center|N", help="one face: N counts from 0")
-    parser.add_argument("--upscale", type=int, choices=(1, 2, 4), default=1)
+    parser.add_argument(
+        "--identity", type=Path, metavar="FILE", help="dictionary made by dmd-enroll"
+    )
+    parser.add_argument(
+        "--only",
+        metavar="largest|center|N",
+        help="restore one face only; N is its index as --draw shows it, from 0",
+    )
+    parser.add_argument(
+        "--upscale",
+        type=int,
+        choices=(1, 2, 4),
+        default=1,
+        help="enlarge the photo so many times first (default: 1)",
+    )
     for flag, meaning in (
         ("--aligned", "every picture is an aligned face crop"),
         ("--require-face", "a picture without a face is an error"),
         ("--compare", "also write NAME.compare.png, before and after"),
-        ("--draw", "also write NAME.draw.png, boxes and 68 points"),
-        ("--resume", "skip outputs that exist"),
+        ("--draw", "also write NAME.draw.png, with the box, index and landmarks of each face"),
+        ("--resume", "skip pictures whose output exists"),
     ):
         parser.add_argument(flag, action="store_true", help=meaning)
     parser.add_argument(
         "--report",
         type=Path,
         metavar="FILE",
-        help="a line of JSON for each picture; with --resume, appended to an earlier report",
+        help="write a line of JSON for each picture; with --resume, append to the earlier report",
     )
     add_common_arguments(parser)
     ray = parser.add_argument_group("on many machines (docs/archive.md)")
@@ -60,22 +73,26 @@ def main() -> NoReturn:
         nargs="?",
         const="local",
         metavar="ADDRESS",
-        help="work on a Ray cluster: host:port or auto; without ADDRESS, one on this machine",
+        help="work on the Ray cluster at host:port, or on the one that Ray finds (auto); without "
+        "ADDRESS, start one on this machine",
     )
     ray.add_argument(
         "--ray-actors",
         type=positive,
         metavar="N",
-        help="workers (default: one a GPU, or one a node without GPUs)",
+        help="number of workers (default: one for each GPU or, without GPUs, for each node)",
     )
     ray.add_argument(
         "--ray-gpus",
         type=_share,
         metavar="SHARE",
-        help="of a GPU, for each worker; 0.25: four on one (default: 1 where there are GPUs)",
+        help="GPUs for each worker; with 0.25, four share one (default: 1 where there are GPUs)",
     )
     ray.add_argument(
-        "--ray-cpus", type=_share, metavar="N", help="CPUs for each worker (default: as fit)"
+        "--ray-cpus",
+        type=_share,
+        metavar="N",
+        help="CPUs for each worker (default: 1 beside a GPU, else an equal share of its node's)",
     )
     args = parser.parse_args()
     console.run(parser.prog, lambda: restore(args))
@@ -189,11 +206,11 @@ def _only(text: str | None) -> "Only | None":
 
 
 def _share(text: str) -> float:
-    """An argument that is a number over 0; over 1, a whole one."""
+    """Parse a number of GPUs or CPUs: a fraction of one, or a whole number."""
     try:
         value = float(text)
     except ValueError:
         value = 0
     if not 0 < value < 10_000 or (value > 1 and value != int(value)):
-        raise ArgumentTypeError(f"{text!r} is neither a fraction of 1 nor a whole number")
+        raise ArgumentTypeError(f"{text!r} is neither a fraction under 1 nor a whole number")
     return value

@@ -1,4 +1,4 @@
-"""What `dmd-restore` says when a run is over, however it ends."""
+"""What `dmd-restore` prints when a run is over, however it ends."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -8,15 +8,15 @@ from runtime.cli import console
 if TYPE_CHECKING:
     from runtime.archive.job import Outcome
 
-_SHOWN = 1000  # failures that are kept to be listed at the end; --report has them all
+_SHOWN = 1000  # failures that are listed at the end; --report has all of them
 
 
 @dataclass
 class Tally:
-    """Counts the outcomes of `count` pictures; leaving its `with` block prints what became of them.
+    """Counts the outcomes of `count` pictures, and prints them when its `with` block is left.
 
-    So a failure that was found before an error or Ctrl-C ended the run is not lost. `remark`: what
-    is to be known of the weights.
+    So failures are listed, too, when an error or Ctrl-C ends the run. `out`: where the results go.
+    `remark`: what the reader should know of the weights.
     """
 
     out: str
@@ -45,7 +45,7 @@ class Tally:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and not self._backends:
             return  # it ended before it began
-        resumed = f", {self.there} were there already" if self.there else ""
+        resumed = f", {self.there} more existed already" if self.there else ""
         restored = f"restored {self.done - self.failed} of {self.done} in {self.out}{resumed}"
         about = [*self._backends, *([self.remark] if self.remark else [])]
         console.tell(f"{restored} ({'; '.join(about)})")
@@ -53,8 +53,8 @@ class Tally:
             console.say_trace(failure.trace)
             console.say(f"dmd-restore: {failure.error}")
         if hidden := self.failed - len(self._failures):
-            console.say(f"dmd-restore: and {hidden} more: --report FILE has them all")
+            console.say(f"dmd-restore: and {hidden} more failures; --report FILE lists all of them")
         if kind is not None:
             left = self.count - self.done - self.there
-            line = f"{left} of {self.count} were not done: --resume does what is missing"
+            line = f"{left} of {self.count} were not done; run again with --resume to do them"
             console.say(f"dmd-restore: {line}")

@@ -1,4 +1,4 @@
-"""Where a face lies in an aligned 512 x 512 crop, and the transform that puts it there."""
+"""The place of a face in an aligned 512 x 512 crop, and the transform that brings it there."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ _OUTSIDE = 0.25  # of the crop's side: how far its centre may lie outside of the
 
 
 def five_points(landmarks: Points) -> Points:
-    """(68, 2) -> (5, 2): the points of `TEMPLATE`."""
+    """The five points of `TEMPLATE` (5, 2), from 68 landmarks (68, 2)."""
     left, right = landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)
     return np.stack([left, right, landmarks[30], landmarks[48], landmarks[54]])
 
@@ -48,8 +48,8 @@ def similarity(source: Points, target: Points) -> Points:
 def check_crop(matrix: Points, shape: tuple[int, ...]) -> None:
     """Raise `InvalidLandmarksError` unless `matrix` cuts a face's crop out of a photo.
 
-    `matrix` (2, 3): photo -> crop; `shape`: the photo's, (H, W, ...). Beyond these bounds the crop
-    would show next to nothing of the photo, and cost OpenCV minutes.
+    `matrix` (2, 3): photo -> crop; `shape`: the photo's, (H, W, ...). A crop that is too small, too
+    large or too far outside shows next to nothing of the photo, and may cost OpenCV minutes.
     """
     height, width = shape[:2]
     with np.errstate(all="ignore"):

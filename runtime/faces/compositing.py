@@ -1,7 +1,7 @@
 """Taking aligned crops out of a photo, and putting restored ones back into it.
 
-Blending is done in sRGB values: crop and photo show the same face there, so that linear light would
-change nothing that is seen.
+Blending is done in sRGB values: where it happens, crop and photo show the same face, so that linear
+light would make no visible difference.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> 
 
 
 def replace(photo: NDArray[Any], face: Image, color: Color) -> None:
-    """Put the RGB `face` in place of all of a 512 x 512 `photo` but its alpha."""
+    """Replace a 512 x 512 `photo` by the RGB `face`, in place; its alpha stays."""
     _blend(photo, face, np.ones(face.shape[:2], np.float32), color)
 
 

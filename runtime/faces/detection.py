@@ -39,7 +39,10 @@ class Detection:
 
 
 class FaceDetector:
-    """Both networks, opened once; safe to call from many threads. `threads`: None is one a core."""
+    """Finds faces with both networks, opened once; safe to call from many threads.
+
+    `threads`: tiles of a photo that are searched at a time; None: one for each core.
+    """
 
     def __init__(self, threads: int | None = None) -> None:
         # strides 8, 16, 16, 16 with two anchors a cell and layer

@@ -98,7 +98,7 @@ class FaceFinder:
         points, presence = self._run(face)
         if presence < _PRESENCE:
             raise InvalidLandmarksError(
-                "no face where an aligned 512 x 512 crop has it; align it, or give landmarks"
+                "no face where an aligned 512 x 512 crop has one; align it, or give landmarks"
             )
         return points
 
@@ -131,8 +131,8 @@ class FaceFinder:
             if (far := np.abs(points - _MIDDLE).max(axis=1) > _REACH).any():
                 index = int(far.argmax())
                 raise InvalidLandmarksError(
-                    f"the landmark detector put landmark {index} of a 512 x 512 crop at "
-                    f"{points[index, 0]:.4g}, {points[index, 1]:.4g}"
+                    f"the landmark detector put landmark {index} at {points[index, 0]:.4g}, "
+                    f"{points[index, 1]:.4g}, too far out of the 512 x 512 crop"
                 )
         return points, presence
 

@@ -30,7 +30,10 @@ class LandmarkNetwork:
         self._offset = np.array(mapping["offset"], np.float64)
 
     def run(self, face: Image) -> tuple[NDArray[np.float64], float]:
-        """Aligned RGB face (512, 512, 3) -> landmarks (68, 2) in its pixels, presence logit."""
+        """Find the landmarks (68, 2), in pixels, of an aligned RGB face (512, 512, 3).
+
+        Returns them, and a logit: over 0 where the network takes the picture for a face.
+        """
         scale = _SIDE / _CROP
         shift = _SIDE / 2 - scale * np.array(_CENTRE)
         matrix = np.column_stack([np.eye(2) * scale, shift])

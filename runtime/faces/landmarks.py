@@ -61,8 +61,8 @@ def check_landmarks(landmarks: ArrayLike) -> NDArray[np.float64]:
     far = np.flatnonzero((np.abs(points) > _FARTHEST).any(axis=1))
     if far.size:
         raise InvalidLandmarksError(
-            f"landmark {far[0]} lies {np.abs(points[far[0]]).max():.4g} px away; "
-            f"{_FARTHEST:.0f} are the most"
+            f"landmark {far[0]} lies {np.abs(points[far[0]]).max():.4g} px away from "
+            f"the origin; at most {_FARTHEST:.0f} are allowed"
         )
     return points
 

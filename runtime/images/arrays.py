@@ -1,4 +1,4 @@
-"""Pictures: reading, writing, and turning what callers have into what the network takes."""
+"""Pictures as arrays: checked and converted to what the network takes, resized, compared."""
 
 import warnings
 from typing import Literal
@@ -44,7 +44,7 @@ def to_rgb(image: NDArray[np.generic], color: Color, say_scaled: bool = True) ->
         )
     if image.dtype == np.uint16:
         if say_scaled:
-            warnings.warn("16-bit image: scaled to 8 bits", DmdnetWarning, stacklevel=2)
+            warnings.warn("the 16-bit image was scaled to 8 bits", DmdnetWarning, stacklevel=2)
         image = to_8_bits(image)
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2).astype(np.uint8)

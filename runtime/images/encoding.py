@@ -1,4 +1,4 @@
-"""Picture files' bytes: pixels by OpenCV, and EXIF data and colour profile put beside them."""
+"""Encodes picture files: the pixels by OpenCV, then EXIF data and colour profile are inserted."""
 
 import struct
 import zlib
@@ -11,7 +11,7 @@ from runtime.errors import InvalidImageError
 from runtime.images.arrays import to_8_bits
 
 KEEPS_METADATA = (".png", ".jpg", ".jpeg", ".webp")
-"""Formats that take EXIF and ICC profile along."""
+"""Suffixes of the formats that keep EXIF data and an ICC profile."""
 
 _KEEPS_16_BITS = (".png", ".tif", ".tiff")
 _NO_ALPHA = (".jpg", ".jpeg")
@@ -28,10 +28,11 @@ _PNG_PROFILE = 8_000_000  # bytes, the limit of libpng's readers
 def encode(
     image: NDArray[np.generic], suffix: str, exif: bytes | None, icc_profile: bytes | None
 ) -> tuple[bytes, tuple[str, ...]]:
-    """A picture as cv2 has it in the format of `suffix`, and notes on what that leaves out.
+    """Encode a picture, as cv2 has it, in the format of `suffix`.
 
     16 bits become 8 where the format has no more; metadata that it cannot hold, or that is damaged,
-    is left out. Raises `InvalidImageError` for a picture that the format cannot hold.
+    is left out. Returns the file's bytes, and notes for people on what was changed or left out.
+    Raises `InvalidImageError` for a picture that the format cannot hold.
     """
     notes = []
     height, width = image.shape[:2]

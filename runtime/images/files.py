@@ -20,7 +20,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 """Endings of the file names that are taken for pictures, in lower case."""
 
 MAX_PIXELS = 150_000_000
-"""Most pixels that a picture file may declare, unless the caller says otherwise.
+"""Most pixels that a picture file may declare, unless the caller sets another limit.
 
 A pixel of 16 bits a channel counts as two.
 """
@@ -34,7 +34,7 @@ class Photo:
     """A picture file: pixels upright, as cv2 has them, and what came with them.
 
     `image`: uint8 or uint16, (H, W) gray, (H, W, 3) BGR or (H, W, 4) BGRA. `exif`: its orientation
-    is 1, since the pixels are upright. `notes`: what a reader may not expect, for people.
+    is 1, since the pixels are upright. `notes`: for people, on what was changed or left out.
     """
 
     image: NDArray[np.generic]
@@ -44,14 +44,17 @@ class Photo:
 
 
 def read_image(path: str | Path) -> NDArray[np.generic]:
-    """The pixels of `read_photo`."""
+    """Read a picture file or URL, as `read_photo`, but return its pixels alone."""
     return read_photo(path).image
 
 
 def read_photo(
     path: str | Path, max_pixels: int = MAX_PIXELS, max_bytes: int = storage.MAX_BYTES
 ) -> Photo:
-    """`decode_photo` of a file or URL, which may also be missing, unreadable or too large."""
+    """Read a picture file or URL, and decode it; see `decode_photo`.
+
+    Raises `InvalidImageError` also where it is missing, unreadable, or larger than `max_bytes`.
+    """
     return decode_photo(storage.read(str(path), max_bytes), public_name(str(path)), max_pixels)
 
 
@@ -91,7 +94,8 @@ def write_image(
     """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
-        raise InvalidImageError(f"{path}: cannot write {suffix or 'no suffix'!r} pictures")
+        what = f"{suffix} pictures" if suffix else "a picture without a suffix"
+        raise InvalidImageError(f"{path}: cannot write {what}; use one of {', '.join(SUFFIXES)}")
     try:
         data, notes = encode(image, suffix, exif, icc_profile)
     except InvalidImageError as error:
@@ -101,7 +105,7 @@ def write_image(
 
 
 def _decode_with_metadata(data: bytes, max_pixels: int) -> Photo:
-    """With what came with it; without, where a PNG is sound but for that, which comes first."""
+    """Decode with the metadata; without it, where only the metadata of a PNG is damaged."""
     try:
         return _decode(data, max_pixels, ())
     except InvalidImageError:

@@ -24,7 +24,7 @@ from runtime.errors import InvalidImageError
 from runtime.images import tiff
 
 FORMATS = "PNG, JPEG, WebP, BMP, TIFF and the first frame of a GIF"
-"""What is read, for people."""
+"""The formats that are read, as a message lists them."""
 
 # what Pillow warns of is an error or a note here; its log is for who sets up logging
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -59,10 +59,10 @@ _PILLOW_LIMIT = threading.Lock()
 
 
 def open_picture(data: bytes, max_pixels: int) -> ImageFile:
-    """A picture file's header, read by the decoder that its first bytes name.
+    """Open a picture file with the decoder that its first bytes name; only its header is read.
 
-    Raises `InvalidImageError` for any other file and for one that declares more than `max_pixels`,
-    of which one of 16 bits a channel counts as two; and a decoder's own errors for a damaged one.
+    A pixel of 16 bits a channel counts as two of `max_pixels`. Raises `InvalidImageError` for any
+    other file and for one that declares more pixels; the decoder's own errors for a damaged one.
     """
     kind = next((kind for kind, starts in _SIGNATURES.items() if data.startswith(starts)), None)
     if kind is None or (kind == "WEBP" and data[8:12] != b"WEBP"):
@@ -95,20 +95,20 @@ def open_picture(data: bytes, max_pixels: int) -> ImageFile:
 
 
 def is_deep(picture: ImageFile) -> bool:
-    """Whether a picture that is opened and not yet loaded has 16 bits a channel."""
+    """Whether a picture that is opened, but not yet loaded, has 16 bits a channel."""
     # BMP pictures of 16 bits a pixel end in ";16", too
     return picture.mode.startswith("I;16") or rawmode(picture).endswith((";16B", ";16L", ";16N"))
 
 
 def rawmode(picture: ImageFile) -> str:
-    """How its decoder is told that the bytes lie; "" where a format has no such thing."""
+    """Pillow's raw mode, which tells the decoder the order of the bytes; "" where there is none."""
     args = picture.tile[0].args if picture.tile else ""
     first = args[0] if isinstance(args, tuple) and args else args
     return first if isinstance(first, str) else ""
 
 
 def without_metadata(png: bytes) -> bytes:
-    """A PNG file's picture alone: text, colour profile, EXIF data and animation are left out."""
+    """A PNG file without its text, colour profile, EXIF data and animation."""
     kept = [_PNG]
     for kind, chunk in _chunks(png):
         # a capital first letter marks what a decoder must know; tRNS is the transparency

@@ -19,7 +19,7 @@ _TARGETS = {
     **dict.fromkeys(("P", "RGB", "RGBX", "CMYK", "YCbCr", "LAB"), "RGB"),
     **dict.fromkeys(("LA", "PA", "RGBA", "RGBa"), "RGBA"),
 }
-"""Pillow's modes, and what they become."""
+"""Pillow's modes, and the mode that each is converted to."""
 _AS_CV2 = {"L": "L", "RGB": "BGR", "RGBA": "BGRA"}
 _NO_TRANSPARENT_COLOUR = "its transparent colour is left out"
 _EXTRA_SAMPLES = 338  # TIFF tag
@@ -28,11 +28,11 @@ _EXTRA_SAMPLES = 338  # TIFF tag
 def pixels_of(
     picture: ImageFile, again: Callable[[], ImageFile]
 ) -> tuple[NDArray[np.generic], list[str]]:
-    """The pixels of a picture that is opened and not yet loaded, and notes for people.
+    """Load the pixels of a picture that is opened, but not yet loaded.
 
     `again` opens the picture once more. Returns uint8 or uint16 (H, W) gray, (H, W, 3) BGR or
-    (H, W, 4) BGRA. Raises `InvalidImageError` for a kind of pixels that is not supported, and what
-    the decoder raises.
+    (H, W, 4) BGRA, and notes for people on what was changed or left out. Raises
+    `InvalidImageError` for a kind of pixels that is not supported, and what the decoder raises.
     """
     notes = []
     if isinstance(picture, TiffImageFile) and 0 in picture.tag_v2.get(_EXTRA_SAMPLES, ()):

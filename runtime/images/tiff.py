@@ -1,4 +1,4 @@
-"""What a TIFF file may ask of its decoder, looked at before and after its header is read."""
+"""Limits on what a TIFF file may ask of its decoder: on its tags, its codec, its tiles."""
 
 import struct
 
@@ -37,7 +37,7 @@ def check_tags(data: bytes) -> None:
             if tag in _DIRECTORIES:
                 places.append(value)
     if numbers > _MOST_NUMBERS:
-        raise InvalidImageError(f"its TIFF tags hold {numbers} numbers; {_MOST_NUMBERS} at most")
+        raise InvalidImageError(f"its TIFF tags hold {numbers} numbers, more than {_MOST_NUMBERS}")
 
 
 def check_coding(picture: TiffImageFile) -> None:
@@ -50,5 +50,5 @@ def check_coding(picture: TiffImageFile) -> None:
 
 
 def tile_size(picture: TiffImageFile) -> tuple[int, int]:
-    """Width and height of its tiles in pixels, 0 without any; they may be larger than it."""
+    """Width and height of a picture's tiles, which may exceed its own; 0 where it has none."""
     return picture.tag_v2.get(_TILE_WIDTH, 0), picture.tag_v2.get(_TILE_LENGTH, 0)

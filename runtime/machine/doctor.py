@@ -35,13 +35,13 @@ _TENSORRT = r"(?:onnxruntime-ep-nv-)?(tensorrt|tensorrt-rtx)(?:-cu(\d+))?(?:-bin
 _FIRST_DRIVER = {12: "525", 13: "580"}
 _SHOW_A_GPU = (
     "install NVIDIA's driver (https://www.nvidia.com/drivers; in a container: docker run --gpus "
-    "all) until `nvidia-smi` lists a GPU, which CUDA_VISIBLE_DEVICES must not hide"
+    "all), check that `nvidia-smi` lists a GPU, and that CUDA_VISIBLE_DEVICES does not hide it"
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is wrong, and the command or step that mends it."""
+    """Something that is wrong, and the command or step that puts it right."""
 
     problem: str
     remedy: str
@@ -49,9 +49,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Software:
-    """`version` is None where it is not installed, `finding` None where it works.
+    """A piece of software that the runtime needs or may use.
 
-    `distributions` are those that brought it, with their versions.
+    `version`: None where it is not installed. `distributions`: the Python packages that installed
+    it, with their versions. `finding`: what is wrong; None where it works.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Software:
 
 @dataclass(frozen=True)
 class Device:
-    """A `device=` of Restorer; it can be used here if there are no findings."""
+    """A `device=` of Restorer, which this machine can use if there are no findings."""
 
     name: str
     findings: tuple[Finding, ...]
@@ -70,8 +71,11 @@ class Device:
 
 @dataclass(frozen=True)
 class Report:
-    """`providers` are ONNX Runtime's; `driver` is a release, "580.65.06", and `cuda` the newest
-    CUDA that it runs, "13.0" (None without a GPU); `devices` are in the order of "auto".
+    """What `examine` found on this machine.
+
+    `providers`: ONNX Runtime's execution providers. `driver`: release of the NVIDIA driver, such as
+    "580.65.06". `cuda`: the newest CUDA that it runs, such as "13.0"; None without a GPU.
+    `devices`: in the order in which "auto" tries them.
     """
 
     software: tuple[Software, ...]
@@ -84,16 +88,17 @@ class Report:
 
     @property
     def device(self) -> str | None:
-        """The device that would be used."""
+        """The device that "auto" would use; None if there is none."""
         return next((device.name for device in self.devices if not device.findings), None)
 
     @property
     def healthy(self) -> bool:
+        """Whether a device can be used and nothing clashes."""
         return self.device is not None and not self.clashes
 
 
 def examine() -> Report:
-    """Look at this machine and at the Python that runs."""
+    """Examine this machine and the running Python. Nothing is raised: what fails is a finding."""
     installed = _installed()
     gpus, error = _attempt(visible_gpus)
     no_gpu = None if gpus else Finding(_line(error) if error else "no GPU is visible", _SHOW_A_GPU)
@@ -106,7 +111,7 @@ def examine() -> Report:
     if not no_cuda and PROVIDERS["cuda"] not in providers:
         problem = f"this ONNX Runtime offers no {PROVIDERS['cuda']} (only {', '.join(providers)})"
         remedy = _in_place_of(onnxruntime.distributions, "onnxruntime-gpu")
-        no_cuda = Finding(problem, remedy if gpus else f"where there is a GPU: {remedy}")
+        no_cuda = Finding(problem, remedy if gpus else f"with a GPU: {remedy}")
     opencv = _module("OpenCV", "cv2", "opencv-python", installed)
     pycuda = _listed("pycuda", installed)
     if gpus or pycuda.version is None:  # without a driver it cannot be loaded
@@ -146,7 +151,7 @@ def _listed(name: str, installed: Installed) -> Software:
 
 
 def _module(name: str, module: str, wanted: str, installed: Installed) -> Software:
-    """What brought a module, in that part of the path which Python takes, and whether it loads."""
+    """The packages that installed a module, in the folder where Python finds it; does it load?"""
     owners = {
         owner: one
         for owner, one in installed.items()
@@ -190,7 +195,7 @@ def _loaded(software: Software, wanted: str, load: Callable[[], str | None]) -> 
 
 
 def _too_new(name: str, installed: Installed, cuda: str | None) -> Finding | None:
-    """That the driver cannot run the CUDA for which the edition was built."""
+    """The finding that the driver cannot run the CUDA that an edition was built for, or None."""
     parts = _parts(name, installed)
     built = max(parts.values(), default=0)
     runs = int(cuda.split(".")[0]) if cuda else built
@@ -260,7 +265,7 @@ def _attempt(work: Callable[[], T]) -> tuple[T | None, Exception | None]:
 
 
 def _line(error: Exception) -> str:
-    """In one line, without the advice for which findings have a place of their own."""
+    """An error in one line, without its advice: a finding has its own remedy."""
     text = " ".join(str(error).split())
     if isinstance(error, DmdnetError):
         return re.sub(r"; (install|run) .*", "", text)

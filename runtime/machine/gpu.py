@@ -1,4 +1,4 @@
-"""The GPU: what there is (through the driver alone), and PyCUDA's context on it."""
+"""This machine's GPUs, as the NVIDIA driver lists them, and PyCUDA's context on the first."""
 
 import ctypes
 import threading
@@ -16,7 +16,7 @@ _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU as CUDA numbers them; `driver` is the newest CUDA that the driver can run."""
+    """A GPU that CUDA shows; `driver` is the newest CUDA that the driver can run."""
 
     name: str
     capability: str  # "9.0"
@@ -25,7 +25,7 @@ class Gpu:
 
 
 def gpus() -> tuple[Gpu, ...]:
-    """The GPUs that CUDA shows to this process. Raises `DeviceError` where it shows none."""
+    """The GPUs that CUDA shows to this process. Raises `DeviceError` if the driver fails."""
     cuda = _driver_library()
     code = cuda.cuInit(0)
     if code:
@@ -38,19 +38,21 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def first_gpu() -> Gpu:
-    """The GPU that everything here runs on; choose another with CUDA_VISIBLE_DEVICES."""
+    """The GPU that everything runs on; CUDA_VISIBLE_DEVICES chooses another.
+
+    Raises `DeviceError` if there is none.
+    """
     found = gpus()
     if not found:
-        raise DeviceError("no GPU is visible; look at CUDA_VISIBLE_DEVICES")
+        raise DeviceError("no GPU is visible; check CUDA_VISIBLE_DEVICES")
     return found[0]
 
 
 class GpuContext:
     """The first GPU's primary context, which PyTorch, CuPy and ONNX Runtime use too.
 
-    `with context:` makes it current in a thread; `facts` is that GPU, `driver` the module
-    `pycuda.driver`.
-    Raises `DeviceError` where PyCUDA or the GPU is missing.
+    `with context:` makes it current in the thread. `facts`: that GPU. `driver`: the module
+    `pycuda.driver`. Raises `DeviceError` where PyCUDA or the GPU is missing.
     """
 
     def __init__(self) -> None:
@@ -70,7 +72,7 @@ class GpuContext:
 
     @contextmanager
     def errors_as_ours(self, advice: str) -> Iterator[None]:
-        """PyCUDA's errors as ours; `advice` says what to lower."""
+        """Turn PyCUDA's errors into `DeviceError`, or into `DeviceMemoryError` with `advice`."""
         try:
             yield
         except self.driver.MemoryError:
@@ -94,7 +96,7 @@ def _pycuda() -> Any:
         import pycuda.driver
     except ModuleNotFoundError:
         raise DeviceError(
-            "pycuda is not installed; install dmdnet-runtime[tensorrt] (it is built from source "
+            "pycuda is not installed; install dmdnet-runtime[tensorrt] (pip builds it from source, "
             "with the CUDA toolkit)"
         ) from None
     except ImportError as error:

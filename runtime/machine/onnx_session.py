@@ -1,4 +1,4 @@
-"""ONNX Runtime: the one way in which it is imported and in which a session is opened."""
+"""ONNX Runtime: the only place that imports it and opens sessions."""
 
 from pathlib import Path
 from typing import Any

@@ -18,13 +18,13 @@ from runtime.errors import DeviceError
 EDITIONS = ("tensorrt", "tensorrt_rtx")
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
 EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
-"""What to install, and how `device=` and `--engine` call the edition."""
+"""The extra of this package that installs each edition; `device=` and `--engine` use it, too."""
 
 DEVICES = (*EXTRAS.values(), "cuda", "cpu")
 """What a Restorer runs on, in the order in which "auto" tries them."""
 
 OLDEST = (10, 0)
-"""Full TensorRT before 10 has no strong typing: it would choose precisions itself."""
+"""Oldest full TensorRT that is used: without strong typing, it would choose precisions itself."""
 
 _DISTRIBUTIONS = {
     "tensorrt": ("tensorrt", "tensorrt_cu13", "tensorrt_cu12"),
@@ -99,4 +99,5 @@ def _newest(folder: Path, library: str) -> Path:
 
 
 def numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a version or capability: "10.7.0" becomes (10, 7, 0)."""
     return tuple(int(part) for part in text.split(".") if part.isdigit())

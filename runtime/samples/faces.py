@@ -1,4 +1,4 @@
-"""The built-in faces, on which exports, engines and benchmarks are tried."""
+"""The built-in faces, which exports, engines and benchmarks are tested with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ CASES = {
     "specific": ([1], [[1, 1, 1]]),
     "mixed": ([0, 1, 2], [[0, 0, 0], [1, 1, 0], [0, 0, 1]]),
 }
-"""Faces of `sample_faces`, and who may read which of the three rows made from them."""
+"""Test cases: indices of `sample_faces`, and which of their three rows each of them may read."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def samples() -> tuple[Sample, ...]:
 
 
 def mirrored(image: Image, boxes: NDArray[np.int32]) -> tuple[Image, NDArray[np.int32]]:
-    """An aligned face (512, 512, 3) and its (4, 4) boxes, mirrored: left and right eye change."""
+    """An aligned face (512, 512, 3) and its (4, 4) boxes, mirrored: the eyes change places."""
     x1, y1, x2, y2 = boxes[[1, 0, 2, 3]].T
     turned = np.stack([IMAGE_SIZE - x2, y1, IMAGE_SIZE - x1, y2], axis=1).astype(np.int32)
     return np.ascontiguousarray(image[:, ::-1]), turned

@@ -11,9 +11,9 @@ from runtime.storage.temporary import temporary_file, temporary_folder
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` beside `path`, then rename. Raises OSError, and then leaves nothing.
+    """Write a file whole or not at all: `data` goes to a file beside `path`, which is then renamed.
 
-    A device or FIFO of that name is not replaced, but an error.
+    Raises OSError, also where `path` is a device or FIFO, and then leaves nothing.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(errno.EINVAL, "not a regular file", str(path))
@@ -26,16 +26,16 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextmanager
 def folder_beside(path: Path) -> Iterator[Path]:
-    """A new folder to be filled and renamed to `path`; gone afterwards if it was not renamed."""
+    """A new folder to be filled and renamed to `path`; deleted afterwards if it was not."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(path) as temporary:
         yield temporary
 
 
 def are_one_file(folder: Path, name: str, other: str) -> bool:
-    """Whether a folder, which may not be there yet, takes two file names for one.
+    """Whether two names mean one file in a folder, which need not exist yet.
 
-    Some disks do where names differ in capital letters, or in how an accent is encoded.
+    On some disks they do if they differ only in capital letters, or in how an accent is encoded.
     """
     while not folder.exists():
         folder = folder.parent
@@ -52,7 +52,7 @@ def sha256_of(path: Path) -> str:
 
 
 def fault(path: Path, size: int, sha256: str | None) -> str | None:
-    """What is wrong with a file of known size and hash; None: nothing. `sha256` None: unchecked."""
+    """What is wrong with a file of known size and hash, or None; `sha256` None is not checked."""
     try:
         found = path.stat().st_size
         if found != size:

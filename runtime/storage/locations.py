@@ -15,7 +15,7 @@ from runtime.storage.local import write_atomically
 from runtime.storage.temporary import remove_unfinished
 
 MAX_BYTES = 1 << 30
-"""Most bytes that are read of one picture file, unless the caller says otherwise.
+"""Most bytes that are read of one picture file, unless the caller sets another limit.
 
 150 million pixels of three 16-bit channels are 0.9 GB without any compression.
 """
@@ -25,15 +25,16 @@ _WEB_PATH = re.compile(r"https?://[^/?#]*([^?#]*)", re.IGNORECASE)
 
 
 def is_url(name: str) -> bool:
-    """Whether it is a URL, as `s3://...` and `https://...`; of `file://`, only another machine's.
+    """Whether a name is a URL, such as `s3://...` or `https://...`, and not a path.
 
-    A path that only holds `://`, or begins with `http`, is none.
+    `file://` is a path, unless it names another machine. Neither `://` within a path nor `http` at
+    its beginning makes it a URL.
     """
     return _URL.match(name) is not None and local(name) == name
 
 
 def local(name: str) -> str:
-    """`file://` URLs as the path that they mean, anything else as it is."""
+    """The path that a `file://` URL of this machine means; any other name as it is."""
     scheme, _, rest = name.partition("://")
     path = rest.removeprefix("localhost")
     return unquote(path) if scheme.lower() == "file" and path.startswith("/") else name
@@ -47,27 +48,27 @@ def base_name(name: str) -> str:
 
 
 def join(folder: str, name: str) -> str:
-    """A file in a folder or under a URL."""
+    """The name of a file in a folder or under a URL."""
     return f"{folder.rstrip('/')}/{name}" if is_url(folder) else str(Path(folder) / name)
 
 
 def flaw(name: str) -> str | None:
-    """Why nothing can have this name; None: something may."""
+    """Why no file or object can have this name; None if one can."""
     base, shown = base_name(name), public_name(name)
     if not base:
         return f"{shown}: this names no file" if name else "a picture without a name"
     if "\0" in base or "\0" in local(name):
-        return f"{shown}: no file's name holds a NUL character"
+        return f"{shown}: a file name cannot hold a NUL character"
     if not _is_encodable(name):
         return f"{shown}: it holds half of a surrogate pair, which no file's name can"
     return None
 
 
 def read(name: str, max_bytes: int = MAX_BYTES) -> bytes:
-    """The whole file or object, of at most `max_bytes`. Raises `InvalidImageError` that names it.
+    """Read a whole file or object of at most `max_bytes`.
 
-    No more is read than that, whatever the file or the server says about its size. Raises
-    `UsageError` for a URL of a kind that is not opened.
+    No more is read, whatever the file or the server says about its size. Raises
+    `InvalidImageError` that names it, and `UsageError` for a URL of a kind that is not opened.
     """
     name = local(name)
     if wrong := flaw(name):
@@ -86,12 +87,12 @@ def read(name: str, max_bytes: int = MAX_BYTES) -> bytes:
 
 
 def too_large(max_bytes: int) -> str:
-    """What is said of a picture file that is larger."""
+    """The end of an error message about a picture file that is too large."""
     return f"larger than the limit of {max_bytes} bytes; raise it if you trust the file"
 
 
 def write(name: str, data: bytes) -> None:
-    """Write it whole or not at all. Raises OSError."""
+    """Write a file or object whole or not at all. Raises OSError."""
     if is_url(name):
         stores.ask(name, lambda store, path: store.pipe_file(path, data))
     else:
@@ -99,14 +100,14 @@ def write(name: str, data: bytes) -> None:
 
 
 def exists(name: str) -> bool:
-    """Whether the file or object is there. Raises OSError where that cannot be known."""
+    """Whether a file or object exists. Raises OSError where that cannot be known."""
     if is_url(name):
         return stores.ask(name, lambda store, path: bool(store.exists(path)))
     return Path(name).exists()
 
 
 def same(name: str, other: str) -> bool:
-    """Whether both are one file, be it by a link, or one object."""
+    """Whether two names mean the same file, also by a link, or the same object."""
     if is_url(name) or is_url(other):
         return canonical(name) == canonical(other)
     try:
@@ -116,7 +117,7 @@ def same(name: str, other: str) -> bool:
 
 
 def canonical(name: str) -> str:
-    """A URL in one spelling of its scheme, by which two can be compared; a path as it is."""
+    """A URL with one spelling of its scheme, so that two can be compared; a path as it is."""
     if not is_url(name):
         return name
     scheme = stores.scheme_of(name)
@@ -125,10 +126,10 @@ def canonical(name: str) -> str:
 
 
 def make_folder(name: str) -> None:
-    """Make an output folder where it is missing; object stores have none to make.
+    """Make an output folder if it is missing; an object store needs none.
 
-    What killed processes left unfinished in it is removed. Raises `UsageError` for a file, or a URL
-    that cannot be written whole or not at all.
+    Unfinished files that killed processes left in it are removed. Raises `UsageError` for a file,
+    and for a URL to which nothing can be written whole or not at all.
     """
     if is_url(name):
         if stores.scheme_of(name) not in stores.WRITABLE:
@@ -145,9 +146,9 @@ def make_folder(name: str) -> None:
 
 
 def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
-    """A file as given, the files of a folder with one of `suffixes`, or what a glob matches.
+    """The files that an argument names, sorted: a file, or what a folder holds or a glob matches.
 
-    Sorted. Raises `InvalidImageError` for an argument that gives nothing.
+    Of a folder only files with one of `suffixes`. Raises `InvalidImageError` if there is none.
     """
     argument = local(argument)
     if "\0" in argument or not _is_encodable(argument):
@@ -168,7 +169,7 @@ def matches(argument: str, suffixes: tuple[str, ...]) -> list[str]:
     else:
         found = [str(Path(argument))]  # a file that is missing is reported when it is read
     if not found:
-        nothing = "nothing matches" if globbed else "no pictures in this folder"
+        nothing = "nothing matches this pattern" if globbed else "no pictures in this folder"
         raise InvalidImageError(f"{public_name(argument)}: {nothing}")
     return found
 

@@ -1,4 +1,4 @@
-"""Web servers and object stores, through fsspec: which there are, and questions put to them."""
+"""Web servers and object stores, through fsspec: which are opened, and calls to them."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ from runtime.text import squeezed
 WEB = ("http", "https")
 
 WRITABLE = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
-"""Where an object appears when its upload is complete; elsewhere a dying writer leaves a part."""
+"""Stores where an object appears when its upload is complete: a killed writer leaves no part."""
 
 _CHUNK = 1 << 20
 
@@ -23,12 +23,14 @@ def scheme_of(url: str) -> str:
 
 
 def kinds(schemes: tuple[str, ...]) -> str:
-    """The schemes as a message lists them."""
+    """A list of schemes for a message, such as "http://, https://"."""
     return ", ".join(f"{scheme}://" for scheme in schemes)
 
 
 def ask(url: str, question: Callable[[Any, str], _T]) -> _T:
-    """Put a question to the URL's store; what it raises becomes OSError with a line of text.
+    """Call `question` with the URL's fsspec store and its path there, and return the answer.
+
+    What the store raises becomes an OSError with one line of text.
 
     Only `WEB` and `WRITABLE` are opened: other protocols of fsspec run, cache or unpack something
     on this machine. Raises `UsageError` for these, and where fsspec or the store's package is not
@@ -36,17 +38,17 @@ def ask(url: str, question: Callable[[Any, str], _T]) -> _T:
     """
     scheme, shown = scheme_of(url), public_name(url)
     if scheme == "file":
-        raise UsageError(f"{shown}: a file on another machine; write file:///PATH for one on this")
+        raise UsageError(f"{shown}: a file on another machine; write file:///PATH for this one")
     if scheme not in WEB + WRITABLE:
         raise UsageError(
-            f"{shown}: URLs of the kind {scheme}:// are not opened, only file://, "
-            f"{kinds(WEB + WRITABLE)}, and no chains of URLs"
+            f"{shown}: {scheme}:// URLs are not opened, only file://, {kinds(WEB + WRITABLE)}, and "
+            "no chains of URLs"
         )
     try:
         from fsspec import get_filesystem_class
     except ImportError:
         raise UsageError(
-            f"{shown}: URLs need fsspec: install it, or dmdnet-runtime[ray], which has it"
+            f"{shown}: URLs need fsspec; install it, or dmdnet-runtime[ray], which brings it"
         ) from None
     url = scheme + url[len(scheme) :]
     # what arrives should be as large as what was sent
@@ -83,7 +85,7 @@ def download(url: str, most: int) -> bytes | None:
 
 
 def bounded(read: Callable[[int], bytes], most: int) -> bytes:
-    """What `read` gives until its end, but at most one byte more than `most`."""
+    """Call `read` until its end, but stop after one byte more than `most`."""
     data = bytearray()
     while len(data) <= most and (part := read(min(_CHUNK, most + 1 - len(data)))):
         data += part

@@ -1,8 +1,8 @@
-"""Temporary files and folders beside what they will become, and those that dead processes left.
+"""Temporary files and folders, and the removal of those that killed processes left.
 
-Their names are short and say nothing of what they become, but on which start of which machine they
-were made. Whoever fills one holds a lock on it, which the kernel gives back when the process ends,
-however it ends: what nobody holds is left over.
+The name of one says only on which boot of which machine it was made. The process that fills it
+holds a lock on it, which the kernel releases when the process ends, however it ends: one that
+nobody has locked is left over.
 """
 
 import fcntl
@@ -31,9 +31,10 @@ _looked_at: set[Path] = set()
 
 @contextmanager
 def temporary_file(beside: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A new file in the folder of `beside`, to be filled and renamed; gone afterwards if it is not.
+    """A new file in the folder of `beside`, to be filled and renamed; deleted if it was not.
 
-    Its permissions are those of any new file. What dead processes left there is removed, once.
+    Its permissions are those of any new file. First, what killed processes left in the folder is
+    removed, once in this process.
     """
     _look_once(beside.parent)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -51,7 +52,7 @@ def temporary_file(beside: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 @contextmanager
 def temporary_folder(beside: Path) -> Iterator[Path]:
-    """As `temporary_file`, a folder."""
+    """The same as `temporary_file`, for a folder."""
     _look_once(beside.parent)
     while True:
         path = _new_name(beside)
@@ -68,10 +69,10 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove what processes of this machine that were killed left unfinished in a folder.
+    """Remove the temporary files that killed processes of this machine left in a folder.
 
-    What a living process fills stays, and so does what was made on another machine or before this
-    one started last.
+    Those that a living process fills stay, and so do those of another machine and those from before
+    the last boot of this one.
     """
     with _lock:
         _looked_at.add(folder)

@@ -13,9 +13,9 @@ _abandoned = False
 
 @contextmanager
 def unfinished(temporary: Path) -> Iterator[None]:
-    """While a temporary file or folder is made and filled, `abandon` knows it.
+    """Have `abandon` remove a temporary file or folder while the block makes and fills it.
 
-    Raises OSError after `abandon`: then nothing new may be begun.
+    Raises OSError after `abandon`: nothing new may be begun then.
     """
     with _lock:
         if _abandoned:
@@ -29,7 +29,7 @@ def unfinished(temporary: Path) -> Iterator[None]:
 
 
 def abandon() -> None:
-    """Remove what is unfinished; only for a process that ends now, whatever its threads do."""
+    """Remove all unfinished files and folders; only for a process that is about to end."""
     global _abandoned
     with _lock:
         _abandoned = True

@@ -1,4 +1,4 @@
-"""The INT8 graph itself, narrow; and full-size against the gate."""
+"""The INT8 graph of a narrow network, and that of the full-size one against the quality gate."""
 
 import collections
 from pathlib import Path

@@ -23,8 +23,8 @@ def photos(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--fp32", "--calibration-size", "8"), "go with --int8"),
-        (("--method", "minmax"), "go with --int8"),
+        (("--fp32", "--calibration-size", "8"), "need --int8"),
+        (("--method", "minmax"), "need --int8"),
         (("--int8", "--min-psnr", "loud"), "not a number of dB"),
         (("--int8", "--method", "best"), "invalid choice"),
         (("--int8", "--calibration-size", "0"), "must be 1 or more"),
@@ -101,7 +101,7 @@ def test_compare_wrong_input(command: Command, bundle: Path, tmp_path: Path) -> 
     shutil.copy(SAMPLES / "photos" / "astronaut.png", folder)
     one_line(command("dmd-compare", bundle, bundle), "--images", "--truth", "is required")
     truth = ("dmd-compare", bundle, bundle, "--truth")
-    one_line(command(*truth, folder, "--min-psnr", "30"), "--worst and --min-psnr go with --images")
+    one_line(command(*truth, folder, "--min-psnr", "30"), "--worst and --min-psnr need --images")
     one_line(command(*truth, folder / "astronaut.png"), "astronaut.png: not a folder")
     one_line(command(*truth, tmp_path / "none"), "none: no such folder")
     wrong = command(

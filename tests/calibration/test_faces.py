@@ -91,4 +91,4 @@ def test_one_image(tmp_path: Path) -> None:
     shutil.copy(SAMPLES / "photos/astronaut.png", tmp_path)
     faces = face_set(tmp_path, 8, 0)
     assert len(faces.calibration) == len(faces.held_out) == 1
-    assert faces.warnings == ("one face only: it is judged by itself",)
+    assert faces.warnings == ("only one face: it serves both to calibrate and to judge",)

@@ -1,4 +1,4 @@
-"""Ctrl-C at random moments of an engine build, or of an export; by hand, several minutes.
+"""Ctrl-C at random moments of an engine build or an export; run by hand, for several minutes.
 
     python -m tests.export.interruptions {build,export} [--moments 20] [--seed 0] [--latest S]
 

@@ -124,7 +124,7 @@ def test_interrupted(narrow_checkpoint: Path, tmp_path: Path, number: signal.Sig
                 break
         lines += process.stderr.readlines()
         assert process.wait(60) == 130
-    assert lines[-1] == "dmd-export: interrupted; nothing half written is left\n"
+    assert lines[-1] == "dmd-export: interrupted; no half-written file is left\n"
     assert not any("Traceback" in line for line in lines)
     assert list(tmp_path.iterdir()) == []
 

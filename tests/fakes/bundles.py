@@ -1,4 +1,4 @@
-"""Bundles made by hand in no time: files of the right names, and a manifest that describes them."""
+"""Bundles made without an export: files with the right names, and a manifest about them."""
 
 import hashlib
 import json

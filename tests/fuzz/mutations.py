@@ -1,4 +1,4 @@
-"""How inputs are made worse: bytes, JSON, and the formats whose check sums must fit afterwards."""
+"""How inputs are damaged: bytes, JSON, and formats whose checksums must be right afterwards."""
 
 import json
 import struct

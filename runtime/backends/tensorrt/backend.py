@@ -22,11 +22,11 @@ from runtime.machine.tensorrt_editions import Edition, load_edition
 
 
 class TensorRtBackend:
-    """The bundle's engines for this machine; the memorizer's is opened when it is first needed.
+    """Runs a bundle's TensorRT engines for this machine; the memorizer's is opened on first use.
 
     `edition`: "tensorrt" or "tensorrt_rtx". `verify`: check the engines' hashes.
-    `dictionary_cache`: MiB of the GPU for dictionaries that no call is using.
-    Raises `DeviceError` (`EngineError` for the engine files).
+    `dictionary_cache`: MiB of GPU memory for dictionaries that no call is using.
+    Raises `DeviceError`, or its subclass `EngineError` for the engine files.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class TensorRtBackend:
             return cast(Rows, engine.run({"image": image, "boxes": boxes}, {}))
 
     def information(self, graph: str) -> str:
-        """What the finished engine of an opened graph runs, as the inspector's JSON."""
+        """The layers of an opened graph's engine, as JSON of TensorRT's engine inspector."""
         engine = self._restorer if graph == "restorer" else self._memorizer
         assert engine is not None
         with self._gpu:
@@ -82,7 +82,7 @@ class TensorRtBackend:
 
     @property
     def last_restore(self) -> DeviceSeconds | None:
-        """Of the `restore` that ended last, in whichever thread; None before the first."""
+        """GPU time of the `restore` that ended last, in whichever thread; None before the first."""
         return self._restorer.last
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ _ANY_NEEDS = (8, 0)  # its documentation: 8.0, 8.6, 8.9, 12.0 and later; 7.5 mus
 
 @dataclass(frozen=True)
 class Wanted:
-    """The engine that this machine can run: a graph, an edition, and the GPU if there is one."""
+    """What an engine must be built for to run here: graph, edition, and the GPU if there is one."""
 
     graph: str
     graph_sha256: str
@@ -26,18 +26,20 @@ class Wanted:
 
     @property
     def capability(self) -> str:
+        """Compute capability that the engine is built for, such as "9.0", or `ANY`."""
         if self.edition.name == "tensorrt_rtx":
             return ANY
         return self.gpu.capability if self.gpu else ANY
 
     @property
     def file(self) -> str:
+        """The engine file's name: EDITION-VERSION-CAPABILITY-PRECISION[-memorizer].engine."""
         short = ".".join(self.edition.version.split(".")[:3])
         name = f"{self.edition.name}-{short}-{self.capability}-{self.precision}"
         return f"{name}.engine" if self.graph == "restorer" else f"{name}-{self.graph}.engine"
 
     def differences(self, record: EngineRecord) -> list[str]:
-        """What of `record` does not fit; empty: it may be loaded."""
+        """Why the engine of `record` does not fit, one reason each; empty if it may be loaded."""
         pairs = [
             ("graph", record.graph_sha256[:12], self.graph_sha256[:12]),
             ("precision", record.precision, self.precision),
@@ -57,7 +59,7 @@ class Wanted:
 
 
 def find_engine(folder: Path, wanted: Wanted, verify: bool = True) -> tuple[EngineRecord, bytes]:
-    """The engine in the bundle `folder` that fits: its record, and its content.
+    """Find the engine in the bundle `folder` that fits. Returns its record, and its content.
 
     `verify`: check the SHA-256 of the content. Raises `EngineError` that says what is missing,
     altered, or differs, and what to do.
@@ -107,7 +109,7 @@ def read_record(path: Path) -> EngineRecord:
 
 
 def check_engine(folder: Path, record: EngineRecord, verify: bool, build: str) -> None:
-    """Raise `EngineError` unless the file is what its record says; `build` is what builds it."""
+    """Raise `EngineError` unless the file is as recorded; `build`: the command that builds it."""
     name, sha256 = f"{FOLDER}/{record.file}", record.sha256 if verify else None
     if wrong := wrong_with(folder, name, record.size, sha256):
         raise EngineError(f"{folder / name}: {wrong}; build it again with `{build} --rebuild`")

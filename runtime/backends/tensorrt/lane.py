@@ -15,10 +15,10 @@ from runtime.machine.gpu import GpuContext
 from runtime.machine.tensorrt_editions import Edition
 
 Inputs = Mapping[str, NDArray[Any]]
-"""A call's inputs by name, as the host has them."""
+"""A call's inputs in host memory, by name."""
 
 Resident = Mapping[str, Sequence[tuple[Any, Rows]]]
-"""A call's inputs by name that are on the device: their parts, and the rows each was made of."""
+"""A call's inputs in GPU memory, by name: the address of each part, and the rows copied there."""
 
 _ADVICE = "lower --max-batch or --max-references of the engine, or free the GPU"
 
@@ -39,7 +39,7 @@ class LoadedEngine:
 
 
 class Lane:
-    """An execution context, its stream, and page-locked and device buffers of the largest size.
+    """An execution context with its stream, and page-locked and GPU buffers of the largest size.
 
     Raises `DeviceMemoryError` where the GPU has no memory for them. The GPU context must be
     current in the thread that opens, runs or frees it; one thread at a time.
@@ -75,6 +75,7 @@ class Lane:
             raise
 
     def run(self, inputs: Inputs, resident: Resident) -> tuple[NDArray[Any], DeviceSeconds]:
+        """Make one engine call. Returns its output, and what it took on the GPU."""
         with self._gpu.errors_as_ours(_ADVICE):
             try:
                 return self._run(inputs, resident)
@@ -110,7 +111,7 @@ class Lane:
         return host.copy(), DeviceSeconds(*seconds)
 
     def free(self) -> None:
-        """Give the memory back; the GPU context must be current in the thread."""
+        """Free the GPU memory; the GPU context must be current in the thread."""
         self.context = self._stream = None
         self._events = []
         for memory in self._memory.values():

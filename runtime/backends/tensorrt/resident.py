@@ -1,4 +1,4 @@
-"""Specific dictionaries that stay with the engine between calls, so that a video sends one once."""
+"""The cache of specific dictionaries in GPU memory."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ ADVICE = "lower dictionary_cache, use fewer references, or free the GPU"
 
 
 class ResidentRows(KeptRows[Any]):
-    """On the GPU (pycuda.driver.DeviceAllocation), one person a part.
+    """Keeps rows in GPU memory, a pycuda.driver.DeviceAllocation for each person.
 
-    The device must be current in the thread that calls. `hold` raises `DeviceMemoryError`.
+    The GPU context must be current in the thread that calls. `hold` raises `DeviceMemoryError`.
     """
 
     def __init__(self, gpu: GpuContext, limit: int) -> None:

@@ -1,4 +1,4 @@
-"""An engine that many threads share: each call has one of its execution contexts to itself."""
+"""An engine that many threads share: each call has an execution context to itself."""
 
 import threading
 import warnings
@@ -16,10 +16,10 @@ _LANES = 2  # while one copies or waits for the host, the other computes
 
 
 class SharedEngine:
-    """A loaded engine with its lanes, safe to use from many threads.
+    """A loaded engine with its lanes (execution contexts), safe to use from many threads.
 
-    It starts with one lane and opens another where a thread would have to wait, if the GPU has the
-    memory. After `close`, `run` raises `ClosedError`.
+    It starts with one lane, and opens another where a thread would have to wait, if the GPU has
+    memory for it. After `close`, `run` raises `ClosedError`.
     """
 
     def __init__(self, loaded: LoadedEngine) -> None:
@@ -38,7 +38,7 @@ class SharedEngine:
             return result
 
     def information(self) -> str:
-        """What the engine runs, layer by layer, as TensorRT's inspector writes it in JSON."""
+        """The engine's layers, as JSON of TensorRT's engine inspector."""
         trt = self._loaded.edition.module
         with self._lane() as lane:
             inspector = self._loaded.engine.create_engine_inspector()

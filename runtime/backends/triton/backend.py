@@ -20,7 +20,7 @@ Inputs = Mapping[str, NDArray[Any] | SharedRegion]
 
 
 class TritonBackend:
-    """The models of a repository that `dmd-triton` wrote, at an address.
+    """Runs the models that `dmd-triton` wrote, on the Triton server at an address.
 
     `cache`: bytes of shared memory for dictionaries that no call is using. Raises `UsageError`,
     `DeviceError` or `RemoteError`.
@@ -46,7 +46,7 @@ class TritonBackend:
         if self.max_batch > 1 and not self.manifest.isolates_people:
             warnings.warn(
                 f"{self._url}: the server joins requests of people whom its graph does not isolate "
-                "from each other; export the bundle again, and write its repository anew",
+                "from each other; export the bundle again, and run dmd-triton",
                 DmdnetWarning,
                 stacklevel=2,
             )

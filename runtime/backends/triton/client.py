@@ -1,4 +1,4 @@
-"""Calls to a Triton server: one deadline for all tries of a call, and its errors in our words."""
+"""Calls to a Triton server: one deadline for all retries of a call, and errors as `RemoteError`."""
 
 import ssl
 import time
@@ -32,7 +32,7 @@ _CHANNEL = (
     ("grpc.max_reconnect_backoff_ms", 200),
 )
 _TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
-# what Triton says to everybody whose request was handed over together with one that broke the call
+# Triton's messages to all whose requests it joined with one that made the call fail
 _BROKEN_BATCH = ("Failed to process the request(s)", "is not healthy")
 
 _T = TypeVar("_T")
@@ -63,9 +63,10 @@ class SharedRegion:
 
 
 class TritonClient:
-    """A connection, made when it is needed, and again when it broke; safe for many threads.
+    """A connection, opened on first use and again when it broke; safe to use from many threads.
 
-    Raises `DeviceError` without tritonclient, `UsageError` for a CA that cannot be used.
+    Raises `DeviceError` if tritonclient is not installed, `UsageError` for a `Remote.ca` that
+    cannot be used.
     """
 
     def __init__(self, address: Address, remote: Remote) -> None:
@@ -77,13 +78,15 @@ class TritonClient:
                 "tritonclient is not installed: install dmdnet-runtime[triton]"
             ) from None
         if remote.ca is not None and not address.secure:
-            raise UsageError(f"{address.url}: a CA goes with grpcs://")
+            raise UsageError(
+                f"{address.url}: a CA (Remote(ca=...), --remote-ca) needs a grpcs:// address"
+            )
         self.address, self._remote = address, remote
         self._tritonclient, self._failed = tritonclient, InferenceServerException
         self._headers = {"authorization": remote.authorization} if remote.authorization else None
         if self._headers and not address.secure and not address.is_local():
             warnings.warn(
-                f"{address.url}: the authorization goes unencrypted; grpcs:// encrypts",
+                f"{address.url}: the authorization is sent unencrypted; use grpcs:// to encrypt it",
                 DmdnetWarning,
                 stacklevel=2,
             )
@@ -92,12 +95,12 @@ class TritonClient:
         self._client = self._connection()
 
     def config(self) -> Any:
-        """The model's ModelConfig."""
+        """The model's configuration, a ModelConfig of Triton's protocol."""
         name, version = self.address.model, self.address.version
         return self._call(self._client.get_model_config, name, version).config
 
     def versions(self) -> list[str]:
-        """Those of the model that are served."""
+        """The versions of the model that are served."""
         name, version = self.address.model, self.address.version
         return list(self._call(self._client.get_model_metadata, name, version).versions)
 
@@ -107,7 +110,7 @@ class TritonClient:
         inputs: Mapping[str, NDArray[Any] | SharedRegion],
         parameters: Mapping[str, str] | None = None,
     ) -> Any:
-        """An InferResult of the address's version of `model`."""
+        """Run `model`, in the address's version. Returns tritonclient's InferResult."""
         tensors = [self._tensor(name, value) for name, value in inputs.items()]
 
         def infer(client_timeout: float, **more: Any) -> Any:
@@ -124,7 +127,7 @@ class TritonClient:
         return self._call(infer)
 
     def register(self, region: SharedRegion) -> None:
-        """Tell the server of shared memory; it may know it."""
+        """Register shared memory with the server, unless it is registered already."""
         register = self._client.register_system_shared_memory
         try:
             self._call(register, region.name, f"/{region.name}", region.nbytes)
@@ -133,9 +136,9 @@ class TritonClient:
                 raise
 
     def unregister(self, region: SharedRegion) -> None:
-        """Have the server forget shared memory: one short try, which `close` does not prevent.
+        """Unregister shared memory, in one short try over a connection of its own.
 
-        The last call of a Restorer that is closed ends when the connection is already closed.
+        The last call of a Restorer may end after `close`, when the client's connection is gone.
         """
         with self._connection() as client:
             try:
@@ -169,7 +172,7 @@ class TritonClient:
         return tensor
 
     def _call(self, work: Callable[..., _T], *arguments: object) -> _T:
-        """Try again where the connection failed, or a stranger's request did: it does no harm."""
+        """Call, and retry where the connection or a stranger's request failed: it does no harm."""
         end = time.monotonic() + self._remote.timeout
         delay, tries = _FIRST_DELAY_S, 0
         while True:
@@ -200,16 +203,17 @@ class TritonClient:
             line = f"the server has no model {model} ready ({said}); see its log"
         elif status == "UNAVAILABLE" and any(sign in said.lower() for sign in _TLS_SIGNS):
             line = (
-                f"no encrypted connection ({said}); Remote(ca=...) and --remote-ca name who signed"
+                f"no encrypted connection ({said}); give the authority that signed its certificate "
+                "by Remote(ca=...) or --remote-ca"
             )
         elif status == "UNAVAILABLE":
             line = (
-                f"cannot be reached{tried} ({said}); is the server up, and the port its gRPC one?"
+                f"cannot be reached{tried} ({said}); is the server up, and is this its gRPC port?"
             )
         elif status == "DEADLINE_EXCEEDED":
             line = (
-                f"no answer within {self._remote.timeout:g} s; Remote(timeout=...) and "
-                "--remote-timeout allow more"
+                f"no answer within {self._remote.timeout:g} s; allow more by Remote(timeout=...) "
+                "or --remote-timeout"
             )
         elif status in ("UNAUTHENTICATED", "PERMISSION_DENIED"):
             line = f"access denied ({said}); see Remote(authorization=...) and {AUTHORIZATION}"
@@ -219,7 +223,7 @@ class TritonClient:
 
 
 def _check_certificates(file: str | Path) -> None:
-    """gRPC would say of a file that it cannot use only that no connection came about."""
+    """Raise `UsageError` for a bad file, of which gRPC would say only that it cannot connect."""
     try:
         ssl.create_default_context(cafile=file)
     except ssl.SSLError:

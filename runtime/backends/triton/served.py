@@ -1,7 +1,6 @@
-"""What a server says of its model, and what it answers, as typed values.
+"""What a server says of its model, and its answers, checked and as typed values.
 
-A server may be anybody's: what does not have the form that `dmd-triton` and Triton give it is a
-`RemoteError`.
+A server is not trusted: what `dmd-triton` and Triton would not have written is a `RemoteError`.
 """
 
 import math
@@ -40,7 +39,7 @@ class _Parameters:
 
 @dataclass(frozen=True)
 class Served:
-    """The model that apps call: its bundle's manifest, the memorizer's name, and what it takes."""
+    """A served model: its bundle's manifest, its memorizer's name, and the largest request."""
 
     manifest: Manifest
     memorizer: str
@@ -49,7 +48,7 @@ class Served:
 
 
 def read_parameters(url: str, parameters: Mapping[str, str]) -> Served:
-    """The parameters of the model's configuration. Raises `RemoteError` that names the `url`."""
+    """Read the parameters of a model's configuration. Raises `RemoteError` that names the `url`."""
     wanted = (MANIFEST_PARAMETER, MEMORIZER, MAX_BATCH, MAX_REFERENCES)
     if not all(parameters.get(key) for key in wanted):
         raise RemoteError(f"{url}: not a model that dmd-triton wrote (it has no manifest)")
@@ -65,7 +64,7 @@ def read_parameters(url: str, parameters: Mapping[str, str]) -> Served:
 
 
 def newest(url: str, versions: list[str]) -> str:
-    """The highest of a model's versions. Raises `RemoteError` where there is none."""
+    """The highest version number. Raises `RemoteError` if there is none, or one is no number."""
     numbers = [version for version in versions if re.fullmatch("[0-9]{1,18}", version)]
     if not numbers or len(numbers) != len(versions):
         raise RemoteError(
@@ -77,9 +76,9 @@ def newest(url: str, versions: list[str]) -> str:
 def read_output(
     url: str, response: Any, name: str, dtype: str, shape: tuple[int, ...]
 ) -> NDArray[Any]:
-    """An output of a ModelInferResponse, of the type and shape that it must have.
+    """Read the output `name` of a ModelInferResponse, which must have this type and shape.
 
-    Raises `RemoteError` for any other, and for one that is missing or has too few or many bytes.
+    Raises `RemoteError` for any other, and for one that is missing or has the wrong length.
     """
     for index, output in enumerate(response.outputs):
         if output.name != name:

@@ -18,10 +18,10 @@ _FOLDER = Path("/dev/shm")  # where Linux keeps it
 
 
 class SharedRows(KeptRows[SharedRegion]):
-    """Regions by the rows in them; only this user's processes, and root's, can read them.
+    """Keeps rows in regions of shared memory, which only processes of this user or root can read.
 
-    A region goes when it is evicted, when the last call that reads it ends after `close`, and with
-    this object or this process where nobody closed it. Raises `UsageError` where the server is on
+    A region is removed when it is evicted, when the last call that reads it ends after `close`, or
+    with this object or process if nobody closed it. Raises `UsageError` where the server is on
     another host.
     """
 
@@ -42,7 +42,7 @@ class SharedRows(KeptRows[SharedRegion]):
         super().close()
 
     def introduce(self, region: SharedRegion) -> None:
-        """Make the region known to the server. Raises `RemoteError`."""
+        """Register a region with the server, if it is not yet. Raises `RemoteError`."""
         if region.known:
             return
         try:
@@ -82,7 +82,7 @@ class SharedRows(KeptRows[SharedRegion]):
 
 
 def _fill(path: Path, people: tuple[Rows, ...]) -> None:
-    """Through the file, for a process that writes into memory for which there is no room dies."""
+    """Write through the file: writing into mapped memory without room would kill the process."""
     try:
         _write(path, people)
     except OSError as error:
@@ -102,7 +102,7 @@ def _write(path: Path, people: tuple[Rows, ...]) -> None:
 
 
 def _free(regions: dict[str, SharedRegion], region: SharedRegion, client: TritonClient) -> None:
-    """Its name and our memory go first, for they go without the server, too."""
+    """Remove the region, which needs no server, and then have the server unregister it."""
     from tritonclient.utils import shared_memory
 
     shared_memory.destroy_shared_memory_region(region.handle)
@@ -113,7 +113,7 @@ def _free(regions: dict[str, SharedRegion], region: SharedRegion, client: Triton
 
 
 def _free_forgotten(regions: dict[str, SharedRegion], client: TritonClient, owner: int) -> None:
-    """What is left when nobody called `close`; a forked child leaves its parent's alone."""
+    """Free what is left if nobody called `close`; a forked child leaves its parent's alone."""
     if os.getpid() == owner:
         for region in list(regions.values()):
             _free(regions, region, client)

@@ -1,4 +1,4 @@
-"""Two results against each other: what is worse, what is gone, what fails."""
+"""Comparing two results: which measurements are reported as worse, as missing and as failed."""
 
 from argparse import ArgumentTypeError
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_only_in_one() -> None:
 def test_unclear() -> None:
     with pytest.raises(BenchmarkError, match="twice: latency, bundle, 1 face, s"):
         compare(result(row(1.0), row(2.0)), result(row(1.0)), 0.05)
-    with pytest.raises(BenchmarkError, match="more levels better or worse"):
+    with pytest.raises(BenchmarkError, match="unknown unit levels"):
         compare(result(row(1.0, "levels")), result(row(1.0, "levels")), 0.05)
 
 

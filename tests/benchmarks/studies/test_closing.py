@@ -1,4 +1,4 @@
-"""Sixteen threads on one Restorer, in short; through Triton in tests/runtime/backends."""
+"""A short run of the study of closing; tests/runtime/backends runs it through Triton."""
 
 from pathlib import Path
 from typing import Any

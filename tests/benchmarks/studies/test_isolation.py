@@ -1,4 +1,4 @@
-"""What the study says of its figures; the attacks themselves: tests/runtime/test_isolation.py."""
+"""How the isolation study judges its figures; tests/runtime/test_isolation.py has the attacks."""
 
 import dataclasses
 import shutil

@@ -68,7 +68,7 @@ def test_bundles_that_cannot_be_compared(
 ) -> None:
     other = altered(int8_bundle, tmp_path / "other", lambda made: replace(made, target="tensorrt"))
     assert run(monkeypatch, int8_bundle, other, tmp_path / "layers.json") == 1
-    assert "quantised for another target" in capsys.readouterr().err
+    assert "not of the same target" in capsys.readouterr().err
 
 
 def test_a_float_bundle_has_no_layers_to_compare(

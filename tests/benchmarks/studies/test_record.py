@@ -25,6 +25,6 @@ def test_failures_are_written_and_said(tmp_path: Path, capsys: pytest.CaptureFix
         record.record("prog", file, lambda: {"failures": ["a client got nothing"]})
     assert end.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"prog: {file} is written, but: ")
+    assert line.startswith(f"prog: {file} was written, but there were failures: ")
     assert "a client got nothing" in line
     assert json.loads(file.read_text())["failures"] == ["a client got nothing"]

@@ -115,7 +115,7 @@ def test_it_uses_its_bundle_again(demo: tuple[Path, str, str], command: Command)
 def test_wrong_input(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.touch()
-    one_line(command("dmd-demo", "--out", file), "dmd-demo: ", f"{file}: a file")
+    one_line(command("dmd-demo", "--out", file), "dmd-demo: ", f"{file}: this is a file")
     monkeypatch.setenv("DMDNET_CHECKPOINT", str(tmp_path / "none.pth"))
     done = command("dmd-demo", "--out", tmp_path / "out")
     one_line(done, "dmd-demo: ", f"{tmp_path / 'none.pth'}: no such checkpoint")

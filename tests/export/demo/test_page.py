@@ -28,7 +28,7 @@ def _trial(name: str) -> Trial:
 
 def test_what_it_says() -> None:
     text = text_of(page([_trial("one"), _trial("two")], "of straw", ["First", "Second"]))
-    assert "Faces made bad, and restored First. Second." in text
+    assert "Faces degraded and restored First. Second." in text
     assert (
         "one Before: 2 times smaller, noise of sigma 5, JPEG quality 60, 20 x 30 pixels. "
         "After: restored at 4 times that size. PSNR of the face against the original: 16.1 dB "

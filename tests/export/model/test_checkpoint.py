@@ -75,9 +75,9 @@ def test_what_is_no_checkpoint_file(tmp_path: Path) -> None:
     for name, says in (
         (str(tmp_path / "none.pth"), "no such checkpoint"),
         (str(tmp_path / "empty.pth"), "not a PyTorch file"),
-        (str(tmp_path), "a folder, and not"),
-        (str(tmp_path / "pipe"), "a pipe or device, and not"),
-        ("/dev/zero", "a pipe or device, and not"),
+        (str(tmp_path), "a folder, not a"),
+        (str(tmp_path / "pipe"), "a pipe or device, not a"),
+        ("/dev/zero", "a pipe or device, not a"),
         (str(tmp_path / ("x" * 300)), "cannot be read: File name too long"),
         ("a\0b", "not a file name"),
         ("\ud800", "not a file name"),

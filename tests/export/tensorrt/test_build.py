@@ -230,7 +230,7 @@ class TestCommand:
             assert ".building" not in {path.name for path in (bare.path / FOLDER).iterdir()}
         else:
             assert process.returncode == 130
-            assert said[-1] == "dmd-build-engine: interrupted; nothing half written is left"
+            assert said[-1] == "dmd-build-engine: interrupted; no half-written file is left"
             assert left == {".lock"}
 
     def test_wrong_arguments(self, bundle: Bundle, command: Command, int8_bundle: Path) -> None:
@@ -320,5 +320,5 @@ class TestJudged:
         fake.invalid = 2
         (restorer, _), said = self.build(bare)
         assert restorer.parity == ()
-        assert "its parity is not measured: " in said
+        assert "their parity is not measured: " in said
         assert "does not run on compute capability 8.9" in said

@@ -1,4 +1,4 @@
-"""Checkpoints: files of torch made worse, and tensors of every odd kind under the right names."""
+"""Checkpoints: damaged PyTorch files, and tensors of every odd kind under the right names."""
 
 import io
 import json

@@ -50,6 +50,6 @@ def call(words: Sequence[str], folder: Path) -> int:
     for line in lines:
         wrong = unclean(line)
         assert wrong is None, f"a line with {wrong}"
-        assert "a fault of the program" not in line, line[:200]
+        assert "this is a bug" not in line, line[:200]
     assert code == 0 or lines, "a failure without a word"
     return code

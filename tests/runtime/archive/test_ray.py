@@ -1,4 +1,4 @@
-"""An archive on a Ray cluster of two nodes: what the local run gives, whatever dies."""
+"""An archive on a Ray cluster of two nodes gives what the local run gives, even if workers die."""
 
 import json
 import os
@@ -332,7 +332,7 @@ def test_an_interruption(nodes: Any, bundle: Path, tmp_path: Path, number: int) 
         said = process.communicate(timeout=30)[1]
     assert end is not None
     os.close(end)
-    assert said == "dmd-restore: interrupted; nothing half written is left\n"
+    assert said == "dmd-restore: interrupted; no half-written file is left\n"
     assert process.returncode == 130
 
 

@@ -63,7 +63,7 @@ def test_other_files_are_not_touched(tmp_path: Path) -> None:
     for content in (b"\x89PNG", b'{"inputs": 1}', b"\n", (SAMPLES / "astronaut.png").read_bytes()):
         path.write_bytes(content)
         for append in (False, True):
-            with pytest.raises(UsageError, match=r"x\.JPG: this file is there, and is no report"):
+            with pytest.raises(UsageError, match=r"x\.JPG: this file exists and is no report"):
                 add(path, append, "a")
         assert path.read_bytes() == content
     link = tmp_path / "link"

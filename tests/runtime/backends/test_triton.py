@@ -423,7 +423,7 @@ def test_encrypted(bundle: Path, restorer: Restorer, faces: list[Face], tmp_path
     for address, file, says in (
         (url, tmp_path / "none.pem", "cannot be read"),
         (url, tmp_path / "bad.pem", "not a PEM file"),
-        (server.url, ca, "goes with grpcs"),
+        (server.url, ca, "needs a grpcs:"),
     ):
         with pytest.raises(UsageError, match=says):
             Restorer(address, remote=Remote(ca=file))
@@ -636,7 +636,7 @@ def test_versions_of_a_wrong_form(fake: FakeTriton, versions: list[str]) -> None
 def test_wrong_arguments(bundle: Path, fake: FakeTriton, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="server chooses its device"):
         Restorer(fake.url, device="cpu")
-    with pytest.raises(UsageError, match="remote goes with a server's address"):
+    with pytest.raises(UsageError, match="remote needs a server's address"):
         Restorer(bundle, remote=Remote())
     with pytest.raises(UsageError, match=r"max_batch 5.*takes 4.*dmd-triton"):
         Restorer(fake.url, max_batch=5)

@@ -90,7 +90,7 @@ def test_photographs(command: Command, bundle: Path, tmp_path: Path) -> None:
     before = (out / "grace_hopper.jpg").stat().st_mtime_ns
     done = command(*words, "--resume")
     assert "restored 1 of 2" in done.stdout
-    assert "3 were there already" in done.stdout
+    assert "3 more existed already" in done.stdout
     assert (out / "grace_hopper.jpg").stat().st_mtime_ns == before
     assert (out / "astronaut.png").exists()
 
@@ -254,7 +254,7 @@ def test_wrong_options(command: Command, restore: Restore, bundle: Path, tmp_pat
     one_line(command("dmd-restore"), "INPUT")
     one_line(restore(file, "--threads", 0), "--threads")
     one_line(restore(file, "--device", "cuda"), "CUDAExecutionProvider")
-    one_line(restore(file, "--upscale", 2), "x.png", "no --upscale")
+    one_line(restore(file, "--upscale", 2), "x.png", "--upscale and --only do not apply")
     one_line(restore(file, "--only", 5000 * "9"), "--only must be")
     one_line(restore(file, bundle=tmp_path / "none"), "none: no such bundle")
     words = [file, "--bundle", bundle, "--out"]

@@ -59,7 +59,7 @@ def test_interrupted(work: str, printed: str) -> None:
         [sys.executable, "-c", PROGRAM.format(work.strip())], capture_output=True, text=True
     )
     assert done.stdout == printed
-    assert done.stderr == "dmd-test: interrupted; nothing half written is left\n"
+    assert done.stderr == "dmd-test: interrupted; no half-written file is left\n"
     assert done.returncode == 130
 
 
@@ -88,7 +88,7 @@ def test_a_fault_of_the_program_is_a_line(fault: str) -> None:
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"dmd-test: {FAULTS[fault]}")
-    assert line.endswith(" (a fault of the program: run again with --debug and report it)")
+    assert line.endswith(" (this is a bug: run again with --debug and report it)")
 
 
 def test_debug_shows_the_traceback() -> None:
@@ -96,7 +96,7 @@ def test_debug_shows_the_traceback() -> None:
     assert done.returncode == 1
     first, *_, last = done.stderr.splitlines()
     assert first == "Traceback (most recent call last):"
-    assert last.startswith(r"dmd-test: TypeError: \x1b[31m (a fault")
+    assert last.startswith(r"dmd-test: TypeError: \x1b[31m (this is a bug")
     assert "in work" in done.stderr
     assert "\x1b" not in done.stderr
     ours = run("from runtime import UsageError; raise UsageError('no')")

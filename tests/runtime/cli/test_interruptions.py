@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a command waits for what never comes: it ends, and leaves nothing."""
+"""Ctrl-C and SIGTERM end a command that waits for what never comes, and no file is left."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def ends(process: subprocess.Popen[str], number: signal.Signals, prog: str, out:
     """It ends by the signal, with one line, and leaves nothing in `out`."""
     process.send_signal(number)
     printed, said = process.communicate(timeout=_LIMIT_S)
-    assert said.splitlines()[-1] == f"{prog}: interrupted; nothing half written is left"
+    assert said.splitlines()[-1] == f"{prog}: interrupted; no half-written file is left"
     assert "Traceback" not in said
     assert (printed, process.returncode) == ("", 130)
     assert not out.exists() or list(out.iterdir()) == []
@@ -201,7 +201,7 @@ def test_nothing_is_lost_when_the_engine_fails(bundle: Path, tmp_path: Path) -> 
     assert printed.startswith(f"restored 1 of 2 in {tmp_path}/out (")
     bad, left, why = said.splitlines()
     assert bad.startswith(f"dmd-restore: {tmp_path}/a.png: ")
-    assert left == "dmd-restore: 2 of 4 were not done: --resume does what is missing"
+    assert left == "dmd-restore: 2 of 4 were not done; run again with --resume to do them"
     assert why == "dmd-restore: the device is gone"
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["b.png"]
 
@@ -218,6 +218,6 @@ def test_an_interruption_tells_what_was_done(fifo: Path, bundle: Path, tmp_path:
     assert printed.startswith("restored 0 of 1")
     assert said.splitlines() == [
         f"dmd-restore: {tmp_path}/none.png: no such file",
-        "dmd-restore: 1 of 2 were not done: --resume does what is missing",
-        "dmd-restore: interrupted; nothing half written is left",
+        "dmd-restore: 1 of 2 were not done; run again with --resume to do them",
+        "dmd-restore: interrupted; no half-written file is left",
     ]

@@ -1,4 +1,4 @@
-"""Crops and what is put back: bounded by the photo, whatever the transform."""
+"""Crops, and what is pasted back, stay inside the photo under every transform."""
 
 import time
 

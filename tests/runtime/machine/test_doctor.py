@@ -125,9 +125,9 @@ def test_text(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     for lines in (
         "  dmdnet-runtime    not installed\n  ONNX Runtime      1.30.0 (onnxruntime 1.30.0)\n",
         f"\n  tensorrt          no: {no_gpu}; TensorRT is not installed; pycuda is not installed\n",
-        "\nWould be used: cpu\nHow to mend\n",
+        "\nWould be used: cpu\nHow to fix it\n",
         '\n  TensorRT is not installed\n      pip install "dmdnet-runtime[tensorrt]"\n',
-        "\n      where there is a GPU: pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
+        "\n      with a GPU: pip uninstall -y onnxruntime && pip install onnxruntime-gpu",
     ):
         assert lines in text
     assert text.count(f"\n  {no_gpu}\n") == 1  # though it is in the way of three devices

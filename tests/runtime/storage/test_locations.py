@@ -1,4 +1,4 @@
-"""Names that cannot be, URLs that are not opened, and how much is read of a picture."""
+"""Impossible names, URLs that are refused, and the limit on how much of a picture is read."""
 
 import gzip
 import os
