@@ -6,9 +6,17 @@ from dataclasses import dataclass
 from tests.conftest import ROOT
 
 PAGES = tuple(
-    page.relative_to(ROOT).as_posix() for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"))
+    page.relative_to(ROOT).as_posix()
+    for page in (
+        *sorted(ROOT.glob("*.md")),
+        *sorted(ROOT.glob("docs/*.md")),
+        ROOT / "export" / "model" / "weights" / "README.md",
+    )
 )
-_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+LANGUAGES = {"sh", "python", "json", "text"}
+"""What may stand behind a fence; `text` is for anything that is not run."""
+
+_FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -24,14 +32,24 @@ class Block:
         return f"{self.page}:{self.line}"
 
 
+def read(page: str) -> str:
+    """The text of a page."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
 def blocks(page: str, *languages: str) -> list[Block]:
     """The blocks of one page that are in one of `languages`, or all, in their order."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = read(page)
     return [
         Block(page, text.count("\n", 0, match.start(3)) + 1, match[2], match[3])
         for match in _FENCE.finditer(text)
         if not languages or match[2] in languages
     ]
+
+
+def prose(page: str) -> str:
+    """The text of one page, with an empty line in the place of each line of a fenced block."""
+    return _FENCE.sub(lambda match: "\n" * match[0].count("\n"), read(page))
 
 
 def commands(block: Block) -> list[str]:
