@@ -1,6 +1,7 @@
 # `make demo` and `make test` need Python 3.11+ only; both make .venv and install into it.
 PYTHON ?= python3
 BIN := .venv/bin
+TWO := --numprocesses 2 --dist loadfile  # as many cores as the smallest machine has
 
 .PHONY: demo test test-all lint clean
 
@@ -10,11 +11,11 @@ demo: .venv/installed
 
 # the whole product; what is left out is printed at the end
 test: .venv/installed
-	$(BIN)/pytest
+	$(BIN)/pytest $(TWO)
 
 # the same, and what takes long
 test-all: .venv/installed
-	$(BIN)/pytest -m 'not soak'
+	$(BIN)/pytest $(TWO) -m 'not soak'
 
 lint: .venv/installed
 	$(BIN)/ruff check .

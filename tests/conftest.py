@@ -7,14 +7,19 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from calibration.options import Options
 from export.bundle import export_bundle
+from export.model.checkpoint import build_network
+from export.model.graphs import RestorerGraph
+from export.model.onnx_files import export_onnx
 from export.model.synthetic import synthetic_state
 from export.tensorrt.options import BuildOptions
 from runtime.dictionary import SpecificDictionary
@@ -27,10 +32,12 @@ ROOT = Path(__file__).parent.parent
 
 ELSEWHERE = {"soak": "pytest -m soak", "long": "make test-all"}  # what runs the tests left out
 _left_out: Counter[str] = Counter()
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
 Face = tuple[NDArray[np.uint8], NDArray[np.float64]]
 BundleOf = Callable[[str], Path]
 Command = Callable[..., subprocess.CompletedProcess[str]]
+Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -38,10 +45,36 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
         _left_out.update([mark for mark in ELSEWHERE if item.get_closest_marker(mark)][:1])
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if WORKER:  # pytest-xdist collects in its workers
+        session.config.workeroutput["left_out"] = dict(_left_out)  # type: ignore[attr-defined]
+
+
+def pytest_testnodedown(node: Any) -> None:
+    _left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}) if not _left_out else {})
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for mark, count in _left_out.items():
         line = f"left out: {count} tests marked {mark}; they run with: {ELSEWHERE[mark]}"
         terminalreporter.write_line(line, yellow=True)
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a file or folder by its name, once for all processes that the tests run in."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if WORKER else folder) / "once"
+    folder.mkdir(exist_ok=True)
+
+    def once(name: str, make: Callable[[Path], object]) -> Path:
+        path = folder / name
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                make(path)
+        return path
+
+    return once
 
 
 @pytest.fixture(scope="session")
@@ -61,35 +94,28 @@ def narrow_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(once: Once) -> Path:
     """A float32 bundle of the compact weights."""
-    out = tmp_path_factory.mktemp("bundle") / "fp32"
-    export_bundle(out, "fp32", "compact")
-    return out
+    return once("fp32", lambda out: export_bundle(out, "fp32", "compact"))
 
 
 @pytest.fixture(scope="session")
-def half_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def half_bundle(once: Once) -> Path:
     """The same weights in float16."""
-    out = tmp_path_factory.mktemp("half-bundle") / "fp16"
-    export_bundle(out, "fp16", "compact")
-    return out
+    return once("fp16", lambda out: export_bundle(out, "fp16", "compact"))
 
 
 @pytest.fixture(scope="session")
-def int8_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8_bundle(once: Once) -> Path:
     """The same weights in INT8 for the CPU."""
-    out = tmp_path_factory.mktemp("int8") / "int8"
-    export_bundle(out, "int8", "compact", int8=COMPACT_INT8)
-    return out
+    return once("int8", lambda out: export_bundle(out, "int8", "compact", int8=COMPACT_INT8))
 
 
 @pytest.fixture(scope="session")
-def engine_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def engine_bundle(once: Once) -> Path:
     """The same weights in float16, with engines of TensorRT for RTX."""
-    out = tmp_path_factory.mktemp("engine") / "fp16"
-    export_bundle(out, "fp16", "compact", engine=BuildOptions("tensorrt-rtx"))
-    return out
+    options = BuildOptions("tensorrt-rtx")
+    return once("engines", lambda out: export_bundle(out, "fp16", "compact", engine=options))
 
 
 @pytest.fixture
@@ -114,53 +140,36 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture(scope="session")
-def _half_export(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Popen[bytes], Path]:
-    """A process that writes the graph of `half_graph`."""
-    path = tmp_path_factory.mktemp("half") / "restorer.onnx"
-    words = [sys.executable, "-c", _EXPORT_HALF, str(path)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(words, env=environment, cwd=ROOT), path
-
-
-_EXPORT_HALF = """
-import sys
-from pathlib import Path
-from export.model.checkpoint import build_network
-from export.model.graphs import RestorerGraph
-from export.model.onnx_files import export_onnx
-from export.model.synthetic import synthetic_state
-network = build_network(synthetic_state(), "synthetic")
-export_onnx(RestorerGraph(network.half()), Path(sys.argv[1]))
-"""
-
-
-@pytest.fixture(scope="session")
-def half_graph(_half_export: tuple[subprocess.Popen[bytes], Path]) -> Path:
+def half_graph(once: Once) -> Path:
     """The full-size float16 restorer's graph; of other weights than `full_bundle`'s."""
-    process, path = _half_export
-    assert process.wait() == 0, "the float16 export failed"
-    return path
+
+    def make(path: Path) -> None:
+        network = build_network(synthetic_state(), "synthetic")
+        path.mkdir()
+        export_onnx(RestorerGraph(network.half()), path / "restorer.onnx")
+
+    return once("half-graph", make) / "restorer.onnx"
 
 
 @pytest.fixture(scope="session")
-def full_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def full_bundle(once: Once) -> Path:
     """A float32 bundle of a full-size network: the goldens' weights, or else synthetic ones."""
-    if any("half_graph" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("_half_export")  # beside it: torch's exporter uses one core
-    folder = tmp_path_factory.mktemp("full")
-    checkpoint = "synthetic"
-    script = ROOT.parent / "shared" / "reference" / "make_checkpoint.py"
-    script = Path(os.environ.get("DMDNET_SHARED", script.parents[1])) / "reference" / script.name
-    if script.exists():
-        spec = importlib.util.spec_from_file_location("make_checkpoint", script)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        checkpoint = str(folder / "golden.pth")
-        torch.save(module.synthetic_state_dict(0), checkpoint)
-    export_bundle(folder / "fp32", "fp32", checkpoint)
-    return folder / "fp32"
+    shared = Path(os.environ.get("DMDNET_SHARED", ROOT.parent / "shared"))
+    script = shared / "reference" / "make_checkpoint.py"
+
+    def make(out: Path) -> None:
+        checkpoint = "synthetic"
+        if script.exists():
+            spec = importlib.util.spec_from_file_location("make_checkpoint", script)
+            assert spec is not None
+            assert spec.loader is not None
+            module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+            checkpoint = f"{out}.pth"
+            torch.save(module.synthetic_state_dict(0), checkpoint)
+        export_bundle(out, "fp32", checkpoint)
+
+    return once("full-size", make)
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,7 @@ def test_devices(int8_bundle: Path) -> None:
         Restorer(int8_bundle, device="cuda")
 
 
+@pytest.mark.long
 def test_the_same_for_the_same_seed(int8_bundle: Path, bundle: Path, tmp_path: Path) -> None:
     """Also from a cache of its own."""
     floats = Floats(bundle / "restorer.onnx", bundle / "memorizer.onnx")
@@ -127,6 +128,7 @@ def test_a_missed_gate_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 def test_tensorrt_form(tmp_path: Path) -> None:
     """Symmetric, biases in float, all else half; refused by ONNX Runtime's backend."""
     options = Options(size=3, target="tensorrt", method="minmax", min_psnr_db=30)

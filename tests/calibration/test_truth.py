@@ -229,6 +229,7 @@ def test_compact_weights_restore_the_samples(bundle: Path) -> None:
     assert rows["x6", GENERIC].mean_psnr_db("whole") == pytest.approx(24.53, abs=0.05)
 
 
+@pytest.mark.long
 @pytest.mark.shared
 @pytest.mark.parametrize("kind", [GENERIC, SPECIFIC])
 def test_compact_weights_restore(kind: str, restored_people: dict[tuple[str, str], Row]) -> None:
@@ -245,6 +246,7 @@ def test_compact_weights_restore(kind: str, restored_people: dict[tuple[str, str
     assert ssim["whole"] > 0
 
 
+@pytest.mark.long
 @pytest.mark.shared
 def test_references_help_at_6_times(restored_people: dict[tuple[str, str], Row]) -> None:
     psnr, ssim = gains(restored_people["x6", SPECIFIC], restored_people["x6", GENERIC])

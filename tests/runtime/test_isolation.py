@@ -24,7 +24,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:a float16 bundle is slower on a 
 FROM_ALONE = {"fp32": 1, "fp16": 1, "int8": 5}
 
 
-@pytest.fixture(params=["fp32", "fp16", "int8"])
+LONG = pytest.mark.long
+
+
+@pytest.fixture(params=["fp32", pytest.param("fp16", marks=LONG), pytest.param("int8", marks=LONG)])
 def attacked(request: pytest.FixtureRequest, bundle_of: BundleOf) -> Path:
     """A bundle of each precision."""
     return bundle_of(request.param)

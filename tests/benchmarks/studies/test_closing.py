@@ -15,6 +15,7 @@ def open_local(bundle: Path) -> Restorer:
     return Restorer(bundle, device="cpu", threads=1)
 
 
+@pytest.mark.long
 def test_sixteen_threads_and_close(bundle: Path) -> None:
     seen = endure(lambda: open_local(bundle), 0, life=1)
     assert seen.failures == {}

@@ -43,6 +43,7 @@ def trt(engine_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTe
         yield trt
 
 
+@pytest.mark.long
 def test_a_whole_run(trt: FakeTensorRt, engine_bundle: Path, tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     arguments = Namespace(

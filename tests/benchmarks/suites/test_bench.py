@@ -320,6 +320,7 @@ def test_refuses_a_mixture(
 
 
 class TestCommand:
+    @pytest.mark.long
     def test_all(
         self,
         bundle: Path,
@@ -371,6 +372,7 @@ class TestCommand:
         assert len(result.of("latency")) == 1
         assert len(result.of("scaling")) == 2
 
+    @pytest.mark.long
     def test_quality_of_one_bundle(self, bundle: Path, tmp_path: Path, command: Command) -> None:
         """By a folder of people, one of whom has references; it says what weights these are."""
         eileen = tmp_path / "people" / "eileen"

@@ -34,6 +34,7 @@ import pyarrow.parquet as parquet  # noqa: E402
 from runtime.archive.ray_driver import Cluster, Workers  # noqa: E402
 from runtime.archive.tables import open_tables  # noqa: E402
 
+pytestmark = pytest.mark.long  # two nodes take a while to start
 PHOTOS = SAMPLES / "photos"
 GREEN = (0, 255, 0)
 NODE = 2  # CPUs; one of them is for a worker
@@ -220,7 +221,6 @@ def test_a_picture_that_kills_its_worker(cluster: Cluster, bundle: Path, tmp_pat
     assert len(opened(out)) == 4
 
 
-@pytest.mark.long
 def test_a_node_dies_in_the_middle(nodes: Any, cluster: Cluster, tmp_path: Path) -> None:
     """All 200 photos are there at the end, none twice in the report, none half written."""
     bundle = tmp_path / "bundle"

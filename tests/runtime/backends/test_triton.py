@@ -162,6 +162,7 @@ def test_shared_memory_is_bounded(world: World, faces: list[Face]) -> None:
     assert not kept[2]  # alice's 1.3 MB are more than 1 MiB
 
 
+@pytest.mark.long
 def test_a_server_that_is_killed_and_comes_back(world: World, faces: list[Face]) -> None:
     """Four clients go on; each call is answered rightly, or fails with an error of ours."""
     server, job = world.server, (*faces[1], world.bob)
@@ -254,6 +255,7 @@ def ask(server: Server, model: str, tensors: dict[str, Tensor], **parameters: ob
         return service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
 
 
+@pytest.mark.long
 def test_hostile_requests(world: World, faces: list[Face], bob: SpecificDictionary) -> None:
     """Each is an error of its own; the server goes on, and those beside it are answered.
 
@@ -337,6 +339,7 @@ def test_hostile_requests(world: World, faces: list[Face], bob: SpecificDictiona
     assert levels(world.remote.restore_aligned(*job), expected) <= 1
 
 
+@pytest.mark.long
 def test_sixteen_threads_and_close(world: World) -> None:
     """A short form of `python -m benchmarks.studies.closing`."""
     sharing = Remote(shared_memory=True, timeout=120)
@@ -390,6 +393,7 @@ def serve_instead(server: Server, served: Path, bundle: Bundle, version: int, fo
             client.load_model(model)
 
 
+@pytest.mark.long
 def test_encrypted(bundle: Path, restorer: Restorer, faces: list[Face], tmp_path: Path) -> None:
     reason = missing() or (None if shutil.which("openssl") else "openssl is not installed")
     if reason is not None:

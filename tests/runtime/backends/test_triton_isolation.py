@@ -15,7 +15,10 @@ from tests.conftest import BundleOf, Face, levels
 from tests.runtime.backends.test_triton import engine_calls
 from tests.runtime.test_isolation import FROM_ALONE
 
-pytestmark = pytest.mark.filterwarnings("ignore:a float16 bundle is slower on a CPU")
+pytestmark = [
+    pytest.mark.long,  # a server for each precision
+    pytest.mark.filterwarnings("ignore:a float16 bundle is slower on a CPU"),
+]
 ROUNDS = 4
 
 
