@@ -160,7 +160,7 @@ def test_damaged_files(tmp_path: Path) -> None:
             SpecificDictionary.load(file)
     with file.open("wb") as large:
         large.truncate((4 << 30) + 1)  # no byte of it is on the disk
-    with pytest.raises(DictionaryError, match="4096 MiB; a dictionary has 4096 at most"):
+    with pytest.raises(DictionaryError, match="4096 MiB; a dictionary has 4096 MiB at most"):
         SpecificDictionary.load(file)
     os.mkfifo(tmp_path / "pipe")
     for strange in ("pipe", "nul\0", "x" * 300):

@@ -38,7 +38,7 @@ def test_an_engine_of_the_callers_own(bundle: Path, faces: list[Face]) -> None:
             Restorer(bundle, engine=engine, **wrong)
     with pytest.raises(UsageError, match="object has no description"):
         Restorer(bundle, engine=object())  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="alone"):
+    with pytest.raises(UsageError, match="engine excludes device"):
         Restorer("grpc://127.0.0.1:1/dmdnet", engine=engine)
     small = FakeEngine(lambda image: image[:, :256])
     with (
