@@ -213,7 +213,8 @@ def _int8(run: dict[str, Any]) -> list[Figure]:
     return [
         Figure(
             "INT8 against float32, 8 held-out faces: mean PSNR whole, left eye, right eye, mouth",
-            f"{decibels} dB" + ("" if corrected else " (before bias correction)"),
+            f"{decibels} dB"
+            + ("" if corrected else " (measured before bias correction was added)"),
             "; [the curve](int8.md#how-fast-how-near)",
             decides=True,
         ),
