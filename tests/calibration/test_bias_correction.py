@@ -77,6 +77,7 @@ def test_each_channel_s_mean_comes_back(
     assert np.abs(corrected).max() < tolerance * typical
 
 
+@pytest.mark.long
 def test_the_network_s_colour_cast_is_taken_back(bundle: Path, tmp_path: Path) -> None:
     floats = Floats(bundle / "restorer.onnx", bundle / "memorizer.onnx")
     options = Options(size=32)  # of six faces, the shifts of learned weights are too much their own
