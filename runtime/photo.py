@@ -62,7 +62,8 @@ class Restored:
     """A photo, or an aligned face, that was restored.
 
     Attributes:
-        image: the picture, in the dtype, channels and channel order of the photo that was given.
+        image: the picture; of a photo in its dtype, channels and channel order, of an aligned face
+            uint8 (512, 512, 3).
         faces: all faces that were found, the most certain first, in pixels of the photo as given.
         restored: the indices of the faces that were restored.
         timings: seconds of each stage, by name: "detect", "align", "boxes", "network" and "paste".

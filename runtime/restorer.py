@@ -49,7 +49,7 @@ class Restorer:
         device: "tensorrt", "tensorrt-rtx", "cuda" or "cpu"; opening fails where that device is not
             available. "auto" (the default) takes the first of these that is available. An int8
             bundle runs on one kind of device only; a server has a device of its own.
-        allow_fallback: False makes "auto" fail where the first device is not available.
+        allow_fallback: False makes "auto" fail where the first that suits the bundle is missing.
         threads: CPU threads of one engine call and of the search for faces; default: all cores.
         max_batch: the most faces in one engine call; default: the engine's own choice.
         verify: False checks the sizes of the bundle's files, and not their hashes.

@@ -29,6 +29,7 @@ from runtime.samples.faces import SAMPLES as SAMPLES  # tests import it from her
 from runtime.samples.faces import samples
 
 ROOT = Path(__file__).parent.parent
+SHARED = Path(os.environ.get("DMDNET_SHARED", ROOT.parent / "shared"))
 
 ELSEWHERE = {"soak": "pytest -m soak", "long": "make test-all"}  # what runs the tests left out
 _left_out: Counter[str] = Counter()
@@ -51,7 +52,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_testnodedown(node: Any) -> None:
-    _left_out.update(getattr(node, "workeroutput", {}).get("left_out", {}) if not _left_out else {})
+    """Take over a worker's counts, which are the same in each: all collect all tests."""
+    dict.update(_left_out, getattr(node, "workeroutput", {}).get("left_out", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -79,10 +81,9 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    folder = Path(os.environ.get("DMDNET_SHARED", ROOT.parent / "shared"))
-    if not (folder / "reference" / "golden").is_dir():
-        pytest.skip(f"no shared data in {folder}; set DMDNET_SHARED")
-    return folder
+    if not (SHARED / "reference" / "golden").is_dir():
+        pytest.skip(f"no shared data in {SHARED}; set DMDNET_SHARED")
+    return SHARED
 
 
 @pytest.fixture(scope="session")
@@ -154,8 +155,7 @@ def half_graph(once: Once) -> Path:
 @pytest.fixture(scope="session")
 def full_bundle(once: Once) -> Path:
     """A float32 bundle of a full-size network: the goldens' weights, or else synthetic ones."""
-    shared = Path(os.environ.get("DMDNET_SHARED", ROOT.parent / "shared"))
-    script = shared / "reference" / "make_checkpoint.py"
+    script = SHARED / "reference" / "make_checkpoint.py"
 
     def make(out: Path) -> None:
         checkpoint = "synthetic"

@@ -53,7 +53,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--no-fallback",
         action="store_true",
-        help="with --device auto: fail if the first device cannot be used, do not try the others",
+        help="with --device auto: take the first device that the bundle is made for, or fail",
     )
     parser.add_argument(
         "--threads", type=positive, metavar="N", help="CPU threads (default: one for each core)"

@@ -13,6 +13,9 @@ PAGES = tuple(
         ROOT / "export" / "model" / "weights" / "README.md",
     )
 )
+HISTORY = "CHANGELOG.md"
+"""It names options and files that are gone."""
+
 LANGUAGES = {"sh", "python", "json", "text"}
 """What may stand behind a fence; `text` is for anything that is not run."""
 

@@ -18,7 +18,7 @@ import pytest
 
 from export.triton import local_server
 from tests.conftest import ROOT
-from tests.docs.blocks import PAGES, Block, blocks, commands, prose
+from tests.docs.blocks import HISTORY, PAGES, Block, blocks, commands, prose
 from tests.docs.command_line import (
     MODULES,
     SCRIPTS,
@@ -71,9 +71,6 @@ OTHERS = {
     "--trace-config": "tritonserver",
 }
 """Options in the text that are not of our commands, and whose they are."""
-
-HISTORY = "CHANGELOG.md"
-"""It names options that are gone."""
 
 COMMANDS = [
     (block, command.removeprefix(".venv/bin/"))

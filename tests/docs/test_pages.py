@@ -5,11 +5,9 @@ import re
 import pytest
 
 from tests.conftest import ROOT
-from tests.docs.blocks import LANGUAGES, PAGES, blocks, prose
+from tests.docs.blocks import HISTORY, LANGUAGES, PAGES, blocks, prose
 
 PACKAGES = ("benchmarks", "calibration", "docs", "export", "runtime", "tests")
-HISTORY = "CHANGELOG.md"
-"""It names files that are gone."""
 
 
 @pytest.mark.parametrize("page", PAGES)

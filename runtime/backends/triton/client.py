@@ -186,10 +186,7 @@ class TritonClient:
                 if status == "CANCELLED":  # the channel was closed while the call was in flight
                     raise ClosedError from None
                 said = error.message() or ""
-                passing = status == "UNAVAILABLE" or (
-                    status == "INTERNAL" and any(sign in said for sign in _BROKEN_BATCH)
-                )
-                again = passing and tries < self._remote.retries
+                again = _may_pass(status, said) and tries < self._remote.retries
                 if not again or time.monotonic() + delay > end:
                     raise self._named(status, said, tries) from None
             time.sleep(delay)
@@ -220,6 +217,12 @@ class TritonClient:
         else:
             return RefusedCallError(f"{url}: refused ({status}: {said})", status)
         return CallError(f"{url}: {line}", status)
+
+
+def _may_pass(status: str, said: str) -> bool:
+    """Whether a failure says nothing about the request, so that the same one may succeed later."""
+    broken = status == "INTERNAL" and any(sign in said for sign in _BROKEN_BATCH)
+    return broken or status == "UNAVAILABLE"
 
 
 def _check_certificates(file: str | Path) -> None:
