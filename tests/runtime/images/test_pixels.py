@@ -176,7 +176,8 @@ def test_a_truncated_picture_is_an_error_wherever_it_ends(kind: str) -> None:
     whole = whole_files()[kind]
     assert decode_photo(whole, "x").image.shape[0] in (33, 47)
     ends = {"PNG": 22, "BMP": 3, "JPEG": 2, "GIF": 2}
-    for end in range(len(whole) - ends.get(kind.split()[-1], 0)):
+    most = len(whole) - next((ends[each] for each in ends if each in kind), 0)
+    for end in {*range(0, most, 1 + most // 400), *range(most - 40, most)}:
         with pytest.raises(InvalidImageError):
             decode_photo(whole[:end], "x")
 
