@@ -23,10 +23,10 @@ from runtime.faces.alignment import (
     of_enlarged,
     transform,
 )
-from runtime.faces.compositing import enlarge, extract, put_back, replace
+from runtime.faces.compositing import enlarge, extract, extract_enlarged, put_back, replace
 from runtime.faces.finder import Crop, Face, FaceFinder, cut
 from runtime.faces.landmarks import check_landmarks, component_boxes
-from runtime.images.arrays import Color, Image, fit, to_rgb
+from runtime.images.arrays import Color, Image, fit, rgb_view, to_rgb
 
 Only = Literal["largest", "center"] | int
 
@@ -80,7 +80,7 @@ class Restored:
 
 @dataclass(frozen=True, eq=False)
 class CutFace:
-    """A face on its way through the network: `matrix` (2, 3) is the transform photo -> crop."""
+    """A face on its way through the network: `matrix` (2, 3), enlarged photo -> crop."""
 
     index: int  # in the photo's faces
     crop: Crop
@@ -92,11 +92,12 @@ class CutFace:
 class Found:
     """A photo whose faces are found and cut out.
 
-    `image`: the photo, enlarged where that was asked for; it is only read. `aligned`: it is itself
-    the crop. `cuts`: the faces to restore. `seconds`: of the stages so far.
+    `photo`: as it was given; it is only read. `upscale`: how many times it will be enlarged.
+    `aligned`: it is itself the crop. `cuts`: the faces to restore. `seconds`: of the stages so far.
     """
 
-    image: NDArray[Any]
+    photo: NDArray[Any]
+    upscale: int
     color: Color
     aligned: bool
     faces: tuple[Face, ...]
@@ -115,24 +116,26 @@ def find_and_crop(
     """Find the faces of a photo, and cut out those that are meant; see `Restorer.restore`."""
     clock = _Clock()
     color = options.color
-    rgb = to_rgb(photo, color, say_scaled=False)
+    rgb = rgb_view(photo, color, say_scaled=False)
     faces = finder.find(rgb)
     clock.stop("detect")
     if not faces and options.require_face:
         raise NoFaceError("no face was found in the photo")
     notes = [] if faces else ["no face was found, and nothing restored"]
 
-    image = enlarge(photo, options.upscale)
-    aligned = options.upscale == 1 and _is_aligned(faces, photo.shape)
-    large = rgb if options.upscale == 1 else to_rgb(image, color, say_scaled=False)
+    upscale = options.upscale
+    aligned = upscale == 1 and _is_aligned(faces, photo.shape)
     clock.stop("align")
     clock.stop("boxes")
     cuts = []
     for index in _choose(faces, options.only, photo.shape):
         face = faces[index]
         to_crop = IDENTITY if aligned else face.transform
-        matrix = of_enlarged(to_crop, options.upscale)
-        crop = extract(large, matrix)
+        matrix = of_enlarged(to_crop, upscale)
+        if upscale == 1:
+            crop = extract(rgb, matrix)
+        else:
+            crop = extract_enlarged(photo, matrix, upscale, color)
         clock.stop("align")
         try:
             boxes = component_boxes(transform(to_crop, face.landmarks))
@@ -144,7 +147,9 @@ def find_and_crop(
         cuts.append(CutFace(index, Crop(crop, boxes), matrix, person))
     if wrong := [index for index in identities if index not in range(len(faces))]:
         notes.append(f"identities for faces that were not found: {wrong}")
-    return Found(image, color, aligned, tuple(faces), tuple(cuts), tuple(notes), clock.seconds)
+    return Found(
+        photo, upscale, color, aligned, tuple(faces), tuple(cuts), tuple(notes), clock.seconds
+    )
 
 
 def take_aligned(
@@ -175,7 +180,7 @@ def take_aligned(
     face = Face(box, 1.0, given, np.column_stack([np.diag(scale), np.zeros(2)]))
     out = np.ascontiguousarray(image[:, :, ::-1]) if color == "bgr" else image
     return Found(
-        out, color, True, (face,), (CutFace(0, crop, IDENTITY, identity),), (), clock.seconds
+        out, 1, color, True, (face,), (CutFace(0, crop, IDENTITY, identity),), (), clock.seconds
     )
 
 
@@ -185,7 +190,8 @@ def paste(found: Found, restored: Sequence[Image], network_s: float) -> Restored
     `network_s`: the seconds that the network took for them.
     """
     clock = _Clock()
-    image = found.image.copy()
+    # the one copy of a photo's pixels: from here on they are the result's
+    image = enlarge(found.photo, found.upscale)
     # the best face is pasted last, and so lies over its neighbours
     for face, of_face in reversed(list(zip(restored, found.cuts, strict=True))):
         if found.aligned:
@@ -207,7 +213,7 @@ def crop_reference(
     """
     if landmarks is not None:
         return take_aligned(picture, landmarks, finder, None, color).cuts[0].crop
-    image = to_rgb(picture, color)
+    image = rgb_view(picture, color)
     face = largest_face(image, finder)
     return cut(image, face.landmarks, face.transform)
 

@@ -20,7 +20,7 @@ from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
 from runtime.errors import DmdnetWarning, UsageError, error_line
 from runtime.faces.finder import Face, FaceFinder, LandmarkDetector
-from runtime.images.arrays import Color, Image, to_rgb
+from runtime.images.arrays import Color, Image, rgb_view
 from runtime.one_by_one import ItemError, one_by_one, put_name, together
 from runtime.photo import (
     Found,
@@ -273,7 +273,7 @@ class Restorer:
 
         Raises `InvalidImageError`.
         """
-        return self._finder.find(to_rgb(photo, color))
+        return self._finder.find(rgb_view(photo, color))
 
     def check(self, identity: SpecificDictionary) -> None:
         """Raises `DictionaryError` if this bundle cannot read `identity`."""

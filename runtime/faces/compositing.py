@@ -4,6 +4,7 @@ Blending is done in sRGB values: where it happens, crop and photo show the same 
 light would make no visible difference.
 """
 
+from functools import cache
 from typing import Any
 
 import cv2
@@ -12,26 +13,41 @@ from numpy.typing import NDArray
 
 from runtime.bundle.layout import IMAGE_SIZE
 from runtime.faces.alignment import IDENTITY, Points, check_crop, inverse, transform
-from runtime.images.arrays import Color, Image
+from runtime.images.arrays import Color, Image, by_cv2, rgb_view
 
 _CORNERS = np.array([(0, 0), (IMAGE_SIZE, 0), (IMAGE_SIZE, IMAGE_SIZE), (0, IMAGE_SIZE)]) - 0.5
 _MARGIN, _FADE = 8, 56  # pixels of the crop that stay the photo's, and over which it fades in
-_BAND = 1 << 19  # pixels that are blended at a time
+_BAND = 1 << 14  # pixels that are blended at a time: their floats stay in a core's cache
+_SUPPORT = 8  # pixels around a part of a photo that Lanczos looks at, and more
 
 
 def extract(photo: Image, matrix: Points) -> Image:
     """The aligned crop (512, 512, 3) that `matrix` (photo -> crop) takes out of an RGB photo.
 
-    Raises `InvalidLandmarksError` where it is not the crop of a face in this photo.
+    The crop shares no memory with the photo. Raises `InvalidLandmarksError` where it is not the
+    crop of a face in this photo.
     """
-    size = (IMAGE_SIZE, IMAGE_SIZE)
-    if photo.shape[:2] == size and np.array_equal(matrix, IDENTITY):
-        return photo
+    if photo.shape[:2] == (IMAGE_SIZE, IMAGE_SIZE) and np.array_equal(matrix, IDENTITY):
+        return np.array(photo, order="C")
     check_crop(matrix, photo.shape)
     left, top, right, bottom = _reach(matrix, photo.shape)
-    part = photo[top:bottom, left:right]
-    moved = matrix @ _homogeneous(_shift(left, top))
-    return np.asarray(_warp(part, moved, size, cv2.BORDER_REFLECT_101), np.uint8)
+    return _cut(photo[top:bottom, left:right], left, top, matrix)
+
+
+def extract_enlarged(photo: NDArray[Any], matrix: Points, factor: int, color: Color) -> Image:
+    """The crop that `matrix` (enlarged photo -> crop) takes out of what `enlarge` would make.
+
+    `photo` is as in `put_back`, not enlarged: only what the crop sees of it is. Raises
+    `InvalidLandmarksError` as `extract`.
+    """
+    shape = (photo.shape[0] * factor, photo.shape[1] * factor)
+    check_crop(matrix, shape)
+    left, top, right, bottom = _reach(matrix, shape)
+    x, y = max(0, left // factor - _SUPPORT), max(0, top // factor - _SUPPORT)
+    part = photo[y : bottom // factor + _SUPPORT, x : right // factor + _SUPPORT]
+    large = rgb_view(enlarge(part, factor), color, say_scaled=False)
+    seen = large[top - y * factor : bottom - y * factor, left - x * factor : right - x * factor]
+    return _cut(seen, left, top, matrix)
 
 
 def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> None:
@@ -47,47 +63,64 @@ def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> 
     size = (right - left, bottom - top)
     back = _shift(-left, -top) @ _homogeneous(inverse(matrix))
     mask = _warp(_feather(), back, size, cv2.BORDER_CONSTANT)
-    pasted = _warp(face, back, size, cv2.BORDER_REPLICATE)
-    _blend(region, np.asarray(pasted, np.uint8), mask.clip(0, 1), color)
+    pasted = _warp(_ordered(face, photo, color), back, size, cv2.BORDER_REPLICATE)
+    _blend(region, np.asarray(pasted, np.uint8), mask.clip(0, 1))
 
 
 def replace(photo: NDArray[Any], face: Image, color: Color) -> None:
     """Replace a 512 x 512 `photo` by the RGB `face`, in place; its alpha stays."""
-    _blend(photo, face, np.ones(face.shape[:2], np.float32), color)
+    _blend(photo, _ordered(face, photo, color), np.ones(face.shape[:2], np.float32))
 
 
 def enlarge(photo: NDArray[Any], factor: int) -> NDArray[Any]:
-    """The photo `factor` times as large, by Lanczos, alpha too; itself where the factor is 1."""
+    """A copy of the photo that is `factor` times as large, by Lanczos, alpha too."""
     if factor == 1:
-        return photo
+        return photo.copy()
     large = cv2.resize(
         np.ascontiguousarray(photo), None, fx=factor, fy=factor, interpolation=cv2.INTER_LANCZOS4
     )
     return np.asarray(large).reshape(*large.shape[:2], *photo.shape[2:])
 
 
-def _blend(photo: NDArray[Any], face: Image, mask: NDArray[np.float32], color: Color) -> None:
-    """photo + mask * (face - photo) where the mask is not 0, in the photo's depth and channels.
+def _ordered(face: Image, photo: NDArray[Any], color: Color) -> Image:
+    """The RGB face in the channel order of the photo; RGB still where the photo is gray."""
+    if color == "rgb" or _is_gray(photo):
+        return face
+    return np.asarray(cv2.cvtColor(face, cv2.COLOR_RGB2BGR), np.uint8)
 
-    By bands of rows, so that floats take little memory beside a large photo.
-    """
+
+def _is_gray(photo: NDArray[Any]) -> bool:
+    return photo.ndim == 2 or photo.shape[2] == 1
+
+
+def _blend(photo: NDArray[Any], face: Image, mask: NDArray[np.float32]) -> None:
+    """photo + mask * (face - photo), in the photo's depth; `face` is as `_ordered` has it."""
     height = max(1, _BAND // photo.shape[1])
     for top in range(0, photo.shape[0], height):
         rows = slice(top, top + height)
-        _blend_band(photo[rows], face[rows], mask[rows], color)
+        _blend_band(photo[rows], face[rows], mask[rows])
 
 
-def _blend_band(photo: NDArray[Any], face: Image, mask: NDArray[np.float32], color: Color) -> None:
-    face_values = face.astype(np.float32) * (257 if photo.dtype == np.uint16 else 1)
-    if photo.ndim == 2 or photo.shape[2] == 1:
+def _blend_band(photo: NDArray[Any], face: Image, mask: NDArray[np.float32]) -> None:
+    deep = photo.dtype == np.uint16
+    values: NDArray[Any] = face * np.uint16(257) if deep else face
+    if _is_gray(photo):
         channels = photo if photo.ndim == 2 else photo[:, :, 0]
-        values = np.asarray(cv2.cvtColor(face_values, cv2.COLOR_RGB2GRAY))
+        values = np.asarray(cv2.cvtColor(values.astype(np.float32), cv2.COLOR_RGB2GRAY))
     else:
         channels = photo[:, :, :3]
-        values = face_values[:, :, :: -1 if color == "bgr" else 1]
-        mask = mask[:, :, None]
-    mixed = channels + mask * (values - channels)
-    np.copyto(channels, np.rint(mixed).astype(photo.dtype), where=mask > 0)
+        mask = np.asarray(cv2.merge([mask] * 3), np.float32)
+    change = cv2.multiply(cv2.subtract(values, channels, dtype=cv2.CV_32F), mask)
+    # cv2.add would round a half now up and now down, by where in a row it lies
+    mixed = cv2.add(channels, change, dtype=cv2.CV_32F)
+    channels[...] = np.rint(mixed)
+
+
+def _cut(part: Image, left: int, top: int, matrix: Points) -> Image:
+    """The crop out of the part of an RGB photo that starts at `left`, `top`."""
+    moved = matrix @ _homogeneous(_shift(left, top))
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    return by_cv2(lambda pixels: _warp(pixels, moved, size, cv2.BORDER_REFLECT_101), part)
 
 
 def _warp(image: NDArray[Any], matrix: Points, size: tuple[int, int], border: int) -> NDArray[Any]:
@@ -103,6 +136,7 @@ def _warp(image: NDArray[Any], matrix: Points, size: tuple[int, int], border: in
     return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border))
 
 
+@cache
 def _feather() -> NDArray[np.float32]:
     """(512, 512): 0 at the border of the crop, 1 inside, a smooth step between."""
     centre = np.arange(IMAGE_SIZE)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.images.arrays import Image
+from runtime.images.arrays import Image, by_cv2
 from runtime.machine.onnx_session import open_session
 
 MODELS = Path(__file__).with_name("models")
@@ -85,7 +85,9 @@ class _Network:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
         canvas = np.zeros((1, self._side, self._side, 3), np.float32)
-        canvas[0, : size[1], : size[0]] = cv2.resize(image, size, interpolation=method)
+        canvas[0, : size[1], : size[0]] = by_cv2(
+            lambda pixels: cv2.resize(pixels, size, interpolation=method), image
+        )
         regressors, logits = self._session.run(None, {"input": canvas / 127.5 - 1})
         scores = 1 / (1 + np.exp(-logits[0, :, 0].astype(np.float64).clip(-80, 80)))
         found = []

@@ -1,7 +1,8 @@
 """Pictures as arrays: checked and converted to what the network takes, resized, compared."""
 
 import warnings
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -20,12 +21,52 @@ _CAPTION = 28  # height of the line above a comparison, in pixels
 
 
 def to_rgb(image: NDArray[np.generic], color: Color, say_scaled: bool = True) -> Image:
-    """Any accepted picture as uint8 (H, W, 3) RGB.
+    """Any accepted picture as uint8 (H, W, 3) RGB, in an array of its own.
 
     Accepts (H, W), (H, W, 1), (H, W, 3) and (H, W, 4) arrays of uint8 or uint16 in the channel
     order `color`; alpha is dropped, 16 bits become 8 (with a `DmdnetWarning` if `say_scaled`).
     Raises `InvalidImageError` for anything else.
     """
+    image = _checked(image, color, say_scaled)
+    if (channels := image.shape[2]) == 3 and color == "rgb":
+        return np.array(image, order="C")
+    code = {
+        1: cv2.COLOR_GRAY2RGB,
+        3: cv2.COLOR_BGR2RGB,
+        4: cv2.COLOR_BGRA2RGB if color == "bgr" else cv2.COLOR_RGBA2RGB,
+    }[channels]
+    return np.asarray(cv2.cvtColor(image, code), np.uint8)
+
+
+def rgb_view(image: NDArray[np.generic], color: Color, say_scaled: bool = True) -> Image:
+    """As `to_rgb`, but to be read only: it shares the pixels of a picture of 8 bits.
+
+    Its channels may lie in another order, or be one; `by_cv2` works on it without copying it.
+    """
+    image = _checked(image, color, say_scaled)
+    if image.shape[2] == 1:
+        return np.broadcast_to(image, (*image.shape[:2], 3))
+    view = image[:, :, 2::-1] if color == "bgr" else image[:, :, :3]
+    view.flags.writeable = False
+    return view
+
+
+def by_cv2(work: Callable[[Image], NDArray[Any]], image: Image) -> Image:
+    """What `work` makes of an RGB picture, as RGB of its own; `work` treats all channels alike.
+
+    OpenCV would copy an `rgb_view` first, slowly: `work` gets its channels as they lie in memory.
+    """
+    if image.strides[2] == 0:
+        code, made = cv2.COLOR_GRAY2RGB, work(image[:, :, 0])
+    elif image.strides[2] < 0:
+        code, made = cv2.COLOR_BGR2RGB, work(image[:, :, ::-1])
+    else:
+        return np.asarray(work(image), np.uint8)
+    return np.asarray(cv2.cvtColor(made, code), np.uint8)
+
+
+def _checked(image: NDArray[np.generic], color: Color, say_scaled: bool) -> Image:
+    """A picture that `to_rgb` accepts as uint8 (H, W, 1, 3 or 4)."""
     if color not in ("bgr", "rgb"):
         raise InvalidImageError(f'color must be "bgr" or "rgb", not {color!r}')
     if not isinstance(image, np.ndarray) or image.dtype not in (np.uint8, np.uint16):
@@ -46,10 +87,7 @@ def to_rgb(image: NDArray[np.generic], color: Color, say_scaled: bool = True) ->
         if say_scaled:
             warnings.warn("the 16-bit image was scaled to 8 bits", DmdnetWarning, stacklevel=2)
         image = to_8_bits(image)
-    if image.shape[2] == 1:
-        return np.repeat(image, 3, axis=2).astype(np.uint8)
-    order = [2, 1, 0] if color == "bgr" else [0, 1, 2]
-    return np.ascontiguousarray(image[:, :, order], dtype=np.uint8)
+    return np.asarray(image, np.uint8)
 
 
 def to_8_bits(image: NDArray[np.generic]) -> Image:

@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,7 +27,7 @@ _PNG_PROFILE = 8_000_000  # bytes, the limit of libpng's readers
 
 
 def encode(
-    image: NDArray[np.generic], suffix: str, exif: bytes | None, icc_profile: bytes | None
+    image: NDArray[Any], suffix: str, exif: bytes | None, icc_profile: bytes | None
 ) -> tuple[bytes, tuple[str, ...]]:
     """Encode a picture, as cv2 has it, in the format of `suffix`.
 
@@ -45,7 +46,7 @@ def encode(
         image = to_8_bits(image)
         notes.append(f"16 bits a channel were scaled to 8, which is all that {suffix} files hold")
     if image.ndim == 3 and image.shape[2] == 4 and suffix in _NO_ALPHA:
-        image = image[:, :, :3]
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2BGR)
         notes.append(f"its alpha channel is not kept in {suffix} files")
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY] if suffix in (".jpg", ".jpeg") else []
     try:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL.ImageFile import ImageFile
@@ -164,12 +166,12 @@ def _exif(picture: ImageFile) -> tuple[int, bytes | None, tuple[str, ...]]:
     return orientation, exif, damaged
 
 
-def _upright(image: NDArray[np.generic], orientation: int) -> NDArray[np.generic]:
-    """Undo an EXIF orientation (1..8): first transpose, then mirror."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    return np.ascontiguousarray(image)
+def _upright(image: NDArray[Any], orientation: int) -> NDArray[np.generic]:
+    """Undo an EXIF orientation; others than 2 to 8 mean that there is nothing to undo."""
+    turns = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
+    if orientation in turns:
+        return cv2.rotate(image, turns[orientation])
+    if orientation in (5, 7):
+        image = cv2.transpose(image)
+    mirrored = {2: 1, 4: 0, 7: -1}  # 1: left and right, 0: top and bottom, -1: both
+    return cv2.flip(image, mirrored[orientation]) if orientation in mirrored else image

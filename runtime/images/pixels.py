@@ -1,9 +1,11 @@
-"""From an opened picture to the array that cv2 users expect, by bands of rows to spare memory."""
+"""From an opened picture to the array that cv2 users expect, with few copies and little memory."""
 
 import sys
 from collections.abc import Callable, Iterator
 
+import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 from PIL import ImageCms
 from PIL.Image import Image as Picture
@@ -20,6 +22,10 @@ _TARGETS = {
     **dict.fromkeys(("LA", "PA", "RGBA", "RGBa"), "RGBA"),
 }
 """Pillow's modes, and the mode that each is converted to."""
+_DECODES_INTO = {"L": "L", "RGB": "RGBX", "RGBA": "RGBA"}
+"""Modes whose pixels lie in Pillow's memory as in an array of bytes, and the mode to say so."""
+_INTO_ARRAYS = ("JPEG", "MPO", "PNG", "BMP")
+"""Formats whose first picture Pillow decodes into whatever memory its image has."""
 _AS_CV2 = {"L": "L", "RGB": "BGR", "RGBA": "BGRA"}
 _NO_TRANSPARENT_COLOUR = "its transparent colour is left out"
 _EXTRA_SAMPLES = 338  # TIFF tag
@@ -48,7 +54,7 @@ def pixels_of(
 
 
 def _of_8_bits(picture: ImageFile, notes: list[str]) -> NDArray[np.generic]:
-    picture.load()
+    array = _loaded(picture)
     mode = picture.mode
     if mode not in _TARGETS:
         raise InvalidImageError(f"pixels of the kind {mode} are not supported")
@@ -57,6 +63,8 @@ def _of_8_bits(picture: ImageFile, notes: list[str]) -> NDArray[np.generic]:
         target = "RGBA"
     elif "transparency" in picture.info:
         notes.append(_NO_TRANSPARENT_COLOUR)
+    if array is not None and target == mode:
+        return _as_cv2(array, mode)
     if mode in ("CMYK", "LAB"):
         notes.append(f"{mode} was turned into RGB; its colour profile does not fit any more")
     if mode == "LAB":
@@ -71,6 +79,29 @@ def _of_8_bits(picture: ImageFile, notes: list[str]) -> NDArray[np.generic]:
         return _values(band)
 
     return _joined(picture, converted, len(target), np.uint8)
+
+
+def _loaded(picture: ImageFile) -> NDArray[np.uint8] | None:
+    """Load a picture, if possible into an array (H, W, 1 or 4) of Pillow's bytes, else None."""
+    # one without tiles has no pixels, which Pillow no longer notices once it has memory for them
+    if picture.mode not in _DECODES_INTO or picture.format not in _INTO_ARRAYS or not picture.tile:
+        picture.load()
+        return None
+    mode = _DECODES_INTO[picture.mode]
+    # zeros, as Pillow's own: what a decoder leaves out must not show old memory
+    array = np.zeros((picture.height, picture.width, len(mode)), np.uint8)
+    memory = PIL.Image.frombuffer(mode, picture.size, array, "raw", mode, 0, 1).im
+    picture.im = memory
+    picture.load()
+    return array if picture.im is memory else None  # an animation may be put together elsewhere
+
+
+def _as_cv2(array: NDArray[np.uint8], mode: str) -> NDArray[np.uint8]:
+    """Pillow's bytes (H, W, 1 or 4) of mode L, RGB or RGBA as gray, BGR or BGRA."""
+    if mode == "L":
+        return array[:, :, 0]
+    code = cv2.COLOR_RGBA2BGR if mode == "RGB" else cv2.COLOR_RGBA2BGRA
+    return np.asarray(cv2.cvtColor(array, code), np.uint8)
 
 
 def _of_16_bits(picture: ImageFile, again: Callable[[], ImageFile]) -> NDArray[np.generic]:

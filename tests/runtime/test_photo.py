@@ -1,7 +1,9 @@
 """Whole photographs: what is restored, what is left alone, and what comes back."""
 
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal, cast
 
 import cv2
 import numpy as np
@@ -18,6 +20,9 @@ from runtime import (
 )
 from runtime.errors import UsageError
 from runtime.faces.alignment import TEMPLATE, five_points, inverse, similarity, transform
+from runtime.faces.finder import Face as FoundFace
+from runtime.faces.finder import FaceFinder
+from runtime.photo import RestoreOptions, find_and_crop, paste
 from tests.conftest import SAMPLES, Face, picture
 from tests.fakes.engines import FakeEngine
 from tests.runtime.faces.test_finder import canvas_of_faces
@@ -226,3 +231,41 @@ def test_a_strangers_dictionary_is_refused_before_the_work(passing: Restorer) ->
     for arguments in ({"identity": stranger}, {"identities": {0: stranger}}):
         with pytest.raises(DictionaryError, match=r"0{64}"):
             passing.restore(noise(100, 100), **arguments)
+
+
+class OneFace:
+    """A finder that knows of one face, of 200 px in the middle of the photo."""
+
+    def __init__(self, landmarks: NDArray[np.float64], middle: tuple[int, int]) -> None:
+        points = (landmarks - 256) * (200 / 300) + middle
+        matrix = similarity(five_points(points), TEMPLATE)
+        box = np.concatenate([points.min(axis=0), points.max(axis=0)])
+        self._face = FoundFace(box, 1.0, points, matrix)
+
+    def find(self, _: NDArray[np.uint8]) -> list[FoundFace]:
+        return [self._face]
+
+
+@pytest.mark.parametrize("color", ["bgr", "rgb"])
+@pytest.mark.parametrize("upscale", [1, 2])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_are_copied_once(
+    faces: list[Face], color: Literal["bgr", "rgb"], upscale: Literal[1, 2], channels: int
+) -> None:
+    """Finding and cutting out copies none; pasting makes the result, and floats of a face alone."""
+    photo = np.ascontiguousarray(noise(3000, 4000)[:, :, :channels])
+    before = photo.copy()
+    finder = cast(FaceFinder, OneFace(faces[0][1], (2000, 1500)))
+    tracemalloc.start()
+    found = find_and_crop(photo, finder, None, {}, RestoreOptions(upscale=upscale, color=color))
+    cutting = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    restored = paste(found, [255 - found.cuts[0].crop.image], 0.0)
+    pasting = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert cutting < 8_000_000 * upscale**2 < photo.nbytes * upscale**2
+    assert pasting < restored.image.nbytes + 14_000_000 * upscale**2
+    assert restored.image.nbytes == photo.nbytes * upscale**2
+    assert found.photo is photo
+    assert (photo == before).all()
+    assert (restored.image[1500 * upscale, 2000 * upscale] != photo[1500, 2000]).any()
