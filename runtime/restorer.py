@@ -85,8 +85,7 @@ class Restorer:
         remote: Remote | None = None,
         engine: Engine | None = None,
     ) -> None:
-        counts = {"threads": threads, "max_batch": max_batch, "min_face": min_face}
-        for name, value in counts.items():
+        for name, value in (("threads", threads), ("max_batch", max_batch), ("min_face", min_face)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
         if dictionary_cache < 0:
