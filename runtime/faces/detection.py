@@ -81,7 +81,8 @@ class FaceDetector:
         middle, scale = (box[:2] + box[2:]) / 2, _FACE / (box[2:] - box[:2]).max()
         best, least = doubtful if doubtful.score >= _SCORE else None, _SCORE
         for degrees in _TURNS:
-            matrix = cv2.getRotationMatrix2D(middle.tolist(), degrees, scale)
+            turn = cv2.getRotationMatrix2D(middle.tolist(), degrees, scale)
+            matrix = np.asarray(turn, np.float64)
             matrix[:, 2] += _CLOSE / 2 - middle
             found = self._network.run(square(image, matrix, _CLOSE), least)
             off = np.abs((found.boxes[:, :2] + found.boxes[:, 2:] - _CLOSE) / 2).max(axis=1)

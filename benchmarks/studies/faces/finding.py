@@ -129,7 +129,7 @@ def canvas_of(
         small = min(1.0, scale)  # by area first, so that nothing aliases
         source = cv2.resize(crop, None, fx=small, fy=small, interpolation=cv2.INTER_AREA)
         middle = (source.shape[1] - 1) / 2, (source.shape[0] - 1) / 2
-        matrix = cv2.getRotationMatrix2D(middle, angle, scale / small)
+        matrix = np.asarray(cv2.getRotationMatrix2D(middle, angle, scale / small), np.float64)
         matrix[:, 2] += centre - middle
         inside = cv2.warpAffine(np.ones(source.shape[:2], np.uint8), matrix, _SIZE) > 0
         turned = cv2.warpAffine(source, matrix, _SIZE, flags=cv2.INTER_CUBIC)
