@@ -44,8 +44,7 @@ class Restorer:
     is: `restore_photos` and `restore_faces` put it in the place of its photo or face.
 
     Args:
-        bundle: the bundle's folder, or the address of a server that runs the network,
-            "grpc://HOST:PORT/MODEL" or "grpcs://..." (docs/triton.md).
+        bundle: its folder, or a server's address, "grpc[s]://HOST:PORT/MODEL" (docs/triton.md).
         device: "tensorrt", "tensorrt-rtx", "cuda" or "cpu"; opening fails where that device is not
             available. "auto" (the default) takes the first of these that is available. An int8
             bundle runs on one kind of device only; a server has a device of its own.
@@ -55,6 +54,7 @@ class Restorer:
         verify: False checks the sizes of the bundle's files, and not their hashes.
         dictionary_cache: MiB of GPU memory (TensorRT) or shared memory (a server) for dictionaries.
         landmark_detector: your own, in place of the built-in network (docs/landmarks.md).
+        min_face: pixels between the ears of the smallest face to look for (docs/landmarks.md).
         remote: how to talk to the server.
         engine: your own, in place of a backend: any object that follows `Engine`. The Restorer
             closes it. `device`, `allow_fallback` and `remote` do not go with it.
@@ -81,15 +81,16 @@ class Restorer:
         verify: bool = True,
         dictionary_cache: int = 512,
         landmark_detector: LandmarkDetector | None = None,
+        min_face: int | None = None,
         remote: Remote | None = None,
         engine: Engine | None = None,
     ) -> None:
-        for name, value in (("threads", threads), ("max_batch", max_batch)):
+        for name, value in (("threads", threads), ("max_batch", max_batch), ("min_face", min_face)):
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
         if dictionary_cache < 0:
             raise UsageError(f"dictionary_cache must be 0 MiB or more, not {dictionary_cache}")
-        self._threads, self._landmark_detector = threads, landmark_detector
+        self._finding = threads, landmark_detector, min_face
         if remote is not None and not is_server_address(bundle):
             raise UsageError(f"{bundle}: remote needs a server's address (grpc://...) as bundle")
         choice = Choice(
@@ -342,7 +343,7 @@ class Restorer:
 
     @cached_property
     def _opened_finder(self) -> FaceFinder:
-        return FaceFinder(self._threads, self._landmark_detector)
+        return FaceFinder(*self._finding)
 
 
 def _paste(done: _Done) -> Restored:

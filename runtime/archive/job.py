@@ -25,8 +25,8 @@ class Job:
 
     `out`: a folder or URL. `bundle`, `identity` (a file of `dmd-enroll`) and `landmarks` are read
     where the work is done. `options`: what is done with the faces. `bundle`, `device`,
-    `allow_fallback`, `threads` and `remote` are those of `Restorer`; the others are the options of
-    `dmd-restore`. `report` is known here so that no output is written over it.
+    `allow_fallback`, `threads`, `min_face` and `remote` are those of `Restorer`; the others are the
+    options of `dmd-restore`. `report` is known here so that no output is written over it.
     """
 
     bundle: str | Path
@@ -43,6 +43,7 @@ class Job:
     device: str | None = None
     allow_fallback: bool | None = None
     threads: int | None = None
+    min_face: int | None = None
     remote: Remote | None = None
     report: Path | None = None
 
@@ -75,6 +76,7 @@ class Job:
             device=self.device,
             allow_fallback=self.allow_fallback,
             threads=self.threads,
+            min_face=self.min_face,
             remote=self.remote,
         )
 

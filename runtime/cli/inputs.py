@@ -33,6 +33,13 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         "faces are found)",
     )
     parser.add_argument(
+        "--min-face",
+        type=positive,
+        metavar="N",
+        help="pixels between the ears of the smallest face to look for (default: what is found at "
+        "a longer side of 1920; docs/landmarks.md)",
+    )
+    parser.add_argument(
         "--max-pixels",
         type=positive,
         metavar="N",
@@ -86,6 +93,7 @@ def open_restorer(args: Namespace) -> "Restorer":
         device=args.device,
         allow_fallback=not args.no_fallback,
         threads=args.threads,
+        min_face=args.min_face,
     )
 
 

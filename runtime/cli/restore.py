@@ -187,6 +187,7 @@ def _job(args: Namespace) -> "Job":
         device=args.device,
         allow_fallback=not args.no_fallback,
         threads=args.threads,
+        min_face=args.min_face,
         remote=server_of(args),
         report=args.report,
     )

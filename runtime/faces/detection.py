@@ -1,153 +1,149 @@
-"""Finding faces in photographs of any size with the two BlazeFace networks.
+"""Finding faces in photographs of any size.
 
-Bazarevsky et al., "BlazeFace", arXiv 1907.05047. The short-range network sees the whole photo, the
-full-range one the photo and ever smaller overlapping tiles, so that small faces are found too.
+The network finds faces of 30 px and more in the picture that it sees. It sees the photo at the size
+that the smallest face wanted needs, and a small picture of it, for faces that fill the frame.
+
+It knows faces that are turned by up to 30 degrees, and large ones by up to 45. Of others it is less
+sure, and takes them for upright ones; so what is doubtful is looked at again, from near and turned.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import compress
-from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from runtime.images.arrays import Image, by_cv2
-from runtime.machine.onnx_session import open_session
+from runtime.faces.alignment import Points, inverse, transform
+from runtime.faces.views import resized, square
+from runtime.faces.yunet import Candidates, YuNet, merged, together
+from runtime.images.arrays import Image
 
-MODELS = Path(__file__).with_name("models")
+_SEEN = 30.0  # pixels between the ears that a face needs in the picture that the network sees
+_LONG = 1920  # longest side that is searched unless a smallest face is named
+_SMALL = 640  # longest side of the small picture
+_ALONE = 1280  # longest side of a picture that needs no small one beside it
+_ENLARGED = 2.0  # times at most: smaller faces have too little to be seen
+_PART = 2048  # longest side of what is searched at once: 150 MiB in the network
+_OVERLAP = 1.5  # times the smallest face that is found in the small picture
 
-_MIN_SCORE = 0.4  # what is no face is found out by the landmark network
-_TILE = 512  # side of the smallest tile in pixels: a face of 32 px is 12 px to the network
-_STRIDE = 2 / 3  # of a tile; a face over a third of a tile is found a level above
-_SAME = 0.3  # boxes that share more of their union are one face
-_INSIDE = 0.7  # so are boxes of which one lies that much inside the other
+_SCORE = 0.5  # of a face; what is none is found out by the landmark network
+_SURE = 0.88  # upright faces have 0.90 to 0.95; turned by 45 degrees, 0.89; what is none, 0.84
+_DOUBT, _LARGE = 0.2, 40.0  # of a face on its side, if it has so many pixels where it is seen
+
+_TURNS = range(0, 360, 45)  # degrees of the second look
+_CLOSE, _FACE = 128, 60.0  # pixels: its picture's side, and the longer side of a face in it
+
+_Region = tuple[int, int, int, int]  # of the photo: left, top, right, bottom
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A face: box `x1 y1 x2 y2`, score in 0..1, and left eye, right eye, nose, mouth (4, 2).
+    """A face: box `x1 y1 x2 y2`, score in 0..1, and eyes, nose and mouth corners (5, 2).
 
-    All in pixels of the photo; "left" is the smaller x of an upright face.
+    All in pixels of the photo; the points are in the order of `alignment.TEMPLATE`.
     """
 
     box: NDArray[np.float64]
     score: float
     keypoints: NDArray[np.float64]
 
+    @property
+    def sure(self) -> bool:
+        """Whether it is a face, and most probably an upright one."""
+        return self.score >= _SURE
+
 
 class FaceDetector:
-    """Finds faces with both networks, opened once; safe to call from many threads.
+    """Finds faces; safe to call from many threads.
 
-    `threads`: tiles of a photo that are searched at a time; None: one for each core.
+    Args:
+        threads: CPU threads of a search; None: one for each core.
+        min_face: width between the ears, in pixels of the photo, of the smallest face wanted;
+            None: that of 30 px where the photo's longer side is at most 1920 px.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
-        # strides 8, 16, 16, 16 with two anchors a cell and layer
-        short_anchors = np.concatenate([_grid(16, 2), _grid(8, 6)])
-        self._short = _Network("blazeface_short_range.onnx", 128, short_anchors)
-        self._full = _Network("blazeface_full_range.onnx", 192, _grid(48, 1))
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count())
+    def __init__(self, threads: int | None = None, min_face: int | None = None) -> None:
+        self._network = YuNet(threads)
+        self._min_face = min_face
 
     def detect(self, image: Image) -> list[Detection]:
-        """Faces in an RGB photo (H, W, 3), best first."""
-        whole = [self._pool.submit(network.run, image) for network in (self._short, self._full)]
-        tiles = _tiles(image.shape[1], image.shape[0])
-        in_tiles = self._pool.map(lambda tile: self._search(image, *tile), tiles)
-        parts = [*(future.result() for future in whole), *in_tiles]
-        return _merge([detection for part in parts for detection in part])
+        """What may be faces in an RGB photo (H, W, 3), best first.
 
-    def _search(self, image: Image, left: int, top: int, side: int) -> list[Detection]:
-        """The faces of a tile; those over its border inside the photo are whole in another."""
-        start = np.array([left, top])
-        end, size = start + side, np.array(image.shape[1::-1])
-        found = []
-        for face in self._full.run(image[top : top + side, left : left + side]):
-            box = face.box + np.tile(start, 2)
-            cut = ((box[:2] < start) & (start > 0)) | ((box[2:] > end) & (end < size))
-            if not cut.any():
-                found.append(Detection(box, face.score, face.keypoints + start))
-        return found
+        What is not `sure` is a face only if `look_again` finds it, too.
+        """
+        found = merged(together([self._search(image, *view) for view in self._views(image)]))
+        return [_detection(found, index) for index in range(len(found.scores))]
 
+    def look_again(self, image: Image, doubtful: Detection) -> Detection | None:
+        """A detection as it is when seen from near and turned; None if it is no face."""
+        box = doubtful.box
+        middle, scale = (box[:2] + box[2:]) / 2, _FACE / (box[2:] - box[:2]).max()
+        best, least = doubtful if doubtful.score >= _SCORE else None, _SCORE
+        for degrees in _TURNS:
+            turn = cv2.getRotationMatrix2D(middle.tolist(), degrees, scale)
+            matrix = np.asarray(turn, np.float64)
+            matrix[:, 2] += _CLOSE / 2 - middle
+            found = self._network.run(square(image, matrix, _CLOSE), least)
+            off = np.abs((found.boxes[:, :2] + found.boxes[:, 2:] - _CLOSE) / 2).max(axis=1)
+            found = merged(found.taken(off < _FACE / 2)).taken(slice(1))
+            if found.scores.size:
+                best, least = _turned_back(found, matrix, degrees), found.scores[0]
+        return best
 
-class _Network:
-    """One BlazeFace: 16 numbers and a score for each anchor, in pixels of its square input."""
-
-    def __init__(self, file: str, side: int, anchors: NDArray[np.float64]) -> None:
-        self._session = open_session(MODELS / file, threads=1)
-        self._side, self._anchors = side, anchors * side
-
-    def run(self, image: Image) -> list[Detection]:
+    def _views(self, image: Image) -> Iterator[tuple[_Region, float]]:
+        """What the network sees: regions of the photo, and at which scale."""
         height, width = image.shape[:2]
-        scale = self._side / max(height, width)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        canvas = np.zeros((1, self._side, self._side, 3), np.float32)
-        canvas[0, : size[1], : size[0]] = by_cv2(
-            lambda pixels: cv2.resize(pixels, size, interpolation=method), image
-        )
-        regressors, logits = self._session.run(None, {"input": canvas / 127.5 - 1})
-        scores = 1 / (1 + np.exp(-logits[0, :, 0].astype(np.float64).clip(-80, 80)))
-        found = []
-        for index in np.flatnonzero(scores >= _MIN_SCORE):
-            points = regressors[0, index].reshape(8, 2).astype(np.float64)
-            points[0] += self._anchors[index]
-            points[2:] += self._anchors[index]
-            points /= scale
-            half = np.abs(points[1]) / 2
-            box = np.concatenate([points[0] - half, points[0] + half])
-            found.append(Detection(box, float(scores[index]), points[2:6]))
-        return found
+        longest = max(height, width)
+        small = min(1.0, _SMALL / longest)
+        scale = min(1.0, _LONG / longest)
+        if self._min_face is not None:
+            scale = min(max(_SEEN / self._min_face, small), _ENLARGED)
+        if scale * longest > _ALONE:
+            yield (0, 0, width, height), small
+        # a face that no part has whole is large enough for the small picture
+        side, overlap = int(_PART / scale), int(_OVERLAP * _SEEN / small)
+        for top, bottom in _spans(height, side, overlap):
+            for left, right in _spans(width, side, overlap):
+                yield (left, top, right, bottom), scale
+
+    def _search(self, image: Image, region: _Region, scale: float) -> Candidates:
+        """What may be faces in a region of the photo, in the photo's pixels."""
+        left, top, right, bottom = region
+        picture = resized(image[top:bottom, left:right], scale)
+        found = self._network.run(picture, _DOUBT)
+        size = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1)
+        middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        edge = np.array(picture.shape[1::-1])
+        inside = ((middle >= 0) & (middle <= edge)).all(axis=1) & (size <= 2 * edge.max())
+        found = found.taken(inside & ((size >= _LARGE) | (found.scores >= _SCORE)))
+        back = np.array([right - left, bottom - top]) / picture.shape[1::-1]
+        return found.moved(back, (left, top))
 
 
-def _grid(cells: int, repeat: int) -> NDArray[np.float64]:
-    """Anchor centres of a layer, in units of the input's side."""
-    centres = (np.arange(cells) + 0.5) / cells
-    grid = np.stack(np.meshgrid(centres, centres), axis=-1).reshape(-1, 2)
-    return grid.repeat(repeat, axis=0)
+def _turned_back(found: Candidates, matrix: Points, degrees: int) -> Detection:
+    """The face of a turned picture in the photo; `matrix` (2, 3): photo -> picture.
+
+    A box that is turned by 45 degrees becomes a square of its area.
+    """
+    back = inverse(matrix)
+    middle = transform(back, (found.boxes[:, :2] + found.boxes[:, 2:]) / 2)
+    half = (found.boxes[:, 2:] - found.boxes[:, :2]) / 2 * np.sqrt(np.linalg.det(back[:, :2]))
+    share = np.sin(np.radians(degrees)) ** 2
+    half = half ** (1 - share) * half[:, ::-1] ** share
+    points = transform(back, found.points.reshape(-1, 2)).reshape(-1, 5, 2)
+    return _detection(
+        Candidates(np.hstack([middle - half, middle + half]), found.scores, points), 0
+    )
 
 
-def _tiles(width: int, height: int) -> list[tuple[int, int, int]]:
-    """Left, top and side of the tiles of all levels below the whole photo."""
-    tiles = []
-    side = max(width, height) / 2
-    while side > _TILE / 2:
-        tile = round(side)
-        rows, columns = (_starts(length, tile) for length in (height, width))
-        tiles += [(left, top, tile) for top in rows for left in columns]
-        side /= 2
-    return tiles
+def _detection(found: Candidates, index: int) -> Detection:
+    return Detection(found.boxes[index], float(found.scores[index]), found.points[index])
 
 
-def _starts(length: int, tile: int) -> list[int]:
-    if length <= tile:
-        return [0]
-    count = int(np.ceil((length - tile) / (tile * _STRIDE))) + 1
-    return [round(start) for start in np.linspace(0, length - tile, count)]
-
-
-def _merge(found: list[Detection]) -> list[Detection]:
-    """One detection a face: the mean of those that agree with the best, weighted by score."""
-    left = sorted(found, key=lambda d: -d.score)
-    merged = []
-    while left:
-        best = left[0]
-        shares = [_overlap(best.box, other.box) for other in left]
-        same = list(compress(left, (iou > _SAME for iou, _ in shares)))
-        weights = [d.score for d in same]
-        box = np.average([d.box for d in same], axis=0, weights=weights)
-        keypoints = np.average([d.keypoints for d in same], axis=0, weights=weights)
-        merged.append(Detection(box, best.score, keypoints))
-        apart = [iou <= _SAME and inside <= _INSIDE for iou, inside in shares]
-        left = list(compress(left, apart))
-    return merged
-
-
-def _overlap(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[float, float]:
-    """Intersection over union, and over the smaller box."""
-    size = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    shared = float(np.prod(size.clip(min=0)))
-    areas = [float(np.prod(box[2:] - box[:2])) for box in (a, b)]
-    return shared / (sum(areas) - shared), shared / min(areas)
+def _spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
+    """Starts and ends of overlapping parts of at most `side` that cover `length`."""
+    side = min(side, length)
+    count = 1 - -(length - side) // max(1, side - overlap)
+    starts = np.linspace(0, length - side, count).round().astype(int).tolist()
+    return [(start, start + side) for start in starts]

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from runtime.bundle.layout import IMAGE_SIZE
 from runtime.errors import InvalidLandmarksError
 from runtime.faces.alignment import (
+    IDENTITY,
     TEMPLATE,
     Points,
     check_crop,
@@ -24,9 +25,10 @@ from runtime.faces.landmarks import check_landmarks, component_boxes
 from runtime.images.arrays import Image
 
 _PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
+_CLEAR = 12.0  # faces that are taken for upright and are upside down give at most 9
+_FAINT = -6.0  # blurred faces, of which the detector is sure, and whose landmarks are still right
 _SAME = 0.1  # of a face's size: landmarks that are nearer are of one face
 _MIDDLE, _REACH = IMAGE_SIZE / 2, 1.5 * IMAGE_SIZE  # of a crop: as far as a face may lie out of it
-_KEYPOINTS = np.vstack([TEMPLATE[:3], TEMPLATE[3:].mean(axis=0)])  # as the detector's
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,12 @@ class FaceFinder:
     """
 
     def __init__(
-        self, threads: int | None = None, landmark_detector: LandmarkDetector | None = None
+        self,
+        threads: int | None = None,
+        landmark_detector: LandmarkDetector | None = None,
+        min_face: int | None = None,
     ) -> None:
-        self._detector = FaceDetector(threads)
+        self._detector = FaceDetector(threads, min_face)
         self._network = LandmarkNetwork()
         self._custom = landmark_detector
 
@@ -88,30 +93,43 @@ class FaceFinder:
             # boxes of one face that were too different to be merged lead to the same landmarks
             if face is not None and not any(_is_same(face, other) for other in faces):
                 faces.append(face)
-        return faces
+        return sorted(faces, key=lambda face: -face.score)
 
     def landmarks(self, face: Image) -> NDArray[np.float64]:
         """(68, 2) in pixels of an aligned RGB face (512, 512, 3).
 
         Raises `InvalidLandmarksError` where no face is in its place.
         """
-        points, presence = self._run(face)
-        if presence < _PRESENCE:
+        points, seen = self._run(face, IDENTITY, _PRESENCE)
+        if seen < _PRESENCE:
             raise InvalidLandmarksError(
                 "no face where an aligned 512 x 512 crop has one; align it, or give landmarks"
             )
         return points
 
     def _place(self, photo: Image, detection: Detection) -> Face | None:
-        """Landmarks on the crop that the detection gives, then on the crop that they give."""
+        """The face of a detection, seen again from near where detector or network doubt it."""
+        face = self._align(photo, detection, _CLEAR) if detection.sure else None
+        if face is not None:
+            return face
+        again = self._detector.look_again(photo, detection)
+        if again is None:
+            return None
+        return self._align(photo, again, _FAINT if again.sure else _PRESENCE)
+
+    def _align(self, photo: Image, detection: Detection, presence: float) -> Face | None:
+        """Landmarks on the crop that the detection gives, then on the crop that they give.
+
+        None where the network sees less of a face than `presence`.
+        """
         try:
-            matrix = similarity(detection.keypoints, _KEYPOINTS)
+            matrix = similarity(detection.keypoints, TEMPLATE)
             check_crop(matrix, photo.shape)
         except InvalidLandmarksError:
             return None
         for _ in range(2):
-            points, presence = self._run(extract(photo, matrix))
-            if presence < _PRESENCE:
+            points, seen = self._run(photo, matrix, presence)
+            if seen < presence:
                 return None
             landmarks = transform(inverse(matrix), points)
             try:
@@ -123,18 +141,23 @@ class FaceFinder:
                 return None
         return Face(detection.box, detection.score, landmarks, matrix)
 
-    def _run(self, face: Image) -> tuple[NDArray[np.float64], float]:
-        """Landmarks on an aligned face; the network says whether there is one."""
-        points, presence = self._network.run(face)
-        if self._custom is not None and presence >= _PRESENCE:
-            points = check_landmarks(self._custom(face))
+    def _run(
+        self, photo: Image, matrix: Points, presence: float
+    ) -> tuple[NDArray[np.float64], float]:
+        """Landmarks on the crop that `matrix` gives; the network says whether it has a face.
+
+        One with less than `presence` is not shown to the caller's own detector.
+        """
+        points, seen = self._network.run(photo, matrix)
+        if self._custom is not None and seen >= presence:
+            points = check_landmarks(self._custom(extract(photo, matrix)))
             if (far := np.abs(points - _MIDDLE).max(axis=1) > _REACH).any():
                 index = int(far.argmax())
                 raise InvalidLandmarksError(
                     f"the landmark detector put landmark {index} at {points[index, 0]:.4g}, "
                     f"{points[index, 1]:.4g}, too far out of the 512 x 512 crop"
                 )
-        return points, presence
+        return points, seen
 
 
 def cut(photo: Image, landmarks: Points, matrix: Points) -> Crop:

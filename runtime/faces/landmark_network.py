@@ -7,11 +7,11 @@ photographs (models/mesh_to_68.json).
 
 import json
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from runtime.faces.detection import MODELS
+from runtime.faces.alignment import Points
+from runtime.faces.views import square
+from runtime.faces.yunet import MODELS
 from runtime.images.arrays import Image
 from runtime.machine.onnx_session import open_session
 
@@ -29,15 +29,19 @@ class LandmarkNetwork:
         self._index = np.array(mapping["index"])
         self._offset = np.array(mapping["offset"], np.float64)
 
-    def run(self, face: Image) -> tuple[NDArray[np.float64], float]:
-        """Find the landmarks (68, 2), in pixels, of an aligned RGB face (512, 512, 3).
+    def run(self, photo: Image, matrix: Points) -> tuple[Points, float]:
+        """Find the landmarks (68, 2), in pixels of its aligned crop, of a face in an RGB photo.
+
+        `matrix` (2, 3): photo -> crop. The network sees a smaller crop, which is cut out of the
+        photo itself: that takes a seventh of the time.
 
         Returns them, and a logit: over 0 where the network takes the picture for a face.
         """
         scale = _SIDE / _CROP
         shift = _SIDE / 2 - scale * np.array(_CENTRE)
-        matrix = np.column_stack([np.eye(2) * scale, shift])
-        crop = cv2.warpAffine(face, matrix, (_SIDE, _SIDE), flags=cv2.INTER_AREA)
+        seen = scale * matrix
+        seen[:, 2] += shift
+        crop = square(photo, seen, _SIDE)
         inputs = {"input": crop[None].astype(np.float32) / 255}
         mesh, presence = self._session.run(["conv2d_21", "conv2d_31"], inputs)
         points = mesh.reshape(468, 3)[:, :2].astype(np.float64)

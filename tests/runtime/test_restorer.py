@@ -191,6 +191,8 @@ def test_wrong_arguments(restorer: Restorer, bundle: Path, faces: list[Face]) ->
     assert restorer.restore_batch([], []) == []
     with pytest.raises(UsageError, match="threads"):
         Restorer(bundle, threads=0)
+    with pytest.raises(UsageError, match="min_face"):
+        Restorer(bundle, min_face=0)
     with pytest.raises(UsageError, match="max_batch"):
         Restorer(bundle, max_batch=0)
 

@@ -253,6 +253,7 @@ def test_wrong_options(command: Command, restore: Restore, bundle: Path, tmp_pat
     file = face(tmp_path)
     one_line(command("dmd-restore"), "INPUT")
     one_line(restore(file, "--threads", 0), "--threads")
+    one_line(restore(file, "--min-face", 0), "--min-face")
     one_line(restore(file, "--device", "cuda"), "CUDAExecutionProvider")
     one_line(restore(file, "--upscale", 2), "x.png", "--upscale and --only do not apply")
     one_line(restore(file, "--only", 5000 * "9"), "--only must be")

@@ -68,14 +68,35 @@ def test_detections_that_lead_to_one_face_count_once(
     assert len(finder.find(image)) == 1
 
 
-@pytest.mark.parametrize("angle", [30, 90])
+@pytest.mark.parametrize("angle", [30, 45, 60, 90, 100, -45, -90, 180])
 def test_turned_faces(finder: FaceFinder, faces: list[Sample], angle: int) -> None:
-    image, points = faces[0]
-    matrix = np.asarray(cv2.getRotationMatrix2D((256, 256), angle, 0.7), np.float64)
-    turned = cv2.warpAffine(rgb(image), matrix, (512, 512), borderMode=cv2.BORDER_REPLICATE)
-    found = finder.find(np.asarray(turned, np.uint8))
-    assert len(found) == 1
-    assert np.abs(found[0].landmarks - transform(matrix, points)).mean() < 6
+    """Also upside down: the network takes such a face for an upright one, and is sure of it."""
+    for image, points in faces:
+        matrix = np.asarray(cv2.getRotationMatrix2D((256, 256), angle, 0.7), np.float64)
+        turned = cv2.warpAffine(rgb(image), matrix, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+        found = finder.find(np.asarray(turned, np.uint8))
+        assert len(found) == 1
+        assert np.abs(found[0].landmarks - transform(matrix, points)).mean() < 6
+        middle = transform(matrix, points).mean(axis=0)
+        assert np.abs((found[0].box[:2] + found[0].box[2:]) / 2 - middle).max() < 40
+
+
+def test_a_turned_face_in_a_large_photo(finder: FaceFinder, faces: list[Sample]) -> None:
+    canvas, truth = canvas_of_faces(faces, [180], (4000, 3000))
+    upright, turned = (finder.find(each) for each in (canvas, np.rot90(canvas).copy()))
+    assert len(upright) == len(turned) == 1
+    assert found_near(upright, truth[0])
+    x, y = upright[0].landmarks.T
+    assert np.abs(turned[0].landmarks - np.stack([y, 3999 - x], axis=1)).mean() < 4
+
+
+def test_a_blurred_face_of_which_the_landmark_network_is_not_sure(
+    finder: FaceFinder, faces: list[Sample]
+) -> None:
+    image, points = faces[1]
+    blurred = np.asarray(cv2.GaussianBlur(rgb(image), (0, 0), 16), np.uint8)
+    (face,) = finder.find(blurred)
+    assert np.abs(face.landmarks - points).mean() < 20
 
 
 FAR = np.full((68, 2), 256.0)
@@ -181,6 +202,18 @@ def test_twelve_faces_on_a_large_canvas(finder: FaceFinder, faces: list[Sample])
     found = finder.find(canvas)
     assert len(found) == 12
     assert all(found_near(found, points) for points in truth)
+
+
+def test_the_smallest_face_is_what_was_asked_for(faces: list[Sample]) -> None:
+    """In parts, because the photo is large; and the largest is found in the small picture."""
+    small, wide = canvas_of_faces(faces, [28] * 9, (4000, 3000))
+    large, _ = canvas_of_faces(faces, [1500], (4000, 3000))
+    thorough, quick = FaceFinder(1, min_face=28), FaceFinder(1, min_face=400)
+    found = thorough.find(small)
+    assert len(found) == 9
+    assert all(found_near(found, points) for points in wide)
+    assert quick.find(small) == []
+    assert len(thorough.find(large)) == len(quick.find(large)) == 1
 
 
 def test_smallest_face(finder: FaceFinder, faces: list[Sample]) -> None:
