@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.archive.background import interruptibly
 from runtime.archive.ray_worker import Ledger, Worker, load_ray
 from runtime.errors import ClusterError, DmdnetWarning, UsageError, error_line
 from runtime.redaction import public_name
+from runtime.scheduling.background import interruptibly
 from runtime.storage import locations as storage
 
 if TYPE_CHECKING:
