@@ -95,7 +95,7 @@ class _Entry(Generic[T, P, F, R, D]):
     number: int
     size: int = 0  # the room that it holds
     waits: bool = False  # for room
-    prepared: P | None = None
+    prepared: Any = None  # a P
     parts: Sequence[F] | None = None  # None until it is prepared
     taken: int = 0  # parts that the engine took
     done: dict[int, R | ItemError] = field(default_factory=dict)  # results of parts, by index
@@ -174,25 +174,27 @@ class _Stream(Generic[T, P, F, R, D]):
         return first.settled or self._broken or (self._stopped and not first.with_engine)
 
     def _prepare(self, entry: _Entry[T, P, F, R, D]) -> None:
-        prepared, parts, failure = None, None, None
         try:
             prepared = self._work.prepare(entry.item, partial(self._take_room, entry))
             parts = self._work.parts(prepared)
         except _StoppedError:
             return
         except Exception as error:
-            failure = error
+            self._fail(entry, error)
+            return
         with self._changed:
-            self._reading.remove(entry)
-            if entry in self._unsized:
-                self._unsized.remove(entry)
-            if failure is None and not self._stopped:
-                entry.prepared, entry.parts = prepared, parts
-                if not parts:
-                    self._writers.submit(self._guarded, self._finish, entry)
-            self._changed.notify_all()
-        if failure is not None:
-            self._fail(entry, failure)
+            self._is_read(entry)
+            if self._stopped:
+                return
+            entry.prepared, entry.parts = prepared, parts
+            if not parts:
+                self._writers.submit(self._guarded, self._finish, entry)
+
+    def _is_read(self, entry: _Entry[T, P, F, R, D]) -> None:
+        for queue in (self._reading, self._unsized):
+            if entry in queue:
+                queue.remove(entry)
+        self._changed.notify_all()
 
     def _take_room(self, entry: _Entry[T, P, F, R, D], size: int) -> None:
         """Wait for the entry's turn and for room: in order, so that the first always goes on."""
@@ -261,19 +263,16 @@ class _Stream(Generic[T, P, F, R, D]):
         return call
 
     def _finish(self, entry: _Entry[T, P, F, R, D]) -> None:
-        results: list[R] = []
-        assert entry.prepared is not None or not entry.parts
+        results = [entry.done[index] for index in range(entry.taken)]
+        good = [result for result in results if not isinstance(result, Exception)]
+        bad = [result for result in results if isinstance(result, Exception)]
+        if bad:
+            self._fail(entry, bad[0])
+            return
         try:
-            for index in range(entry.taken):
-                result = entry.done[index]
-                if isinstance(result, Exception):
-                    raise result
-                results.append(result)
-            end = self._work.finish(entry.item, entry.prepared, results)  # type: ignore[arg-type]
+            self._settle(entry, self._work.finish(entry.item, entry.prepared, good))
         except Exception as error:
             self._fail(entry, error)
-        else:
-            self._settle(entry, end)
 
     def _fail(self, entry: _Entry[T, P, F, R, D], error: Exception) -> None:
         if self._work.ends(error):
@@ -288,7 +287,7 @@ class _Stream(Generic[T, P, F, R, D]):
             entry.settled, entry.result = True, result
             entry.prepared, entry.parts, entry.done = None, None, {}
             self._room += entry.size
-            self._changed.notify_all()
+            self._is_read(entry)  # where it could not be prepared
 
     def _stop(self, end: BaseException | None) -> None:
         """Begin nothing more; `end`: what is to be raised, the first counts."""
