@@ -1,6 +1,5 @@
 """The Restorer: an opened bundle that memorises people and restores photos and aligned faces."""
 
-import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -22,18 +21,10 @@ from runtime.errors import DmdnetWarning, UsageError, error_line
 from runtime.faces.finder import Face, FaceFinder, LandmarkDetector
 from runtime.images.arrays import Color, Image, rgb_view
 from runtime.one_by_one import ItemError, one_by_one, put_name, together
-from runtime.photo import (
-    Found,
-    Only,
-    Restored,
-    RestoreOptions,
-    crop_reference,
-    find_and_crop,
-    paste,
-    take_aligned,
-)
+from runtime.photo import Found, Only, Restored, RestoreOptions, crop_reference
+from runtime.steps import RestoredFace, Steps
 
-_Done = tuple[Found, list[Image], float]  # what `paste` takes
+_Done = tuple[Found, list[RestoredFace]]  # what is pasted
 
 
 class Restorer:
@@ -117,6 +108,7 @@ class Restorer:
                 "build another with dmd-build-engine --max-batch, or serve it so with dmd-triton"
             )
         self._calls = EngineCalls(self._engine, self.manifest, self.max_batch)
+        self._steps = Steps(self._calls, lambda: self._finder)
 
     def restore_aligned(
         self,
@@ -186,10 +178,10 @@ class Restorer:
         self._check_all([identity, *(person for those in named for person in those.values())])
 
         def find(pair: tuple[NDArray[np.generic], Mapping[int, SpecificDictionary]]) -> Found:
-            return find_and_crop(pair[0], self._finder, identity, pair[1], wanted)
+            return self._steps.find(pair[0], identity, pair[1], wanted)
 
         found = one_by_one(find, list(zip(photos, named, strict=True)))
-        return one_by_one(_paste, together(self._run, found))
+        return one_by_one(self._paste, together(self._run, found))
 
     def restore_faces(
         self,
@@ -206,7 +198,7 @@ class Restorer:
         Raises `DictionaryError` and `UsageError`, which concern all faces.
         """
         taken = self._take(faces, landmarks, identities, color)
-        return one_by_one(_paste, together(self._run, taken))
+        return one_by_one(self._paste, together(self._run, taken))
 
     def restore_batch(
         self,
@@ -226,7 +218,7 @@ class Restorer:
                     put_name(taken, f"face {index}")
                 raise taken
             good.append(taken)
-        return [_paste(done).image for done in self._run(good)]
+        return [self._paste(done).image for done in self._run(good)]
 
     def memorize(
         self,
@@ -319,22 +311,17 @@ class Restorer:
         self._check_all(identities)
 
         def take(index: int) -> Found:
-            return take_aligned(
-                faces[index], landmarks[index], self._finder, identities[index], color
-            )
+            return self._steps.take(faces[index], landmarks[index], identities[index], color)
 
         return one_by_one(take, range(len(faces)))
 
     def _run(self, found: Sequence[Found]) -> list[_Done]:
-        """The network on the faces of all photos: each photo's RGB faces, and their seconds."""
-        start = time.perf_counter()
-        cuts = [cut for each in found for cut in each.cuts]
-        restored = self._calls.restore([cut.crop for cut in cuts], [cut.identity for cut in cuts])
-        a_face = (time.perf_counter() - start) / max(1, len(restored))
-        faces = iter(restored)
-        return [
-            (each, list(islice(faces, len(each.cuts))), a_face * len(each.cuts)) for each in found
-        ]
+        """The network on the faces of all photos."""
+        faces = iter(self._steps.run([cut for each in found for cut in each.cuts]))
+        return [(each, list(islice(faces, len(each.cuts)))) for each in found]
+
+    def _paste(self, done: _Done) -> Restored:
+        return self._steps.paste(*done)
 
     @property
     def _finder(self) -> FaceFinder:
@@ -346,5 +333,6 @@ class Restorer:
         return FaceFinder(*self._finding)
 
 
-def _paste(done: _Done) -> Restored:
-    return paste(*done)
+def steps_of(restorer: Restorer) -> Steps:
+    """The steps of a Restorer, for `runtime.archive`, whose threads do them side by side."""
+    return restorer._steps

@@ -44,6 +44,8 @@ def main() -> NoReturn:
     add("--duration", type=positive, default=6, metavar="S", help=duration)
     quick = "fewer cases and rounds: under 3 minutes on two cores"
     add("--quick", action="store_true", help=quick)
+    null = "for pipeline: also photos a second with an engine that gives faces back as they are"
+    add("--null-engine", action="store_true", help=null)
     baseline = "measure our PyTorch module too, and compare the bundles with it"
     add("--baseline", choices=("torch",), help=baseline)
     add("--checkpoint", help="weights of the PyTorch module, as for dmd-export")
@@ -69,6 +71,8 @@ def bench(args: Namespace) -> int:
     suites = list(SUITES) if args.suite == "all" else [args.suite]
     if args.truth is not None and "quality" not in suites:
         raise UsageError("--truth needs the suite quality, or all")
+    if args.null_engine and "pipeline" not in suites:
+        raise UsageError("--null-engine needs the suite pipeline, or all")
     truth = truth_set(args.truth)
     for reason in truth.warnings:
         console.say(f"dmd-bench: warning: {reason}")
@@ -92,6 +96,7 @@ def bench(args: Namespace) -> int:
             references=references,
             duration=1 if args.quick else args.duration,
             quick=args.quick,
+            null_engine=args.null_engine,
             baseline=baseline if len(runners) > 1 else None,
             truth=truth,
         )

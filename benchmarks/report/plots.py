@@ -172,7 +172,7 @@ def _pipeline(figure: "Figure", result: Result) -> bool:
     stages = [stage for stage in _STAGES if any(case == stage for _, case in measured)]
     if not stages:
         return False
-    subjects = list(dict.fromkeys(subject for subject, _ in measured))
+    subjects = list(dict.fromkeys(subject for subject, case in measured if case in stages))
     axes = _rows(figure, map(_short, subjects))
     times = np.array([[measured.get((each, stage), 0) for stage in stages] for each in subjects])
     size, unit = _scale(times.sum(1).max())

@@ -21,9 +21,9 @@ class Measurement:
     """One number of one subject: `value` is the median of `runs`, in `unit`."""
 
     suite: str
-    subject: str  # a bundle's folder name, "torch eager", "torch compile"
+    subject: str  # a bundle's folder name, "torch eager", "null engine"
     case: str  # "1 face, 5 references"
-    unit: str  # "s", "faces/s", "bytes", "dB", "SSIM"
+    unit: str  # "s", "faces/s", "photos/s", "bytes", "dB", "SSIM"
     value: float
     runs: int = 1
     p90: float | None = None

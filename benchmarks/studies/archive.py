@@ -1,6 +1,10 @@
 """Race an archive on Ray against the local run: same photos, same cores, one worker, in turns.
 
     python -m benchmarks.studies.archive --bundle BUNDLE --json FILE
+    python -m benchmarks.studies.archive --null-engine --bundle BUNDLE --json FILE
+
+With `--null-engine` it measures another thing: how many photos a second the local run does with a
+network that costs nothing, against decoding and encoding alone (`benchmarks.suites.ceiling`).
 
 The time counts from the first photo written to the last, which leaves out the start of either; what
 Ray needs to start is recorded beside it. `dmd-bench pipeline` measures what one photo costs, stage
@@ -16,17 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-import numpy as np
-
 from benchmarks.measure.timing import race
 from benchmarks.studies import record
-from benchmarks.suites.example_faces import background, lay
+from benchmarks.suites.ceiling import ceilings, make_photos
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
 from runtime.archive.ray_driver import Cluster, Workers
 from runtime.errors import BenchmarkError
-from runtime.images.files import write_image
-from runtime.samples.faces import samples
 
 _SIDES = (1200, 900)  # of a photo, one face each
 
@@ -36,15 +36,20 @@ def main() -> NoReturn:
     parser.add_argument("--bundle", required=True, type=Path, help="bundle to restore with")
     parser.add_argument("--photos", type=int, default=60, help="photos in a run, one face each")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each")
+    null = "measure the local run with an engine that gives faces back; makes its own photos"
+    parser.add_argument("--null-engine", action="store_true", help=null)
     args = parser.parse_args()
-    measured = partial(measure, args.bundle, args.photos, args.rounds)
+    if args.null_engine:
+        measured = partial(measure_ceilings, args.bundle, args.rounds)
+    else:
+        measured = partial(measure, args.bundle, args.photos, args.rounds)
     record.record(parser.prog, args.json, measured)
 
 
 def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
     """Race both runs; the first of each is not counted."""
     with tempfile.TemporaryDirectory() as folder:
-        files = make_photos(Path(folder) / "in", photos)
+        files = make_photos(Path(folder) / "in", photos, _SIDES)
         jobs = {name: Job(bundle, f"{folder}/{name}", device="cpu") for name in ("local", "ray")}
         start = time.perf_counter()
         with Cluster() as cluster:
@@ -64,18 +69,10 @@ def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
     }
 
 
-def make_photos(folder: Path, count: int) -> list[str]:
-    """Write JPEG files of a face on a smooth background, each with another size and place."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    faces = [sample.image for sample in samples()]
-    for index in range(count):
-        photo = background(rng, (12, 9), _SIDES)
-        side = int(rng.integers(150, 500))
-        x, y = (int(rng.integers(0, most - side)) for most in _SIDES)
-        lay(faces[index % 2], photo, side, (x, y))
-        write_image(folder / f"{index:04d}.jpg", photo)
-    return sorted(map(str, folder.iterdir()))
+def measure_ceilings(bundle: Path, rounds: int) -> dict[str, object]:
+    """All that surrounds the network, by size of photo, on one core and on all."""
+    what = "JPEG photos of one face, null engine, against decoding and encoding alone"
+    return {"what": what, "rounds": rounds, "ceilings": list(ceilings(bundle, rounds))}
 
 
 def run(job: Job, restore: Callable[..., Iterable[Outcome]], *inputs: object) -> float:

@@ -3,7 +3,6 @@
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -13,19 +12,20 @@ from pathlib import Path
 from benchmarks.measure.memory import output_of, peak_bytes, peak_gpu_bytes, restore_command
 from benchmarks.measure.timing import Times
 from benchmarks.report.results import Measurement
+from benchmarks.suites.ceiling import null_engine
 from benchmarks.suites.example_faces import twelve_faces
+from benchmarks.suites.photograph import Stages, photograph
 from benchmarks.suites.setting import FEWEST, Setting, measurement, seconds
-from runtime.images.files import read_photo, write_image
+from runtime.images.files import write_image
 from runtime.restorer import Restorer
 from runtime.samples.faces import PHOTOS, SAMPLES
-
-Stages = dict[str, float]
 
 
 def pipeline(setting: Setting) -> Iterator[Measurement]:
     """Measure whole photographs, from file to file, and their stages.
 
-    One of a single face and, unless quick, one of twelve faces on 4000 x 3000 pixels.
+    One of a single face and, unless quick, one of twelve faces on 4000 x 3000 pixels. Where the
+    setting asks for it, also how many photos a second there would be with a network of no cost.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -49,6 +49,8 @@ def pipeline(setting: Setting) -> Iterator[Measurement]:
             times = setting.race(works, fewest)
             yield from seconds(setting, "pipeline", times, f"{prefix}photograph")
             yield from by_stage(setting, "pipeline", runs, times, ("network",), prefix)
+    if setting.null_engine:
+        yield from null_engine(setting)
 
 
 def cold(setting: Setting) -> Iterator[Measurement]:
@@ -74,23 +76,6 @@ def memory(setting: Setting) -> Iterator[Measurement]:
         for case, peak in (("dmd-restore, host", host), ("dmd-restore, GPU", gpu)):
             if peak is not None:
                 yield Measurement("memory", runner.subject.name, case, "bytes", float(peak))
-
-
-def photograph(restorer: Restorer, file: Path, out: Path, runs: list[Stages]) -> None:
-    """Restore `file` into `out`, and add its stages to `runs`."""
-    start = time.perf_counter()
-    photo = read_photo(file)
-    decoded = time.perf_counter()
-    restored = restorer.restore(photo.image)
-    done = time.perf_counter()
-    write_image(out, restored.image)
-    encoded = time.perf_counter()
-    stages = {"decode": decoded - start, **restored.timings, "encode": encoded - done}
-    device = restorer.device_seconds
-    if device is not None and len(restored.faces) < 2:  # it is of the last call
-        stages |= {"copy in": device.copy_in, "copy out": device.copy_out}
-        stages["network"] -= device.copy_in + device.copy_out
-    runs.append(stages)
 
 
 _COLD = """

@@ -36,6 +36,8 @@ class Setting:
     references: tuple[int, ...] = (0, 1, 5, 10, 20)
     duration: float = 10.0
     quick: bool = False
+    null_engine: bool = False
+    """Whether `pipeline` also measures what surrounds the network."""
     warm_up: int = 1
     """Runs of each runner in each case that are not counted."""
     baseline: str | None = None

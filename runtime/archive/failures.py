@@ -21,8 +21,11 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def ends_the_run(error: Exception) -> bool:
-    """Whether every other picture would fail, too: the engine cannot run or be reached any more."""
-    gone = isinstance(error, (DeviceError, ClosedError))
+    """Whether every other picture would fail, too.
+
+    The engine cannot run or be reached any more, or nothing can be written to `--out`.
+    """
+    gone = isinstance(error, (DeviceError, ClosedError, OutputError))
     return gone and not isinstance(error, EngineCallError)
 
 

@@ -1,97 +1,86 @@
-"""The archive in this process: pictures are read ahead, restored together and written behind."""
+"""The archive in this process: readers find faces ahead of the engine, writers paste behind it."""
 
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
+import cv2
 
-from runtime.archive.background import Background
 from runtime.archive.failures import ends_the_run, failure_of, trace_of, unwritable
 from runtime.archive.job import COMPARE, DRAW, Job, Outcome, Picture, refuse_overwriting
 from runtime.archive.previews import before_and_after, draw_faces
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import InvalidImageError, OutputError, UsageError
+from runtime.errors import InvalidImageError, UsageError
 from runtime.faces.landmark_files import landmark_file, read_landmarks
-from runtime.images.files import Photo, decode_photo, read_photo, write_image
-from runtime.one_by_one import ItemError, together
-from runtime.photo import Restored
+from runtime.images.files import Photo, decode_photo, write_image
+from runtime.images.formats import is_deep, open_picture
+from runtime.photo import CutFace, Found, Restored
+from runtime.redaction import public_name
+from runtime.restorer import steps_of
+from runtime.scheduling.stages import Limits, Work, stream
+from runtime.steps import RestoredFace
 from runtime.storage import locations as storage
 
-_Read = tuple[Photo, NDArray[np.float64] | None]
-_Writing = deque[tuple[Picture, Restored, Future[tuple[str, ...]]]]
+_PIXELS = 12_000_000  # of a photo, for so many of which there is room
+_HEADER = 64 << 10  # bytes of a file that nearly always say its size
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """A picture that is read, and whose faces are cut out."""
+
+    photo: Photo
+    found: Found
 
 
 class ArchiveRestorer:
-    """Does a job in this process; decoding and encoding run beside the network."""
+    """Does a job in this process, on as many threads as it says, or as there are cores."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._identity = SpecificDictionary.load(job.identity) if job.identity else None
+        if job.threads is not None:
+            cv2.setNumThreads(job.threads)  # else OpenCV takes all cores for each call
         self._restorer = job.open()
         if self._identity is not None:
             self._restorer.check(self._identity)
         self.backend = self._restorer.backend
+        self._steps = steps_of(self._restorer)
 
-    def restore(self, pictures: Iterable[Picture]) -> Iterator[Outcome]:
-        """Restore pictures. Yields what became of each, failed ones too, in about their order.
+    def restore(self, pictures: Iterable[Picture]) -> Generator[Outcome, None, None]:
+        """Restore pictures. Yields what became of each, failed ones too, in their order.
 
-        `max_batch` pictures are restored together and share engine calls. As many are decoded
-        ahead and at most twice as many wait to be encoded; a picture is taken from `pictures` when
-        it is about to be read.
+        Each of the threads of the job reads a picture and finds its faces, as many others paste and
+        write, and beside them the engine is called with `max_batch` faces at a time; where that
+        is more than one, a second call is prepared while the first runs. A picture is taken
+        from `pictures` when it is about to be read. `_limits` says how many are on their way.
 
         An error of one picture is in its outcome. Raises `DeviceError` or `ClosedError` when the
         engine cannot run or be reached any more, and `OutputError` when nothing can be written to
         `--out`; before that it yields the outcomes of all that was done.
         """
-        size = self._restorer.max_batch
-        source = iter(pictures)
-        reading: deque[tuple[Picture, Future[_Read | None]]] = deque()
-        writing: _Writing = deque()
-        end: Exception | None = None
-        with Background("reader") as reader, Background("writer") as writer:
-            while end is None:
-                while len(reading) < 2 * size and (picture := next(source, None)) is not None:
-                    reading.append((picture, reader.submit(self._read, picture)))
-                if not reading:
-                    break
-                group: list[tuple[Picture, _Read]] = []
-                while reading and len(group) < size:
-                    picture, read = reading.popleft()
-                    try:
-                        found = read.result()
-                    except Exception as error:  # whatever it is, it is of this picture alone
-                        yield self._failed(picture, error)
-                        continue
-                    if found is None:
-                        yield Outcome(picture.name, self._output(picture), self.backend, there=True)
-                    else:
-                        group.append((picture, found))
-                results = together(self._restore, [read for _, read in group])
-                for (picture, (photo, _)), result in zip(group, results, strict=True):
-                    if isinstance(result, Restored):
-                        write = writer.submit(self._write, picture, photo, result)
-                        writing.append((picture, result, write))
-                    elif ends_the_run(result):
-                        end = result
-                    else:
-                        yield self._failed(picture, result)
-                end = (yield from self._outcomes(writing, 2 * size)) or end
-            end = (yield from self._outcomes(writing, 0)) or end
-        if end is not None:
-            raise end
+        work = Work(
+            self._prepare, _faces, self._steps.run, self._finish, self._failed, ends_the_run
+        )
+        return stream(work, self._limits(), pictures)
 
     def close(self) -> None:
         """Free the engine."""
         self._restorer.close()
 
+    def _limits(self) -> Limits:
+        """Room for a photo of 12 megapixels in each thread, in each call, and for one call more."""
+        threads = self._job.threads or len(os.sched_getaffinity(0))
+        batch = self._restorer.max_batch
+        calls = 2 if batch > 1 else 1
+        return Limits(threads, batch, calls, _PIXELS * (2 * threads + (calls + 1) * batch))
+
     def _output(self, picture: Picture) -> str:
         return self._job.output_of(picture.name)
 
-    def _read(self, picture: Picture) -> _Read | None:
-        """The photo and its landmarks, if it has any; None where its output is there already."""
+    def _prepare(self, picture: Picture, take_room: Callable[[int], None]) -> _Ready | None:
+        """The picture with its faces; None where its output is there already."""
         job = self._job
         if picture.error is not None:
             raise picture.error
@@ -106,35 +95,47 @@ class ArchiveRestorer:
             return None
         points = landmark_file(picture.name, job.landmarks)
         landmarks = read_landmarks(points) if points else None
-        if picture.data is None:
-            return read_photo(picture.name, job.max_pixels, job.max_bytes), landmarks
-        return decode_photo(picture.data, picture.name, job.max_pixels), landmarks
+        name, data = picture.name, picture.data
+        if data is None:
+            name, data = public_name(name), storage.read(name, job.max_bytes)
+        take_room(_pixels(data, job.max_pixels) * job.options.upscale**2)
+        photo = decode_photo(data, name, job.max_pixels)
+        if not job.aligned and landmarks is None:
+            return _Ready(photo, self._steps.find(photo.image, self._identity, {}, job.options))
+        if job.options.upscale != 1 or job.options.only is not None:
+            raise UsageError("--upscale and --only do not apply to an aligned face")
+        return _Ready(photo, self._steps.take(photo.image, landmarks, self._identity, "bgr"))
 
-    def _restore(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
-        """Whole photos together, and aligned faces together; each result or error in its place."""
-        faces = iter(self._restore_faces([read for read in group if self._is_face(read)]))
-        images = [read[0].image for read in group if not self._is_face(read)]
-        options = self._job.options
-        photos = iter(self._restorer.restore_photos(images, self._identity, options=options))
-        return [next(faces if self._is_face(read) else photos) for read in group]
-
-    def _is_face(self, read: _Read) -> bool:
-        """Whether it is an aligned crop: all are with `--aligned`, and what has landmarks is."""
-        return self._job.aligned or read[1] is not None
-
-    def _restore_faces(self, group: Sequence[_Read]) -> list[Restored | ItemError]:
-        options = self._job.options
-        if options.upscale != 1 or options.only is not None:
-            refused = "--upscale and --only do not apply to an aligned face"
-            return [UsageError(refused) for _ in group]
-        return self._restorer.restore_faces(
-            [photo.image for photo, _ in group],
-            [landmarks for _, landmarks in group],
-            [self._identity] * len(group),
+    def _finish(
+        self, picture: Picture, ready: _Ready | None, faces: Sequence[RestoredFace]
+    ) -> Outcome:
+        """Paste and write. Raises `OutputError` if nothing can be written any more."""
+        output = self._output(picture)
+        if ready is None:
+            return Outcome(picture.name, output, self.backend, there=True)
+        result = self._steps.paste(ready.found, faces)
+        notes, message, trace = result.warnings, None, None
+        try:
+            notes = self._write(output, ready.photo, result)
+        except Exception as error:
+            if end := unwritable(self._job.out, error):
+                raise end from error
+            message, trace = failure_of(output, error), trace_of(error)
+        found = [
+            {
+                "box": face.box.round(1).tolist(),
+                "score": round(face.score, 3),
+                "restored": index in result.restored,
+            }
+            for index, face in enumerate(result.faces)
+        ]
+        seconds = {stage: round(value, 4) for stage, value in result.timings.items()}
+        return Outcome(
+            picture.name, output, self.backend, message, notes, found, seconds, trace=trace
         )
 
-    def _write(self, picture: Picture, photo: Photo, result: Restored) -> tuple[str, ...]:
-        job, output = self._job, self._output(picture)
+    def _write(self, output: str, photo: Photo, result: Restored) -> tuple[str, ...]:
+        job = self._job
         if job.compare:
             remark = self._restorer.manifest.weights.remark
             comparison = before_and_after(photo.image, result, remark)
@@ -144,44 +145,6 @@ class ArchiveRestorer:
         # last: where `resume` finds it, the others are there too
         lost = write_image(output, result.image, photo.exif, photo.icc_profile)
         return photo.notes + result.warnings + lost
-
-    def _outcomes(
-        self, writing: _Writing, most: int
-    ) -> Generator[Outcome, None, OutputError | None]:
-        """The outcomes of writing, until `most` are left, or none once nothing can be written."""
-        end: OutputError | None = None
-        while len(writing) > (most if end is None else 0):
-            try:
-                yield self._written(*writing.popleft())
-            except OutputError as error:
-                end = error
-        return end
-
-    def _written(
-        self, picture: Picture, result: Restored, write: Future[tuple[str, ...]]
-    ) -> Outcome:
-        """What became of a restored picture. Raises `OutputError` if none can be written."""
-        message = trace = None
-        notes = result.warnings
-        try:
-            notes = write.result()
-        except Exception as error:
-            if end := unwritable(self._job.out, error):
-                raise end from error
-            message, trace = failure_of(self._output(picture), error), trace_of(error)
-        faces = [
-            {
-                "box": face.box.round(1).tolist(),
-                "score": round(face.score, 3),
-                "restored": index in result.restored,
-            }
-            for index, face in enumerate(result.faces)
-        ]
-        seconds = {stage: round(value, 4) for stage, value in result.timings.items()}
-        output = self._output(picture)
-        return Outcome(
-            picture.name, output, self.backend, message, notes, faces, seconds, trace=trace
-        )
 
     def _failed(self, picture: Picture, error: Exception) -> Outcome:
         message = failure_of(picture.name, error)
@@ -193,3 +156,21 @@ def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome,
     with closing(ArchiveRestorer(job)) as restorer:
         storage.make_folder(job.out)
         yield from restorer.restore(pictures)
+
+
+def _faces(ready: _Ready | None) -> Sequence[CutFace]:
+    return () if ready is None else ready.found.cuts
+
+
+def _pixels(data: bytes, max_pixels: int) -> int:
+    """The pixels that a picture file declares, those of 16 bits twice; 0 if it is damaged.
+
+    Its beginning is tried first: to look through a large JPEG would take a tenth of decoding it.
+    """
+    for part in (data[:_HEADER], data):
+        try:
+            with open_picture(part, max_pixels) as picture:
+                return picture.width * picture.height * (2 if is_deep(picture) else 1)
+        except Exception:  # decoding says what is wrong
+            continue
+    return 0

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.archive.background import interruptibly
 from runtime.archive.ray_worker import Ledger, Worker, load_ray
 from runtime.errors import ClusterError, DmdnetWarning, UsageError, error_line
 from runtime.redaction import public_name
+from runtime.scheduling.background import interruptibly
 from runtime.storage import locations as storage
 
 if TYPE_CHECKING:
@@ -152,7 +152,9 @@ class Cluster:
                 f"no node can hold a worker of {cpus:g} CPUs and {gpus:g} GPUs; the nodes have "
                 f"{has}; change --ray-cpus or --ray-gpus"
             )
-        threads = job.threads or (None if gpus or a_node == 1 else max(1, int(cpus)))
+        # beside a GPU a worker uses more than Ray reserves for it, to keep the GPU busy
+        share = min(node["CPU"] for node in nodes) / a_node if gpus else cpus
+        threads = job.threads or (None if a_node == 1 else max(1, int(share)))
         return Workers(actors, gpus, cpus), threads
 
     def _rows(self, archive: "Sequence[str] | Tables", workers: Workers) -> Any:

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from runtime.archive.background import interruptibly
 from runtime.archive.job import Job, Picture
 from runtime.archive.outputs import check_outputs
 from runtime.errors import InvalidImageError, UsageError
 from runtime.redaction import public_name
+from runtime.scheduling.background import interruptibly
 from runtime.storage import locations as storage
 
 _COLUMNS = (("path",), ("name", "bytes"))

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-from runtime.archive.background import background_work
 from runtime.errors import CheckpointUnavailableError, DmdnetError, DmdnetWarning, error_line
 from runtime.redaction import without_secrets
+from runtime.scheduling.background import background_work
 from runtime.storage.unfinished import abandon
 from runtime.text import shown, squeezed
 

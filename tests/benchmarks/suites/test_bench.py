@@ -20,7 +20,8 @@ from benchmarks.report.truth import rows_of
 from benchmarks.suites import engine as suites
 from benchmarks.suites.engine import latency, memorize, scaling, throughput
 from benchmarks.suites.example_faces import twelve_faces
-from benchmarks.suites.processes import by_stage, photograph, pipeline
+from benchmarks.suites.photograph import photograph
+from benchmarks.suites.processes import by_stage, pipeline
 from benchmarks.suites.runners import BundleRunner, Case, Cases, TorchRunner, open_runners
 from benchmarks.suites.setting import Setting
 from export.checks.arithmetic import cost

@@ -28,7 +28,7 @@ from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
 from runtime.backends.selection import Choice, open_backend
 from runtime.bundle.opening import open_bundle
-from runtime.images.files import Photo, read_photo, write_image
+from runtime.images.files import Photo, decode_photo, write_image
 from tests.conftest import SAMPLES, picture
 from tests.fakes.engines import FakeEngine
 
@@ -100,19 +100,19 @@ def done(outcomes: Iterable[Outcome]) -> str:
 def test_whatever_reading_raises(
     kind: type[Exception], job: Job, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def reading(name: str, *limits: int) -> Photo:
+    def decoding(data: bytes, name: str, max_pixels: int) -> Photo:
         if "c.png" in name:
             raise kind("a decoder's own\n fault")
-        return read_photo(name, *limits)
+        return decode_photo(data, name, max_pixels)
 
-    monkeypatch.setattr(local, "read_photo", reading)
+    monkeypatch.setattr(local, "decode_photo", decoding)
     found, end = run(job, pictures)
     assert end is None
     assert done(found) == "abde"
     (bad,) = (each for each in found if each.error)
     assert bad.error == f"{bad.input}: {kind.__name__}: a decoder's own fault"
     assert bad.trace is not None
-    assert "in reading" in bad.trace
+    assert "in decoding" in bad.trace
     assert bad.record() == {"input": bad.input, "output": None, "error": bad.error, "notes": []}
 
 
@@ -185,8 +185,8 @@ def test_a_folder_that_cannot_be_written_ends_the_run(
 
 
 def test_a_folder_that_is_removed_ends_the_run(job: Job, pictures: list[Picture]) -> None:
-    outcomes = restore_archive(job, [pictures[0]] * 2 + pictures[3:])
-    next(outcomes)
+    outcomes = restore_archive(job, [pictures[0]] * 40)
+    next(outcomes)  # long before the others are done
     Path(job.out).rename(f"{job.out}.away")
     with pytest.raises(OutputError, match="cannot be written"):
         list(outcomes)

@@ -13,10 +13,12 @@ from fsspec.implementations.memory import MemoryFileSystem
 from numpy.typing import NDArray
 
 from runtime import DeviceError, Restored, RestoreOptions, Restorer
+from runtime.archive import local
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
 from runtime.bundle.opening import open_bundle
-from runtime.errors import UsageError
+from runtime.errors import InvalidImageError, UsageError
+from runtime.images.files import Photo, decode_photo, write_image
 from tests.conftest import SAMPLES, picture
 from tests.fakes.engines import FakeEngine
 
@@ -28,7 +30,7 @@ class Grouped(Job):
     """Eight faces in an engine call, as on a GPU."""
 
     def open(self) -> Restorer:
-        return Restorer(self.bundle, device="cpu", max_batch=8)
+        return Restorer(self.bundle, device="cpu", max_batch=8, threads=self.threads)
 
 
 def results(outcomes: Iterator[Outcome]) -> dict[str, str | None]:
@@ -73,6 +75,48 @@ def test_groups_change_nothing(photos: list[Picture], bundle: Path, tmp_path: Pa
     assert "left eye" in str(expected["g.png"])
     assert content(tmp_path / "grouped") == content(tmp_path / "alone")
     assert len(content(tmp_path / "alone")) == 2 * 5
+
+
+def test_outcomes_come_in_the_order_of_the_pictures(
+    photos: list[Picture], bundle: Path, tmp_path: Path
+) -> None:
+    """Bad ones too, on more threads than there are cores, and also those that are there."""
+    job = Grouped(bundle, str(tmp_path / "out"), threads=4)
+    names = [each.name for each in photos]
+    assert [each.input for each in restore_archive(job, photos)] == names
+    again = list(restore_archive(replace(job, resume=True), photos))
+    assert [each.input for each in again] == names
+    assert [each.there for each in again] == [each.error is None for each in again]
+
+
+def test_pixels_on_their_way_are_bounded(
+    photos: list[Picture], bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is room for none of them, each goes alone, whatever becomes of it."""
+    begun: list[str] = []
+    done: list[str] = []
+
+    def decoding(data: bytes, name: str, max_pixels: int) -> Photo:
+        begun.append(name)
+        assert len(begun) == len(done) + 1
+        try:
+            return decode_photo(data, name, max_pixels)
+        except InvalidImageError:
+            done.append(name)
+            raise
+
+    def writing(path: str, *more: Any) -> tuple[str, ...]:
+        notes = write_image(path, *more)
+        done.append(path)
+        return notes
+
+    monkeypatch.setattr(local, "_PIXELS", 0)
+    monkeypatch.setattr(local, "decode_photo", decoding)
+    monkeypatch.setattr(local, "write_image", writing)
+    some = [photo for photo in photos if Path(photo.name).name in ("a.png", "broken.png", "d.png")]
+    job = Grouped(bundle, str(tmp_path / "out"), threads=4)
+    assert [each.error is None for each in restore_archive(job, some)] == [True, False, True]
+    assert len(begun) == len(done) == 3
 
 
 def test_faces_of_several_photos_share_a_call(bundle: Path) -> None:

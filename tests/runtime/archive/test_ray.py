@@ -6,11 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
 from runtime.errors import ClusterError, DeviceError
-from runtime.one_by_one import ItemError
-from runtime.photo import Restored
+from runtime.photo import Found, Restored
 from runtime.restorer import Restorer
+from runtime.steps import Steps
 from tests.conftest import SAMPLES, Command, one_line, picture
 from tests.fakes.bundle import write_bundle
 
@@ -179,15 +179,19 @@ def test_a_table_that_is_damaged_within(
     assert [name for name, error in errors.items() if error is not None] == [str(bad)]
 
 
-class Deadly(Restorer):
+class Deadly(Steps):
     """Dies of a green picture, as of a segmentation fault."""
 
-    def restore_photos(
-        self, photos: Sequence[NDArray[np.generic]], *words: Any, **more: Any
-    ) -> Any:
-        if any((photo[0, 0] == GREEN).all() for photo in photos):
+    def find(self, photo: NDArray[np.generic], *more: Any) -> Found:
+        if (photo[0, 0] == GREEN).all():
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().restore_photos(photos, *words, **more)
+        return super().find(photo, *more)
+
+
+def with_steps(restorer: Restorer, kind: type[Steps]) -> Restorer:
+    """The Restorer, whose steps are of another kind from now on."""
+    restorer._steps.__class__ = kind
+    return restorer
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,7 @@ class Watched(Job):
     def open(self) -> Restorer:
         node = ray.get_runtime_context().get_node_id()
         Path(f"{self.out}.{node}.{os.getpid()}.opened").touch()
-        return Deadly(self.bundle, device="cpu", threads=1)
+        return with_steps(Restorer(self.bundle, device="cpu", threads=1), Deadly)
 
 
 def opened(out: Path) -> list[str]:
@@ -265,18 +269,16 @@ def test_a_worker_that_cannot_start(
     one_line(command(*words, "--device", "cuda"), "CUDAExecutionProvider", "a worker on")
 
 
-class Gone(Restorer):
-    """Its engine fails for good at the second call."""
+class Gone(Steps):
+    """Fails for good at the second photo."""
 
-    calls = 0
+    calls: ClassVar[list[None]] = []
 
-    def restore_photos(
-        self, photos: Sequence[NDArray[np.generic]], *words: Any, **more: Any
-    ) -> list[Restored | ItemError]:
-        self.calls += 1
-        if self.calls > 1:
-            return [DeviceError("the device is gone") for _ in photos]
-        return super().restore_photos(photos, *words, **more)
+    def paste(self, *done: Any) -> Restored:
+        self.calls.append(None)
+        if len(self.calls) > 1:
+            raise DeviceError("the device is gone")
+        return super().paste(*done)
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,7 @@ class Going(Job):
     """A job whose engine does not last."""
 
     def open(self) -> Restorer:
-        return Gone(self.bundle, device="cpu", threads=1)
+        return with_steps(Restorer(self.bundle, device="cpu", threads=1), Gone)
 
 
 def test_an_engine_that_is_gone_ends_the_run(
@@ -336,13 +338,11 @@ def test_an_interruption(nodes: Any, bundle: Path, tmp_path: Path, number: int) 
     assert process.returncode == 130
 
 
-class Wordy(Restorer):
+class Wordy(Steps):
     """Does nothing, and has much to say about it."""
 
-    def restore_photos(
-        self, photos: Sequence[NDArray[np.generic]], *words: Any, **more: Any
-    ) -> list[Restored | ItemError]:
-        return [Restored(photo, (), (), {}, (300_000 * "x",)) for photo in photos]
+    def find(self, photo: NDArray[np.generic], *more: Any) -> Found:
+        return Found(photo, "bgr", False, (), (), (300_000 * "x",), {})
 
 
 @dataclass(frozen=True)
@@ -350,7 +350,7 @@ class Talk(Job):
     """Outcomes of 300 kB."""
 
     def open(self) -> Restorer:
-        return Wordy(self.bundle, device="cpu")
+        return with_steps(Restorer(self.bundle, device="cpu"), Wordy)
 
 
 def test_the_drivers_memory_is_flat(cluster: Cluster, bundle: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A background thread that the process need not wait for when it ends."""
+"""Background threads that the process need not wait for when it ends."""
 
 import threading
 from collections.abc import Callable
@@ -10,28 +10,30 @@ _T = TypeVar("_T")
 
 
 class Background:
-    """Runs tasks one after the other in a daemon thread.
+    """Begins tasks one after the other, in so many daemon threads.
 
     Python waits for the threads of a `ThreadPoolExecutor`, so that a server that never answers, or
     a FIFO without a writer, would keep the process alive for ever. Leaving the `with` block drops
     the tasks that have not begun, and waits for nothing.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, threads: int = 1) -> None:
         self._waiting: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._left = threading.Event()
-        self._thread = _Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        self._threads = threads
+        for _ in range(threads):
+            _Thread(target=self._run, name=name, daemon=True).start()
 
     def __enter__(self) -> "Background":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self._left.set()
-        self._waiting.put(None)
+        for _ in range(self._threads):
+            self._waiting.put(None)
 
     def submit(self, work: Callable[..., _T], *arguments: object) -> "Future[_T]":
-        """Run a task after all that were submitted before; the Future has its result or error."""
+        """Begin a task after all that were submitted before; the Future has its result or error."""
         future: Future[_T] = Future()
         self._waiting.put((future, lambda: work(*arguments)))
         return future

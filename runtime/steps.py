@@ -1,0 +1,66 @@
+"""The three steps of a photo, for whoever has them done by different threads."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from runtime.dictionary import SpecificDictionary
+from runtime.engine_calls import EngineCalls
+from runtime.faces.finder import FaceFinder
+from runtime.images.arrays import Color, Image
+from runtime.photo import (
+    CutFace,
+    Found,
+    Restored,
+    RestoreOptions,
+    find_and_crop,
+    paste,
+    take_aligned,
+)
+
+RestoredFace = tuple[Image, float]
+"""A face as the network gave it, RGB (512, 512, 3), and the seconds that it took."""
+
+
+class Steps:
+    """Finds faces, runs the network on them and pastes them; safe to call from many threads.
+
+    `finder`: gives the finder, or raises `ClosedError` when the engine is closed.
+    """
+
+    def __init__(self, calls: EngineCalls, finder: Callable[[], FaceFinder]) -> None:
+        self._calls, self._finder = calls, finder
+
+    def find(
+        self,
+        photo: NDArray[np.generic],
+        identity: SpecificDictionary | None,
+        identities: Mapping[int, SpecificDictionary],
+        options: RestoreOptions,
+    ) -> Found:
+        """The first step of a photo: see `find_and_crop`."""
+        return find_and_crop(photo, self._finder(), identity, identities, options)
+
+    def take(
+        self,
+        face: NDArray[np.generic],
+        landmarks: ArrayLike | None,
+        identity: SpecificDictionary | None,
+        color: Color,
+    ) -> Found:
+        """The first step of an aligned face: see `take_aligned`."""
+        return take_aligned(face, landmarks, self._finder(), identity, color)
+
+    def run(self, cuts: Sequence[CutFace]) -> list[RestoredFace]:
+        """The second step, of faces of any photos: they share the seconds evenly."""
+        start = time.perf_counter()
+        images = self._calls.restore([cut.crop for cut in cuts], [cut.identity for cut in cuts])
+        seconds = (time.perf_counter() - start) / max(1, len(images))
+        return [(image, seconds) for image in images]
+
+    def paste(self, found: Found, faces: Sequence[RestoredFace]) -> Restored:
+        """The third step: put all faces that were cut out of a photo back into it."""
+        network_s = sum(seconds for _, seconds in faces)
+        return paste(found, [image for image, _ in faces], float(network_s))
