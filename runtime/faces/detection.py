@@ -1,13 +1,14 @@
 """Finding faces in photographs of any size.
 
-The network finds faces of 30 px and more in the picture that it sees. It sees the photo at the size
-that the smallest face wanted needs, and a small picture of it, for faces that fill the frame.
+The network responds to faces of 20 px and more in the picture that it sees, which is the photo at
+the size that the smallest face wanted needs, and a small picture for faces that fill the frame.
 
-It knows faces that are turned by up to 30 degrees, and large ones by up to 45. Of others it is less
-sure, and takes them for upright ones; so what is doubtful is looked at again, from near and turned.
+It is sure of large faces that are upright, or turned by up to 30 degrees. Of small ones it is less
+sure, and turned ones it takes for upright ones, or finds them in the small picture on its side. So
+what is doubtful is looked at again from near: as it is, and turned.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -15,43 +16,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.faces.alignment import Points, inverse, transform
-from runtime.faces.views import resized, square
-from runtime.faces.yunet import Candidates, YuNet, merged, together
-from runtime.images.arrays import Image
+from runtime.faces.views import Region, Views
+from runtime.faces.yunet import Candidates, YuNet, apart, merged, together
 
-_SEEN = 30.0  # pixels between the ears that a face needs in the picture that the network sees
-_LONG = 1920  # longest side that is searched unless a smallest face is named
-_SMALL = 640  # longest side of the small picture
-_ALONE = 1280  # longest side of a picture that needs no small one beside it
+UPRIGHT, QUARTERS, AROUND = (0,), range(0, 360, 90), range(0, 360, 45)
+"""By how many degrees what may be a face is turned to be looked at again."""
+
+GLIMPSE, SCORE, SURE = 0.3, 0.5, 0.88
+"""Scores from near: of what is looked at once more; of a face, while what is none is found out by
+the landmark network; and of a face that is most probably upright. Upright ones have 0.90 to 0.95,
+others up to 0.89, what is no face up to 0.84."""
+
+_SEEN = 20.0  # pixels between the ears that a face needs in the picture that the network sees
+_LONG = 1280  # longest side that is searched unless a smallest face is named
+_SMALL = 640  # longest side of the small picture, which a photo has that is seen at more than _LONG
 _ENLARGED = 2.0  # times at most: smaller faces have too little to be seen
 _PART = 2048  # longest side of what is searched at once: 150 MiB in the network
 _OVERLAP = 1.5  # times the smallest face that is found in the small picture
 
-_SCORE = 0.5  # of a face; what is none is found out by the landmark network
-_SURE = 0.88  # upright faces have 0.90 to 0.95; turned by 45 degrees, 0.89; what is none, 0.84
-_DOUBT, _LARGE = 0.2, 40.0  # of a face on its side, if it has so many pixels where it is seen
+_DOUBT = 0.15  # score of what may be a face: the smallest, and those on their side, have no more
+_LARGE = 40.0  # pixels where it is seen: a face that may be on its side
 
-_TURNS = range(0, 360, 45)  # degrees of the second look
-_CLOSE, _FACE = 128, 60.0  # pixels: its picture's side, and the longer side of a face in it
-
-_Region = tuple[int, int, int, int]  # of the photo: left, top, right, bottom
+_CLOSE, _FACE = 128, 60.0  # pixels: side of a picture from near, and longer side of a face in it
+_TURNED = 182  # its diagonal: what is cut out to be turned
 
 
 @dataclass(frozen=True)
 class Detection:
     """A face: box `x1 y1 x2 y2`, score in 0..1, and eyes, nose and mouth corners (5, 2).
 
-    All in pixels of the photo; the points are in the order of `alignment.TEMPLATE`.
+    All in pixels of the photo; the points are in the order of `alignment.TEMPLATE`. What is not
+    `large` is too small to be seen on its side.
     """
 
     box: NDArray[np.float64]
     score: float
     keypoints: NDArray[np.float64]
+    large: bool = True
 
     @property
     def sure(self) -> bool:
         """Whether it is a face, and most probably an upright one."""
-        return self.score >= _SURE
+        return self.score >= SURE
 
 
 class FaceDetector:
@@ -60,46 +66,63 @@ class FaceDetector:
     Args:
         threads: CPU threads of a search; None: one for each core.
         min_face: width between the ears, in pixels of the photo, of the smallest face wanted;
-            None: that of 30 px where the photo's longer side is at most 1920 px.
+            None: that of 20 px where the photo's longer side is at most 1280 px.
     """
 
     def __init__(self, threads: int | None = None, min_face: int | None = None) -> None:
         self._network = YuNet(threads)
         self._min_face = min_face
 
-    def detect(self, image: Image) -> list[Detection]:
-        """What may be faces in an RGB photo (H, W, 3), best first.
+    def detect(self, views: Views) -> list[Detection]:
+        """What may be faces in a photo, best first.
 
         What is not `sure` is a face only if `look_again` finds it, too.
         """
-        found = merged(together([self._search(image, *view) for view in self._views(image)]))
-        return [_detection(found, index) for index in range(len(found.scores))]
+        found, large = [], []
+        for region, scale in self._regions(*views.photo.shape[1::-1]):
+            candidates, is_large = self._search(views, region, scale)
+            found.append(candidates)
+            large.append(is_large)
+        on_side = self._search_on_side(views)
+        every = together([*found, on_side])
+        large_ones = np.concatenate([*large, np.ones(len(on_side.scores), bool)])
+        kept = apart(every.boxes, every.scores)
+        return [_detection(every, index, bool(large_ones[index])) for index in kept]
 
-    def look_again(self, image: Image, doubtful: Detection) -> Detection | None:
-        """A detection as it is when seen from near and turned; None if it is no face."""
+    def look_again(
+        self, views: Views, doubtful: Detection, degrees: Sequence[int], least: float
+    ) -> Detection | None:
+        """A detection as it is when seen from near and turned; None if it is no face.
+
+        Args:
+            degrees: by how much it is turned, one after the other; the best view counts.
+            least: score from near, if it has less than SCORE from far.
+        """
         box = doubtful.box
         middle, scale = (box[:2] + box[2:]) / 2, _FACE / (box[2:] - box[:2]).max()
-        best, least = doubtful if doubtful.score >= _SCORE else None, _SCORE
-        for degrees in _TURNS:
-            turn = cv2.getRotationMatrix2D(middle.tolist(), degrees, scale)
-            matrix = np.asarray(turn, np.float64)
-            matrix[:, 2] += _CLOSE / 2 - middle
-            found = self._network.run(square(image, matrix, _CLOSE), least)
+        upright = np.column_stack([np.eye(2) * scale, (_TURNED - 1) / 2 - scale * middle])
+        around = views.square(upright, _TURNED)
+        best = doubtful if doubtful.score >= SCORE else None
+        for turn in degrees:
+            turned = np.asarray(cv2.getRotationMatrix2D([(_TURNED - 1) / 2] * 2, turn, 1))
+            turned[:, 2] -= (_TURNED - _CLOSE) / 2
+            picture = cv2.warpAffine(around, turned, (_CLOSE, _CLOSE))
+            found = self._network.run(np.asarray(picture, np.uint8), least)
             off = np.abs((found.boxes[:, :2] + found.boxes[:, 2:] - _CLOSE) / 2).max(axis=1)
-            found = merged(found.taken(off < _FACE / 2)).taken(slice(1))
+            found = merged(found.taken(off < _FACE / 3)).taken(slice(1))
             if found.scores.size:
-                best, least = _turned_back(found, matrix, degrees), found.scores[0]
+                matrix = np.vstack([upright, [0, 0, 1]])
+                best, least = _turned_back(found, turned @ matrix, turn), found.scores[0]
         return best
 
-    def _views(self, image: Image) -> Iterator[tuple[_Region, float]]:
+    def _regions(self, width: int, height: int) -> Iterator[tuple[Region, float]]:
         """What the network sees: regions of the photo, and at which scale."""
-        height, width = image.shape[:2]
         longest = max(height, width)
         small = min(1.0, _SMALL / longest)
         scale = min(1.0, _LONG / longest)
         if self._min_face is not None:
             scale = min(max(_SEEN / self._min_face, small), _ENLARGED)
-        if scale * longest > _ALONE:
+        if scale * longest > _LONG:
             yield (0, 0, width, height), small
         # a face that no part has whole is large enough for the small picture
         side, overlap = int(_PART / scale), int(_OVERLAP * _SEEN / small)
@@ -107,18 +130,34 @@ class FaceDetector:
             for left, right in _spans(width, side, overlap):
                 yield (left, top, right, bottom), scale
 
-    def _search(self, image: Image, region: _Region, scale: float) -> Candidates:
-        """What may be faces in a region of the photo, in the photo's pixels."""
+    def _search(
+        self, views: Views, region: Region, scale: float
+    ) -> tuple[Candidates, NDArray[np.bool_]]:
+        """What may be faces in a region, in the photo's pixels, and which are large in the view."""
         left, top, right, bottom = region
-        picture = resized(image[top:bottom, left:right], scale)
+        is_whole = scale <= 1 and region == (0, 0, *views.photo.shape[1::-1])
+        picture = views.whole(scale) if is_whole else views.part(region, scale)
         found = self._network.run(picture, _DOUBT)
         size = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1)
         middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
         edge = np.array(picture.shape[1::-1])
         inside = ((middle >= 0) & (middle <= edge)).all(axis=1) & (size <= 2 * edge.max())
-        found = found.taken(inside & ((size >= _LARGE) | (found.scores >= _SCORE)))
+        found, large = found.taken(inside), size[inside] >= _LARGE
         back = np.array([right - left, bottom - top]) / picture.shape[1::-1]
-        return found.moved(back, (left, top))
+        return found.moved(back, (left, top)), large
+
+    def _search_on_side(self, views: Views) -> Candidates:
+        """What may be faces in the small picture, turned by 90 degrees, in the photo's pixels."""
+        height, width = views.photo.shape[:2]
+        small = views.whole(min(1.0, _SMALL / max(height, width)))
+        found = self._network.run(np.ascontiguousarray(np.rot90(small)), _DOUBT)
+        # counter-clockwise: x, y of what is turned lie at width - y, x
+        across, down = small.shape[1], small.shape[0]
+        left, top, right, bottom = found.boxes.T
+        boxes = np.column_stack([across - bottom, left, across - top, right])
+        points = np.stack([across - found.points[..., 1], found.points[..., 0]], axis=-1)
+        back = np.array([width / across, height / down])
+        return Candidates(boxes, found.scores, points).moved(back, (0, 0))
 
 
 def _turned_back(found: Candidates, matrix: Points, degrees: int) -> Detection:
@@ -137,13 +176,13 @@ def _turned_back(found: Candidates, matrix: Points, degrees: int) -> Detection:
     )
 
 
-def _detection(found: Candidates, index: int) -> Detection:
-    return Detection(found.boxes[index], float(found.scores[index]), found.points[index])
+def _detection(found: Candidates, index: int, large: bool = True) -> Detection:
+    return Detection(found.boxes[index], float(found.scores[index]), found.points[index], large)
 
 
 def _spans(length: int, side: int, overlap: int) -> list[tuple[int, int]]:
-    """Starts and ends of overlapping parts of at most `side` that cover `length`."""
-    side = min(side, length)
-    count = 1 - -(length - side) // max(1, side - overlap)
-    starts = np.linspace(0, length - side, count).round().astype(int).tolist()
-    return [(start, start + side) for start in starts]
+    """Starts and ends of parts of one size, at most `side`, that cover `length` and overlap."""
+    count = max(1, -((overlap - length) // max(1, side - overlap)))
+    part = min(length, -(-(length + (count - 1) * overlap) // count))
+    starts = np.linspace(0, length - part, count).round().astype(int).tolist()
+    return [(start, start + part) for start in starts]

@@ -1,6 +1,6 @@
 """From a photograph to its faces: detect, align, place 68 landmarks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,9 +19,20 @@ from runtime.faces.alignment import (
     transform,
 )
 from runtime.faces.compositing import extract
-from runtime.faces.detection import Detection, FaceDetector
+from runtime.faces.detection import (
+    AROUND,
+    GLIMPSE,
+    QUARTERS,
+    SCORE,
+    SURE,
+    UPRIGHT,
+    Detection,
+    FaceDetector,
+)
 from runtime.faces.landmark_network import LandmarkNetwork
 from runtime.faces.landmarks import check_landmarks, component_boxes
+from runtime.faces.views import Views
+from runtime.faces.yunet import apart
 from runtime.images.arrays import Image
 
 _PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
@@ -68,7 +79,7 @@ order. Where these cannot be the points of a face, `InvalidLandmarksError` is ra
 class FaceFinder:
     """Detector and landmark network; safe to call from many threads.
 
-    `threads`: tiles of a photo that are searched at a time; None: one a core.
+    `threads`: CPU threads of a search; None: one a core. `min_face`: see `FaceDetector`.
     """
 
     def __init__(
@@ -87,54 +98,68 @@ class FaceFinder:
         Raises `InvalidLandmarksError` where a landmark detector of the caller's own returns what
         cannot be the points of a face.
         """
+        views = Views(photo)
+        found: list[Face] = []
+        for detection in self._detector.detect(views):
+            if not _is_part(detection, found):
+                placed = self._place(views, detection)
+                found += [] if placed is None else [placed]
+        boxes = np.array([face.box for face in found]).reshape(-1, 4)
         faces: list[Face] = []
-        for detection in self._detector.detect(photo):
-            face = self._place(photo, detection)
+        # what was seen again from near may lie in a face that was found, too
+        for index in apart(boxes, np.array([face.score for face in found])):
+            face = found[index]
             # boxes of one face that were too different to be merged lead to the same landmarks
-            if face is not None and not any(_is_same(face, other) for other in faces):
+            if not (_is_part(face, faces) or any(_is_same(face, other) for other in faces)):
                 faces.append(face)
-        return sorted(faces, key=lambda face: -face.score)
+        return faces
 
     def landmarks(self, face: Image) -> NDArray[np.float64]:
         """(68, 2) in pixels of an aligned RGB face (512, 512, 3).
 
         Raises `InvalidLandmarksError` where no face is in its place.
         """
-        points, seen = self._run(face, IDENTITY, _PRESENCE)
+        points, seen = self._run(Views(face), IDENTITY, _PRESENCE)
         if seen < _PRESENCE:
             raise InvalidLandmarksError(
                 "no face where an aligned 512 x 512 crop has one; align it, or give landmarks"
             )
         return points
 
-    def _place(self, photo: Image, detection: Detection) -> Face | None:
-        """The face of a detection, seen again from near where detector or network doubt it."""
-        face = self._align(photo, detection, _CLEAR) if detection.sure else None
+    def _place(self, views: Views, detection: Detection) -> Face | None:
+        """The face of a detection; what is doubtful is looked at from near, and then turned."""
+        if not detection.sure:
+            degrees = QUARTERS if detection.large else UPRIGHT
+            nearer = self._detector.look_again(views, detection, degrees, GLIMPSE)
+            if nearer is None:
+                return None
+            detection = nearer
+        face = self._align(views, detection, _CLEAR) if detection.sure else None
         if face is not None:
             return face
-        again = self._detector.look_again(photo, detection)
+        again = self._detector.look_again(views, detection, AROUND, SCORE)
         if again is None:
             return None
-        return self._align(photo, again, _FAINT if again.sure else _PRESENCE)
+        return self._align(views, again, _FAINT if again.sure else _PRESENCE)
 
-    def _align(self, photo: Image, detection: Detection, presence: float) -> Face | None:
+    def _align(self, views: Views, detection: Detection, presence: float) -> Face | None:
         """Landmarks on the crop that the detection gives, then on the crop that they give.
 
         None where the network sees less of a face than `presence`.
         """
         try:
             matrix = similarity(detection.keypoints, TEMPLATE)
-            check_crop(matrix, photo.shape)
+            check_crop(matrix, views.photo.shape)
         except InvalidLandmarksError:
             return None
         for _ in range(2):
-            points, seen = self._run(photo, matrix, presence)
+            points, seen = self._run(views, matrix, presence)
             if seen < presence:
                 return None
             landmarks = transform(inverse(matrix), points)
             try:
                 matrix = similarity(five_points(landmarks), TEMPLATE)
-                check_crop(matrix, photo.shape)
+                check_crop(matrix, views.photo.shape)
             except InvalidLandmarksError:
                 if self._custom is not None:  # its fault, which somebody should know of
                     raise
@@ -142,15 +167,15 @@ class FaceFinder:
         return Face(detection.box, detection.score, landmarks, matrix)
 
     def _run(
-        self, photo: Image, matrix: Points, presence: float
+        self, views: Views, matrix: Points, presence: float
     ) -> tuple[NDArray[np.float64], float]:
         """Landmarks on the crop that `matrix` gives; the network says whether it has a face.
 
         One with less than `presence` is not shown to the caller's own detector.
         """
-        points, seen = self._network.run(photo, matrix)
+        points, seen = self._network.run(views, matrix)
         if self._custom is not None and seen >= presence:
-            points = check_landmarks(self._custom(extract(photo, matrix)))
+            points = check_landmarks(self._custom(extract(views.photo, matrix)))
             if (far := np.abs(points - _MIDDLE).max(axis=1) > _REACH).any():
                 index = int(far.argmax())
                 raise InvalidLandmarksError(
@@ -167,6 +192,15 @@ def cut(photo: Image, landmarks: Points, matrix: Points) -> Crop:
     Raises `InvalidLandmarksError` where they give a component that is too small.
     """
     return Crop(extract(photo, matrix), component_boxes(transform(matrix, landmarks)))
+
+
+def _is_part(doubtful: Detection | Face, found: Sequence[Face]) -> bool:
+    """Whether its middle lies in a face of which the detector is sure, while it is not of this."""
+    middle = (doubtful.box[:2] + doubtful.box[2:]) / 2
+    return doubtful.score < SURE and any(
+        face.score >= SURE and bool(((face.box[:2] <= middle) & (middle <= face.box[2:])).all())
+        for face in found
+    )
 
 
 def _is_same(face: Face, other: Face) -> bool:

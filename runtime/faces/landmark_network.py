@@ -10,9 +10,8 @@ import json
 import numpy as np
 
 from runtime.faces.alignment import Points
-from runtime.faces.views import square
+from runtime.faces.views import Views
 from runtime.faces.yunet import MODELS
-from runtime.images.arrays import Image
 from runtime.machine.onnx_session import open_session
 
 _SIDE = 192  # of the network's input
@@ -29,8 +28,8 @@ class LandmarkNetwork:
         self._index = np.array(mapping["index"])
         self._offset = np.array(mapping["offset"], np.float64)
 
-    def run(self, photo: Image, matrix: Points) -> tuple[Points, float]:
-        """Find the landmarks (68, 2), in pixels of its aligned crop, of a face in an RGB photo.
+    def run(self, views: Views, matrix: Points) -> tuple[Points, float]:
+        """Find the landmarks (68, 2), in pixels of its aligned crop, of a face in a photo.
 
         `matrix` (2, 3): photo -> crop. The network sees a smaller crop, which is cut out of the
         photo itself: that takes a seventh of the time.
@@ -41,7 +40,7 @@ class LandmarkNetwork:
         shift = _SIDE / 2 - scale * np.array(_CENTRE)
         seen = scale * matrix
         seen[:, 2] += shift
-        crop = square(photo, seen, _SIDE)
+        crop = views.square(seen, _SIDE)
         inputs = {"input": crop[None].astype(np.float32) / 255}
         mesh, presence = self._session.run(["conv2d_21", "conv2d_31"], inputs)
         points = mesh.reshape(468, 3)[:, :2].astype(np.float64)

@@ -5,6 +5,7 @@ Wu, Peng, Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intellige
 and keeps the size of the last picture, so that each thread would need one of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,7 +74,7 @@ class YuNet:
         return together(found)
 
 
-def together(found: list[Candidates]) -> Candidates:
+def together(found: Sequence[Candidates]) -> Candidates:
     """All candidates of one picture in one list."""
     return Candidates(
         np.concatenate([each.boxes for each in found]),
@@ -84,14 +85,19 @@ def together(found: list[Candidates]) -> Candidates:
 
 def merged(found: Candidates) -> Candidates:
     """One candidate a face, the most certain one; best first."""
-    left = np.argsort(-found.scores, kind="stable")
+    return found.taken(apart(found.boxes, found.scores))
+
+
+def apart(boxes: Points, scores: Points) -> NDArray[np.intp]:
+    """The indices of one box (x1, y1, x2, y2) a face, the most certain one; best first."""
+    left = np.argsort(-scores, kind="stable")
     kept = []
     while left.size:
         best, left = left[0], left[1:]
         kept.append(best)
-        union, smaller = _shares(found.boxes[best], found.boxes[left])
+        union, smaller = _shares(boxes[best], boxes[left])
         left = left[(union <= _SAME) & (smaller <= _INSIDE)]
-    return found.taken(np.array(kept, np.intp))
+    return np.array(kept, np.intp)
 
 
 def _shares(box: Points, others: Points) -> tuple[Points, Points]:

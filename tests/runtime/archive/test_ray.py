@@ -342,7 +342,7 @@ class Wordy(Steps):
     """Does nothing, and has much to say about it."""
 
     def find(self, photo: NDArray[np.generic], *more: Any) -> Found:
-        return Found(photo, "bgr", False, (), (), (300_000 * "x",), {})
+        return Found(photo, 1, "bgr", False, (), (), (300_000 * "x",), {})
 
 
 @dataclass(frozen=True)

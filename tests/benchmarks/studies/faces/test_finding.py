@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 @pytest.mark.long
 def test_what_is_found_and_what_is_not() -> None:
     result = measure(Namespace(before=ROOT, faces=None, without=None), (10, 96), ())
-    tiny, usual = result["canvases"]  # type: ignore[misc]
+    tiny, usual = result["canvases"]
     for finder in ("before", "now", "now, min_face=28"):
         assert tiny["finders"][finder]["found"] == 0
         assert usual["finders"][finder]["found"] == usual["faces"] == 24
