@@ -334,5 +334,15 @@ class Restorer:
 
 
 def steps_of(restorer: Restorer) -> Steps:
-    """The steps of a Restorer, for `runtime.archive`, whose threads do them side by side."""
-    return restorer._steps
+    """The steps of a Restorer, for `runtime.archive`, whose threads do them side by side.
+
+    They have a finder of their own, which has one thread for each photo.
+    """
+    _, *others = restorer._finding
+    finder = FaceFinder(1, *others)
+
+    def opened() -> FaceFinder:
+        restorer._calls.refuse_closed()
+        return finder
+
+    return Steps(restorer._calls, opened)

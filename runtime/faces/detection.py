@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from runtime.faces.alignment import Points, inverse, transform
 from runtime.faces.views import Region, Views
-from runtime.faces.yunet import Candidates, YuNet, apart, merged, together
+from runtime.faces.yunet import Candidates, YuNet, apart, together
 
 UPRIGHT, QUARTERS, AROUND = (0,), range(0, 360, 90), range(0, 360, 45)
 """By how many degrees what may be a face is turned to be looked at again."""
@@ -27,12 +27,14 @@ GLIMPSE, SCORE, SURE = 0.3, 0.5, 0.88
 the landmark network; and of a face that is most probably upright. Upright ones have 0.90 to 0.95,
 others up to 0.89, what is no face up to 0.84."""
 
-_SEEN = 20.0  # pixels between the ears that a face needs in the picture that the network sees
-_LONG = 1280  # longest side that is searched unless a smallest face is named
-_SMALL = 640  # longest side of the small picture, which a photo has that is seen at more than _LONG
+_SEEN = 23.0  # pixels between the ears that a face needs in the picture that the network sees
+_LONG = 1280  # longest side that is searched at once
+_LEAST = 36.0  # pixels: the smallest face wanted, unless another is named, or _LONG allows no more
+_SMALL = 640  # longest side of the small picture
+_STEP = 4.0  # times: from one picture to the next smaller one, for faces that are in no part whole
 _ENLARGED = 2.0  # times at most: smaller faces have too little to be seen
 _PART = 2048  # longest side of what is searched at once: 150 MiB in the network
-_OVERLAP = 1.5  # times the smallest face that is found in the small picture
+_OVERLAP = 1.5  # times the smallest face that is found in the next picture
 
 _DOUBT = 0.15  # score of what may be a face: the smallest, and those on their side, have no more
 _LARGE = 40.0  # pixels where it is seen: a face that may be on its side
@@ -66,7 +68,7 @@ class FaceDetector:
     Args:
         threads: CPU threads of a search; None: one for each core.
         min_face: width between the ears, in pixels of the photo, of the smallest face wanted;
-            None: that of 20 px where the photo's longer side is at most 1280 px.
+            None: 36, or a 56th of the photo's longer side, if that is more.
     """
 
     def __init__(self, threads: int | None = None, min_face: int | None = None) -> None:
@@ -95,40 +97,42 @@ class FaceDetector:
         """A detection as it is when seen from near and turned; None if it is no face.
 
         Args:
-            degrees: by how much it is turned, one after the other; the best view counts.
+            degrees: by how much it is turned; the best view counts.
             least: score from near, if it has less than SCORE from far.
         """
         box = doubtful.box
         middle, scale = (box[:2] + box[2:]) / 2, _FACE / (box[2:] - box[:2]).max()
         upright = np.column_stack([np.eye(2) * scale, (_TURNED - 1) / 2 - scale * middle])
         around = views.square(upright, _TURNED)
-        best = doubtful if doubtful.score >= SCORE else None
-        for turn in degrees:
-            turned = np.asarray(cv2.getRotationMatrix2D([(_TURNED - 1) / 2] * 2, turn, 1))
-            turned[:, 2] -= (_TURNED - _CLOSE) / 2
-            picture = cv2.warpAffine(around, turned, (_CLOSE, _CLOSE))
-            found = self._network.run(np.asarray(picture, np.uint8), least)
-            off = np.abs((found.boxes[:, :2] + found.boxes[:, 2:] - _CLOSE) / 2).max(axis=1)
-            found = merged(found.taken(off < _FACE / 3)).taken(slice(1))
-            if found.scores.size:
-                matrix = np.vstack([upright, [0, 0, 1]])
-                best, least = _turned_back(found, turned @ matrix, turn), found.scores[0]
-        return best
+        turns = [_about_middle(turn) for turn in degrees]
+        strip = [cv2.warpAffine(around, turn, (_CLOSE, _CLOSE)) for turn in turns]
+        found = self._network.run(np.hstack(strip), least)
+        middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        index = (middle[:, 0] // _CLOSE).astype(int)
+        off = np.abs(middle - np.column_stack([index, 0 * index]) * _CLOSE - _CLOSE / 2)
+        central = np.flatnonzero((off < _FACE / 3).all(axis=1))
+        if not central.size:
+            return doubtful if doubtful.score >= SCORE else None
+        best = central[found.scores[central].argmax()]
+        view = index[best]
+        face = found.taken(slice(best, best + 1)).moved(np.ones(2), (-view * _CLOSE, 0))
+        return _turned_back(face, turns[view] @ np.vstack([upright, [0, 0, 1]]), degrees[view])
 
     def _regions(self, width: int, height: int) -> Iterator[tuple[Region, float]]:
         """What the network sees: regions of the photo, and at which scale."""
         longest = max(height, width)
         small = min(1.0, _SMALL / longest)
-        scale = min(1.0, _LONG / longest)
-        if self._min_face is not None:
-            scale = min(max(_SEEN / self._min_face, small), _ENLARGED)
-        if scale * longest > _LONG:
-            yield (0, 0, width, height), small
-        # a face that no part has whole is large enough for the small picture
-        side, overlap = int(_PART / scale), int(_OVERLAP * _SEEN / small)
-        for top, bottom in _spans(height, side, overlap):
-            for left, right in _spans(width, side, overlap):
-                yield (left, top, right, bottom), scale
+        least = self._min_face or max(_LEAST, _SEEN * longest / _LONG)
+        scale = min(max(_SEEN / least, small), _ENLARGED)
+        while scale * longest > _LONG:
+            smaller = max(scale / _STEP, small)
+            # a face that no part has whole is large enough for the next picture
+            side, overlap = int(_PART / scale), int(_OVERLAP * _SEEN / smaller)
+            for top, bottom in _spans(height, side, overlap):
+                for left, right in _spans(width, side, overlap):
+                    yield (left, top, right, bottom), scale
+            scale = smaller
+        yield (0, 0, width, height), scale
 
     def _search(
         self, views: Views, region: Region, scale: float
@@ -142,9 +146,13 @@ class FaceDetector:
         middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
         edge = np.array(picture.shape[1::-1])
         inside = ((middle >= 0) & (middle <= edge)).all(axis=1) & (size <= 2 * edge.max())
-        found, large = found.taken(inside), size[inside] >= _LARGE
-        back = np.array([right - left, bottom - top]) / picture.shape[1::-1]
-        return found.moved(back, (left, top)), large
+        # what an inner edge of the region cuts is whole in another, or in a smaller picture
+        start, end = np.array([left, top]), np.array([right, bottom])
+        cut = (found.boxes[:, :2] < 0) & (start > 0)
+        cut |= (found.boxes[:, 2:] > edge) & (end < views.photo.shape[1::-1])
+        kept = inside & ~cut.any(axis=1)
+        found, large = found.taken(kept), size[kept] >= _LARGE
+        return found.moved((end - start) / edge, (left, top)), large
 
     def _search_on_side(self, views: Views) -> Candidates:
         """What may be faces in the small picture, turned by 90 degrees, in the photo's pixels."""
@@ -158,6 +166,13 @@ class FaceDetector:
         points = np.stack([across - found.points[..., 1], found.points[..., 0]], axis=-1)
         back = np.array([width / across, height / down])
         return Candidates(boxes, found.scores, points).moved(back, (0, 0))
+
+
+def _about_middle(degrees: int) -> Points:
+    """Matrix (2, 3) that turns what is cut out, and takes its middle."""
+    turn = np.asarray(cv2.getRotationMatrix2D([(_TURNED - 1) / 2] * 2, degrees, 1), np.float64)
+    turn[:, 2] -= (_TURNED - _CLOSE) / 2
+    return turn
 
 
 def _turned_back(found: Candidates, matrix: Points, degrees: int) -> Detection:

@@ -1,5 +1,7 @@
 """A photo, or a part of it, at the size at which a network sees it."""
 
+from functools import partial
+
 import cv2
 import numpy as np
 
@@ -47,20 +49,13 @@ class Views:
 
 
 def _resized(image: Image, scale: float) -> Image:
-    """A picture at a scale; where it shrinks, by a whole number first, as OpenCV does fast."""
+    """A picture at a scale. Where it shrinks much, by halves: so each pixel counts, and fast."""
     height, width = (max(1, round(length * scale)) for length in image.shape[:2])
-    times = int(1 / scale)
-    if times > 1 and min(image.shape[:2]) >= times:
-        rows, columns = (length // times for length in image.shape[:2])
-        whole = image[: rows * times, : columns * times]
-        image = by_cv2(
-            lambda pixels: cv2.resize(pixels, (columns, rows), interpolation=cv2.INTER_AREA), whole
-        )
-    if image.shape[:2] == (height, width):
-        return image
-    return by_cv2(
-        lambda pixels: cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), image
-    )
+    while image.shape[:2] != (height, width):
+        half_height, half_width, _ = (-(-length // 2) for length in image.shape)
+        size = (max(width, half_width), max(height, half_height))
+        image = by_cv2(partial(cv2.resize, dsize=size, interpolation=cv2.INTER_LINEAR), image)
+    return image
 
 
 def _enlarging(small: Image, large: Image) -> Points:

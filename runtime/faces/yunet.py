@@ -56,16 +56,17 @@ class YuNet:
 
     def run(self, picture: Image, least: float) -> Candidates:
         """Everything in an RGB picture (H, W, 3) that scores `least` or more; not merged yet."""
-        bottom, right = (-length % _STRIDES[-1] for length in picture.shape[:2])
-        padded = cv2.copyMakeBorder(picture, 0, bottom, 0, right, cv2.BORDER_CONSTANT)
-        blob = cv2.dnn.blobFromImage(padded, swapRB=True)  # float32 (1, 3, H, W), BGR, 0..255
+        height, width = (length + -length % _STRIDES[-1] for length in picture.shape[:2])
+        blob = np.zeros((1, 3, height, width), np.float32)
+        for channel, values in zip((2, 1, 0), cv2.split(picture), strict=True):  # RGB to BGR
+            blob[0, channel, : picture.shape[0], : picture.shape[1]] = values
         outputs = self._session.run(self._names, {"input": blob})
         found = []
         for index, stride in enumerate(_STRIDES):
             cls, obj, bbox, kps = (each[0] for each in outputs[4 * index : 4 * index + 4])
             scores = np.sqrt(cls[:, 0].astype(np.float64) * obj[:, 0])
             cells = np.flatnonzero(scores >= least)
-            corner = np.stack(np.divmod(cells, padded.shape[1] // stride), axis=1)[:, ::-1]
+            corner = np.stack(np.divmod(cells, width // stride), axis=1)[:, ::-1]
             middle = corner + bbox[cells, :2]
             half = np.exp(bbox[cells, 2:].astype(np.float64)) / 2
             boxes = np.hstack([middle - half, middle + half]) * stride
@@ -81,11 +82,6 @@ def together(found: Sequence[Candidates]) -> Candidates:
         np.concatenate([each.scores for each in found]),
         np.concatenate([each.points for each in found]),
     )
-
-
-def merged(found: Candidates) -> Candidates:
-    """One candidate a face, the most certain one; best first."""
-    return found.taken(apart(found.boxes, found.scores))
 
 
 def apart(boxes: Points, scores: Points) -> NDArray[np.intp]:
