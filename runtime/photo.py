@@ -184,14 +184,17 @@ def take_aligned(
     )
 
 
-def paste(found: Found, restored: Sequence[Image], network_s: float) -> Restored:
+def paste(
+    found: Found, restored: Sequence[Image], network_s: float, in_place: bool = False
+) -> Restored:
     """Put the faces that the network `restored`, RGB (512, 512, 3), back into the photo.
 
-    `network_s`: the seconds that the network took for them.
+    `network_s`: the seconds that the network took for them. `in_place`: a photo that is not
+    enlarged becomes the result itself; otherwise its pixels are copied once, here.
     """
     clock = _Clock()
-    # the one copy of a photo's pixels: from here on they are the result's
-    image = enlarge(found.photo, found.upscale)
+    keeps = in_place and found.upscale == 1
+    image = found.photo if keeps else enlarge(found.photo, found.upscale)
     # the best face is pasted last, and so lies over its neighbours
     for face, of_face in reversed(list(zip(restored, found.cuts, strict=True))):
         if found.aligned:

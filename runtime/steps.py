@@ -60,7 +60,9 @@ class Steps:
         seconds = (time.perf_counter() - start) / max(1, len(images))
         return [(image, seconds) for image in images]
 
-    def paste(self, found: Found, faces: Sequence[RestoredFace]) -> Restored:
-        """The third step: put all faces that were cut out of a photo back into it."""
+    def paste(
+        self, found: Found, faces: Sequence[RestoredFace], in_place: bool = False
+    ) -> Restored:
+        """The third step: put all faces that were cut out of a photo back into it; see `paste`."""
         network_s = sum(seconds for _, seconds in faces)
-        return paste(found, [image for image, _ in faces], float(network_s))
+        return paste(found, [image for image, _ in faces], float(network_s), in_place)

@@ -113,7 +113,9 @@ class ArchiveRestorer:
         output = self._output(picture)
         if ready is None:
             return Outcome(picture.name, output, self.backend, there=True)
-        result = self._steps.paste(ready.found, faces)
+        # previews show the photo as it was
+        in_place = not (self._job.compare or self._job.draw)
+        result = self._steps.paste(ready.found, faces, in_place)
         notes, message, trace = result.warnings, None, None
         try:
             notes = self._write(output, ready.photo, result)

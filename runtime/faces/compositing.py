@@ -62,9 +62,9 @@ def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> 
     region = photo[top:bottom, left:right]
     size = (right - left, bottom - top)
     back = _shift(-left, -top) @ _homogeneous(inverse(matrix))
-    mask = _warp(_feather(), back, size, cv2.BORDER_CONSTANT)
+    mask = _warp(_feather(), back, size, cv2.BORDER_CONSTANT, cv2.INTER_LINEAR)
     pasted = _warp(_ordered(face, photo, color), back, size, cv2.BORDER_REPLICATE)
-    _blend(region, np.asarray(pasted, np.uint8), mask.clip(0, 1))
+    _blend(region, np.asarray(pasted, np.uint8), mask)
 
 
 def replace(photo: NDArray[Any], face: Image, color: Color) -> None:
@@ -123,8 +123,14 @@ def _cut(part: Image, left: int, top: int, matrix: Points) -> Image:
     return by_cv2(lambda pixels: _warp(pixels, moved, size, cv2.BORDER_REFLECT_101), part)
 
 
-def _warp(image: NDArray[Any], matrix: Points, size: tuple[int, int], border: int) -> NDArray[Any]:
-    """Cubic warp; where it shrinks, by area first, so that nothing aliases."""
+def _warp(
+    image: NDArray[Any],
+    matrix: Points,
+    size: tuple[int, int],
+    border: int,
+    method: int = cv2.INTER_CUBIC,
+) -> NDArray[Any]:
+    """Warp by a method; where it shrinks, by area first, so that nothing aliases."""
     scale = float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
     if scale < 1:
         height, width = image.shape[:2]
@@ -133,7 +139,7 @@ def _warp(image: NDArray[Any], matrix: Points, size: tuple[int, int], border: in
         # cv2.resize keeps corners, which lie half a pixel off the first centre
         x, y = width / smaller[0], height / smaller[1]
         matrix = matrix @ np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
-    return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border))
+    return np.asarray(cv2.warpAffine(image, matrix, size, flags=method, borderMode=border))
 
 
 @cache

@@ -31,6 +31,7 @@ _SEEN = 23.0  # pixels between the ears that a face needs in the picture that th
 _LONG = 1280  # longest side that is searched at once
 _LEAST = 36.0  # pixels: the smallest face wanted, unless another is named, or _LONG allows no more
 _SMALL = 640  # longest side of the small picture
+_ON_SIDE = 448  # longest side of the picture that is searched on its side
 _STEP = 4.0  # times: from one picture to the next smaller one, for faces that are in no part whole
 _ENLARGED = 2.0  # times at most: smaller faces have too little to be seen
 _PART = 2048  # longest side of what is searched at once: 150 MiB in the network
@@ -39,8 +40,8 @@ _OVERLAP = 1.5  # times the smallest face that is found in the next picture
 _DOUBT = 0.15  # score of what may be a face: the smallest, and those on their side, have no more
 _LARGE = 40.0  # pixels where it is seen: a face that may be on its side
 
-_CLOSE, _FACE = 128, 60.0  # pixels: side of a picture from near, and longer side of a face in it
-_TURNED = 182  # its diagonal: what is cut out to be turned
+_CLOSE, _FACE = 96, 45.0  # pixels: side of a picture from near, and longer side of a face in it
+_TURNED = 136  # its diagonal: what is cut out to be turned
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,10 @@ class FaceDetector:
         best = central[found.scores[central].argmax()]
         view = index[best]
         face = found.taken(slice(best, best + 1)).moved(np.ones(2), (-view * _CLOSE, 0))
-        return _turned_back(face, turns[view] @ np.vstack([upright, [0, 0, 1]]), degrees[view])
+        seen = _turned_back(face, turns[view] @ np.vstack([upright, [0, 0, 1]]), degrees[view])
+        middle = (seen.box[:2] + seen.box[2:]) / 2
+        in_photo = bool(((middle >= 0) & (middle <= views.photo.shape[1::-1])).all())
+        return seen if in_photo else None  # what is outside is the photo's mirrored border
 
     def _regions(self, width: int, height: int) -> Iterator[tuple[Region, float]]:
         """What the network sees: regions of the photo, and at which scale."""
@@ -157,7 +161,7 @@ class FaceDetector:
     def _search_on_side(self, views: Views) -> Candidates:
         """What may be faces in the small picture, turned by 90 degrees, in the photo's pixels."""
         height, width = views.photo.shape[:2]
-        small = views.whole(min(1.0, _SMALL / max(height, width)))
+        small = views.whole(min(1.0, _ON_SIDE / max(height, width)))
         found = self._network.run(np.ascontiguousarray(np.rot90(small)), _DOUBT)
         # counter-clockwise: x, y of what is turned lie at width - y, x
         across, down = small.shape[1], small.shape[0]

@@ -38,6 +38,7 @@ from runtime.images.arrays import Image
 _PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
 _CLEAR = 12.0  # faces that are taken for upright and are upside down give at most 9
 _FAINT = -6.0  # blurred faces, of which the detector is sure, and whose landmarks are still right
+_STILL = 24.0  # pixels of the crop: five points that are nearer to where they should be
 _SAME = 0.1  # of a face's size: landmarks that are nearer are of one face
 _MIDDLE, _REACH = IMAGE_SIZE / 2, 1.5 * IMAGE_SIZE  # of a crop: as far as a face may lie out of it
 
@@ -143,7 +144,7 @@ class FaceFinder:
         return self._align(views, again, _FAINT if again.sure else _PRESENCE)
 
     def _align(self, views: Views, detection: Detection, presence: float) -> Face | None:
-        """Landmarks on the crop that the detection gives, then on the crop that they give.
+        """Landmarks on the crop that the detection gives; if they move it, on their own crop again.
 
         None where the network sees less of a face than `presence`.
         """
@@ -157,6 +158,7 @@ class FaceFinder:
             if seen < presence:
                 return None
             landmarks = transform(inverse(matrix), points)
+            moved = np.linalg.norm(five_points(points) - TEMPLATE, axis=1).mean()
             try:
                 matrix = similarity(five_points(landmarks), TEMPLATE)
                 check_crop(matrix, views.photo.shape)
@@ -164,6 +166,8 @@ class FaceFinder:
                 if self._custom is not None:  # its fault, which somebody should know of
                     raise
                 return None
+            if seen >= _CLEAR and moved < _STILL:
+                break
         return Face(detection.box, detection.score, landmarks, matrix)
 
     def _run(
