@@ -38,7 +38,7 @@ from runtime.images.arrays import Image
 _PRESENCE = 0.0  # logit: faces of the test photographs give 9 and more, anything else under 0
 _CLEAR = 12.0  # faces that are taken for upright and are upside down give at most 9
 _FAINT = -6.0  # blurred faces, of which the detector is sure, and whose landmarks are still right
-_STILL = 24.0  # pixels of the crop: five points that are nearer to where they should be
+_STILL, _TRIES = 6.0, 4  # pixels by which the crop still moves, and crops that are looked at
 _SAME = 0.1  # of a face's size: landmarks that are nearer are of one face
 _MIDDLE, _REACH = IMAGE_SIZE / 2, 1.5 * IMAGE_SIZE  # of a crop: as far as a face may lie out of it
 
@@ -144,7 +144,7 @@ class FaceFinder:
         return self._align(views, again, _FAINT if again.sure else _PRESENCE)
 
     def _align(self, views: Views, detection: Detection, presence: float) -> Face | None:
-        """Landmarks on the crop that the detection gives; if they move it, on their own crop again.
+        """Landmarks on the crop that the detection gives, and on their own until it stays in place.
 
         None where the network sees less of a face than `presence`.
         """
@@ -153,12 +153,11 @@ class FaceFinder:
             check_crop(matrix, views.photo.shape)
         except InvalidLandmarksError:
             return None
-        for _ in range(2):
+        for _ in range(_TRIES):
             points, seen = self._run(views, matrix, presence)
             if seen < presence:
                 return None
-            landmarks = transform(inverse(matrix), points)
-            moved = np.linalg.norm(five_points(points) - TEMPLATE, axis=1).mean()
+            landmarks, before = transform(inverse(matrix), points), matrix
             try:
                 matrix = similarity(five_points(landmarks), TEMPLATE)
                 check_crop(matrix, views.photo.shape)
@@ -166,7 +165,8 @@ class FaceFinder:
                 if self._custom is not None:  # its fault, which somebody should know of
                     raise
                 return None
-            if seen >= _CLEAR and moved < _STILL:
+            moved = transform(matrix, transform(inverse(before), TEMPLATE)) - TEMPLATE
+            if np.linalg.norm(moved, axis=1).mean() < _STILL:
                 break
         return Face(detection.box, detection.score, landmarks, matrix)
 

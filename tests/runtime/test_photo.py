@@ -215,7 +215,8 @@ def test_your_own_landmarks(bundle: Path, faces: list[Face]) -> None:
         out = restorer.restore_aligned(faces[0][0])
         assert (out == restorer.restore_aligned(*faces[0])).all()
         restorer.restore(picture(PHOTOS / "astronaut.png"))
-    assert seen == [(512, 512, 3)] * 3
+    assert len(seen) >= 2
+    assert set(seen) == {(512, 512, 3)}
     with (
         Restorer(bundle, device="cpu", landmark_detector=lambda _: [1, 2]) as restorer,
         pytest.raises(InvalidLandmarksError),

@@ -13,6 +13,7 @@ from runtime import InvalidLandmarksError, component_boxes, read_landmarks
 from runtime.faces.alignment import TEMPLATE, five_points, inverse, similarity, transform
 from runtime.faces.detection import Detection
 from runtime.faces.finder import Face, FaceFinder
+from runtime.faces.views import Views
 from tests.conftest import Face as Sample
 from tests.conftest import picture
 
@@ -62,7 +63,7 @@ def test_detections_that_lead_to_one_face_count_once(
     finder: FaceFinder, faces: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = rgb(faces[0][0])
-    (detection,) = finder._detector.detect(image)
+    (detection,) = finder._detector.detect(Views(image))
     twice = [detection, Detection(detection.box / 4, 0.5, detection.keypoints + 5)]
     monkeypatch.setattr(finder._detector, "detect", lambda _: twice)
     assert len(finder.find(image)) == 1
@@ -154,7 +155,7 @@ def test_detections_that_are_no_faces_are_dropped(
     finder: FaceFinder, faces: list[Sample], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = rgb(faces[0][0])
-    (good,) = finder._detector.detect(image)
+    (good,) = finder._detector.detect(Views(image))
     wild = [
         Detection(good.box, 0.9, keypoints)
         for keypoints in (good.keypoints * 0, good.keypoints * 1e100, good.keypoints + np.nan)
