@@ -35,7 +35,7 @@ SIZES = ((1200, 900), (4000, 3000))
 
 NULL, FLOOR = "null engine", "floor"
 
-_PIXELS, _FEWEST = 24_000_000, 4  # of all photos of a run, and of them
+_PIXELS, _FEWEST = 48_000_000, 8  # of all photos of a run, and of them
 _FACE = (0.125, 0.4)  # side of a face's crop, as a share of the photo's width
 
 

@@ -36,8 +36,8 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         "--min-face",
         type=positive,
         metavar="N",
-        help="pixels between the ears of the smallest face to look for (default: what is found at "
-        "a longer side of 1920; docs/landmarks.md)",
+        help="pixels between the ears of the smallest face to look for (default: 36, or a 56th of "
+        "a photo's longer side if that is more; docs/landmarks.md)",
     )
     parser.add_argument(
         "--max-pixels",

@@ -8,13 +8,10 @@ faces, `--without DIR` pictures in which there is no face. Only numbers get into
 """
 
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from argparse import Namespace
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,15 +19,14 @@ from typing import Any, NoReturn
 import cv2
 import numpy as np
 
+from benchmarks.measure.checkouts import HERE, Ask, asked
 from benchmarks.studies import record
 from benchmarks.suites.example_faces import background
-from runtime.errors import BenchmarkError
 from runtime.faces.alignment import TEMPLATE, Points, transform
 from runtime.images.arrays import Image, to_rgb
 from runtime.images.files import read_image
 from runtime.samples.faces import samples
 
-_HERE = Path(__file__).parents[3]
 _SIZE, _COLUMNS, _ROWS = (4000, 3000), 6, 4
 _FACE = 300  # width of the face in an aligned crop, in pixels
 WIDTHS = (20, 24, 28, 32, 40, 48, 64, 96, 128, 180, 256, 400, 800, 1600)
@@ -66,7 +62,7 @@ def main() -> NoReturn:
 
 def measure(
     args: Namespace, widths: tuple[int, ...] = WIDTHS, angles: tuple[int, ...] = ANGLES
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """What each finder finds of the faces of each canvas, and what else it takes for a face."""
     crops = [to_rgb(sample.image, "bgr") for sample in samples()]
     crops += [_read(file) for file in _files(args.faces)]
@@ -74,12 +70,15 @@ def measure(
     kinds += [(width, angle) for angle in angles for width in TURNED]
     finders: dict[str, tuple[Path, dict[str, int]]] = {
         "before": (args.before.resolve(), {}),
-        "now": (_HERE, {}),
-        "now, min_face=28": (_HERE, {"min_face": 28}),
+        "now": (HERE, {}),
+        "now, min_face=28": (HERE, {"min_face": 28}),
     }
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         file = Path(folder) / "picture.npy"
-        ask = {name: stack.enter_context(_worker(*what, file)) for name, what in finders.items()}
+        ask: dict[str, _Ask] = {}
+        for name, (checkout, options) in finders.items():
+            worker = stack.enter_context(asked(checkout, _WORKER, json.dumps(options)))
+            ask[name] = partial(_seen, worker, file)
         found = [_of_kind(crops, width, angle, ask) for width, angle in kinds]
         pictures = [_read(path) for path in _files(args.without)]
         alarms = {
@@ -138,32 +137,11 @@ def canvas_of(
     return canvas, middles
 
 
-@contextmanager
-def _worker(checkout: Path, options: dict[str, int], file: Path) -> Iterator[_Ask]:
-    """A function that has a checkout find the faces of an RGB picture: seconds, and middles."""
-    words = [sys.executable, "-c", _WORKER, json.dumps(options)]
-    # the checkout's own package comes before the one that is installed
-    place = {**os.environ, "PYTHONPATH": str(checkout)}
-    with subprocess.Popen(
-        words, cwd=checkout, env=place, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        to, back = process.stdin, process.stdout
-        assert to is not None
-        assert back is not None
-
-        def ask(picture: Image) -> tuple[float, list[list[float]]]:
-            np.save(file, picture)
-            to.write(f"{file}\n")
-            to.flush()
-            if not (line := back.readline()):
-                raise BenchmarkError(f"{checkout}: finding failed there; see the lines above")
-            seconds, middles = json.loads(line)
-            return float(seconds), middles
-
-        try:
-            yield ask
-        finally:
-            to.close()
+def _seen(ask: Ask, file: Path, picture: Image) -> tuple[float, list[list[float]]]:
+    """The CPU seconds in which a checkout finds the faces of an RGB picture, and their middles."""
+    np.save(file, picture)
+    seconds, middles = ask(str(file))
+    return float(seconds), middles
 
 
 def _files(folder: Path | None) -> list[Path]:
