@@ -92,8 +92,9 @@ class CutFace:
 class Found:
     """A photo whose faces are found and cut out.
 
-    `photo`: as it was given; it is only read. `upscale`: how many times it will be enlarged.
-    `aligned`: it is itself the crop. `cuts`: the faces to restore. `seconds`: of the stages so far.
+    `photo`: as it was given; only `paste` may write into it. `upscale`: how many times it will be
+    enlarged. `aligned`: it is itself the crop. `cuts`: the faces to restore. `seconds`: of the
+    stages so far.
     """
 
     photo: NDArray[Any]

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -18,11 +17,11 @@ from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
 from runtime.errors import DmdnetWarning, UsageError, error_line
-from runtime.faces.finder import Face, FaceFinder, LandmarkDetector
+from runtime.faces.finder import Face, LandmarkDetector
 from runtime.images.arrays import Color, Image, rgb_view
 from runtime.one_by_one import ItemError, one_by_one, put_name, together
 from runtime.photo import Found, Only, Restored, RestoreOptions, crop_reference
-from runtime.steps import RestoredFace, Steps
+from runtime.steps import LateFinder, RestoredFace, Steps
 
 _Done = tuple[Found, list[RestoredFace]]  # what is pasted
 
@@ -81,7 +80,6 @@ class Restorer:
                 raise UsageError(f"{name} must be 1 or more, not {value}")
         if dictionary_cache < 0:
             raise UsageError(f"dictionary_cache must be 0 MiB or more, not {dictionary_cache}")
-        self._finding = threads, landmark_detector, min_face
         if remote is not None and not is_server_address(bundle):
             raise UsageError(f"{bundle}: remote needs a server's address (grpc://...) as bundle")
         choice = Choice(
@@ -108,7 +106,8 @@ class Restorer:
                 "build another with dmd-build-engine --max-batch, or serve it so with dmd-triton"
             )
         self._calls = EngineCalls(self._engine, self.manifest, self.max_batch)
-        self._steps = Steps(self._calls, lambda: self._finder)
+        self._finder = LateFinder(self._calls, threads, landmark_detector, min_face)
+        self._steps = Steps(self._calls, self._finder)
 
     def restore_aligned(
         self,
@@ -242,7 +241,7 @@ class Restorer:
                 f"{len(references)} references and {len(landmarks)} landmarks: at least one "
                 "reference is needed, and landmarks for each or for none"
             )
-        crops, finder = [], self._finder
+        crops, finder = [], self._finder()
         for index, (photo, points) in enumerate(zip(references, landmarks, strict=True)):
             try:
                 crops.append(crop_reference(photo, points, finder, color))
@@ -266,7 +265,7 @@ class Restorer:
 
         Raises `InvalidImageError`.
         """
-        return self._finder.find(rgb_view(photo, color))
+        return self._finder().find(rgb_view(photo, color))
 
     def check(self, identity: SpecificDictionary) -> None:
         """Raises `DictionaryError` if this bundle cannot read `identity`."""
@@ -323,26 +322,10 @@ class Restorer:
     def _paste(self, done: _Done) -> Restored:
         return self._steps.paste(*done)
 
-    @property
-    def _finder(self) -> FaceFinder:
-        self._calls.refuse_closed()
-        return self._opened_finder
-
-    @cached_property
-    def _opened_finder(self) -> FaceFinder:
-        return FaceFinder(*self._finding)
-
 
 def steps_of(restorer: Restorer) -> Steps:
     """The steps of a Restorer, for `runtime.archive`, whose threads do them side by side.
 
-    They have a finder of their own, which has one thread for each photo.
+    They have a finder of their own, which takes one thread for a photo.
     """
-    _, *others = restorer._finding
-    finder = FaceFinder(1, *others)
-
-    def opened() -> FaceFinder:
-        restorer._calls.refuse_closed()
-        return finder
-
-    return Steps(restorer._calls, opened)
+    return Steps(restorer._calls, restorer._finder.with_threads(1))

@@ -1,14 +1,15 @@
 """The three steps of a photo, for whoever has them done by different threads."""
 
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
-from runtime.faces.finder import FaceFinder
+from runtime.faces.finder import FaceFinder, LandmarkDetector
 from runtime.images.arrays import Color, Image
 from runtime.photo import (
     CutFace,
@@ -24,13 +25,40 @@ RestoredFace = tuple[Image, float]
 """A face as the network gave it, RGB (512, 512, 3), and the seconds that it took."""
 
 
-class Steps:
-    """Finds faces, runs the network on them and pastes them; safe to call from many threads.
+class LateFinder:
+    """A finder that is opened when it is first needed; safe to call from many threads.
 
-    `finder`: gives the finder, or raises `ClosedError` when the engine is closed.
+    Calling it gives the finder, or raises `ClosedError` when the engine is closed.
     """
 
-    def __init__(self, calls: EngineCalls, finder: Callable[[], FaceFinder]) -> None:
+    def __init__(
+        self,
+        calls: EngineCalls,
+        threads: int | None,
+        detector: LandmarkDetector | None,
+        min_face: int | None,
+    ) -> None:
+        self._calls, self._options = calls, (detector, min_face)
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._opened: FaceFinder | None = None
+
+    def __call__(self) -> FaceFinder:
+        self._calls.refuse_closed()
+        with self._lock:
+            if self._opened is None:
+                self._opened = FaceFinder(self._threads, *self._options)
+            return self._opened
+
+    def with_threads(self, threads: int) -> "LateFinder":
+        """Another one, which takes so many threads for a photo."""
+        return LateFinder(self._calls, threads, *self._options)
+
+
+class Steps:
+    """Finds faces, runs the network on them and pastes them; safe to call from many threads."""
+
+    def __init__(self, calls: EngineCalls, finder: LateFinder) -> None:
         self._calls, self._finder = calls, finder
 
     def find(

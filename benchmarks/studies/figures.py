@@ -6,6 +6,7 @@ Rewrites what stands between the markers of both pages, from the newest run of e
 """
 
 import json
+import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,6 +271,26 @@ def _archive(run: dict[str, Any]) -> list[Figure]:
     ]
 
 
+def _ceiling(run: dict[str, Any]) -> list[Figure]:
+    """Photos a second with a network of no cost, by size, on all cores."""
+    most = max(one["cores"] for one in run["ceilings"])
+    figures = []
+    for one in run["ceilings"]:
+        if one["cores"] == most:
+            turns = one["photos_a_second"]["null engine"]["turns"]
+            rate = statistics.median(each for turn in turns for each in turn)
+            width, height = one["size"]
+            figures.append(
+                Figure(
+                    f"{width} x {height}, one face, a network of no cost, {most} cores: photos a "
+                    "second, and share of decoding and encoding alone",
+                    f"{rate:.1f}, {one['share']['median']:.2f}",
+                    "; [method](archive.md#n-cores-and-a-gpu)",
+                )
+            )
+    return figures
+
+
 def _service(run: dict[str, Any]) -> list[Figure]:
     race = run["throughput"]
     ratio, faces = race["ratio to local"], race["faces_per_s"]
@@ -310,6 +331,10 @@ _KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[Figure]]]] = {
         _compact_quality,
     ),
     "archive-cpu": ("`python -m benchmarks.studies.archive --bundle BUNDLE --json FILE`", _archive),
+    "ceiling-cpu": (
+        "`python -m benchmarks.studies.archive --null-engine --bundle BUNDLE --json FILE`",
+        _ceiling,
+    ),
     "service-cpu": ("`python -m benchmarks.studies.service --bundle BUNDLE --json FILE`", _service),
 }
 

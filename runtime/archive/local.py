@@ -40,8 +40,7 @@ class ArchiveRestorer:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._identity = SpecificDictionary.load(job.identity) if job.identity else None
-        if job.threads is not None:
-            cv2.setNumThreads(job.threads)  # else OpenCV takes all cores for each call
+        cv2.setNumThreads(1)  # else OpenCV takes all cores for each photo
         self._restorer = job.open()
         if self._identity is not None:
             self._restorer.check(self._identity)

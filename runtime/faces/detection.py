@@ -1,7 +1,7 @@
 """Finding faces in photographs of any size.
 
-The network responds to faces of 20 px and more in the picture that it sees, which is the photo at
-the size that the smallest face wanted needs, and a small picture for faces that fill the frame.
+The network responds to faces of 20 px and more, and sees the photo at the size at which the
+smallest face wanted has a little more; where that is a large one, also smaller pictures of it.
 
 It is sure of large faces that are upright, or turned by up to 30 degrees. Of small ones it is less
 sure, and turned ones it takes for upright ones, or finds them in the small picture on its side. So
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from runtime.faces.alignment import Points, inverse, transform
 from runtime.faces.views import Region, Views
-from runtime.faces.yunet import Candidates, YuNet, apart, together
+from runtime.faces.yunet import Candidates, YuNet, apart, joined
+from runtime.images.arrays import Image
 
 UPRIGHT, QUARTERS, AROUND = (0,), range(0, 360, 90), range(0, 360, 45)
 """By how many degrees what may be a face is turned to be looked at again."""
@@ -29,8 +30,8 @@ others up to 0.89, what is no face up to 0.84."""
 
 _SEEN = 23.0  # pixels between the ears that a face needs in the picture that the network sees
 _LONG = 1280  # longest side that is searched at once
-_LEAST = 36.0  # pixels: the smallest face wanted, unless another is named, or _LONG allows no more
-_SMALL = 640  # longest side of the small picture
+_LEAST = 36.0  # pixels of the photo: the smallest face wanted by default, where _LONG allows it
+_SMALL = 640  # longest side of the smallest picture that is searched upright
 _ON_SIDE = 448  # longest side of the picture that is searched on its side
 _STEP = 4.0  # times: from one picture to the next smaller one, for faces that are in no part whole
 _ENLARGED = 2.0  # times at most: smaller faces have too little to be seen
@@ -48,14 +49,14 @@ _TURNED = 136  # its diagonal: what is cut out to be turned
 class Detection:
     """A face: box `x1 y1 x2 y2`, score in 0..1, and eyes, nose and mouth corners (5, 2).
 
-    All in pixels of the photo; the points are in the order of `alignment.TEMPLATE`. What is not
-    `large` is too small to be seen on its side.
+    All in pixels of the photo; the points are in the order of `alignment.TEMPLATE`. `may_lie`:
+    whether it is large enough to be seen although it lies on its side.
     """
 
     box: NDArray[np.float64]
     score: float
     keypoints: NDArray[np.float64]
-    large: bool = True
+    may_lie: bool = True
 
     @property
     def sure(self) -> bool:
@@ -87,7 +88,7 @@ class FaceDetector:
             found.append(candidates)
             large.append(is_large)
         on_side = self._search_on_side(views)
-        every = together([*found, on_side])
+        every = joined([*found, on_side])
         large_ones = np.concatenate([*large, np.ones(len(on_side.scores), bool)])
         kept = apart(every.boxes, every.scores)
         return [_detection(every, index, bool(large_ones[index])) for index in kept]
@@ -111,7 +112,7 @@ class FaceDetector:
         middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
         index = (middle[:, 0] // _CLOSE).astype(int)
         off = np.abs(middle - np.column_stack([index, 0 * index]) * _CLOSE - _CLOSE / 2)
-        central = np.flatnonzero((off < _FACE / 3).all(axis=1))
+        central = np.flatnonzero((off < _FACE / 3).all(axis=1) & (index < len(turns)))
         if not central.size:
             return doubtful if doubtful.score >= SCORE else None
         best = central[found.scores[central].argmax()]
@@ -128,7 +129,7 @@ class FaceDetector:
         small = min(1.0, _SMALL / longest)
         least = self._min_face or max(_LEAST, _SEEN * longest / _LONG)
         scale = min(max(_SEEN / least, small), _ENLARGED)
-        while scale * longest > _LONG:
+        while round(scale * longest) > _LONG:
             smaller = max(scale / _STEP, small)
             # a face that no part has whole is large enough for the next picture
             side, overlap = int(_PART / scale), int(_OVERLAP * _SEEN / smaller)
@@ -145,24 +146,22 @@ class FaceDetector:
         left, top, right, bottom = region
         is_whole = scale <= 1 and region == (0, 0, *views.photo.shape[1::-1])
         picture = views.whole(scale) if is_whole else views.part(region, scale)
-        found = self._network.run(picture, _DOUBT)
-        size = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1)
-        middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+        found = _plausible(self._network.run(picture, _DOUBT), picture)
         edge = np.array(picture.shape[1::-1])
-        inside = ((middle >= 0) & (middle <= edge)).all(axis=1) & (size <= 2 * edge.max())
         # what an inner edge of the region cuts is whole in another, or in a smaller picture
         start, end = np.array([left, top]), np.array([right, bottom])
         cut = (found.boxes[:, :2] < 0) & (start > 0)
         cut |= (found.boxes[:, 2:] > edge) & (end < views.photo.shape[1::-1])
-        kept = inside & ~cut.any(axis=1)
-        found, large = found.taken(kept), size[kept] >= _LARGE
+        found = found.taken(~cut.any(axis=1))
+        large = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1) >= _LARGE
         return found.moved((end - start) / edge, (left, top)), large
 
     def _search_on_side(self, views: Views) -> Candidates:
         """What may be faces in the small picture, turned by 90 degrees, in the photo's pixels."""
         height, width = views.photo.shape[:2]
         small = views.whole(min(1.0, _ON_SIDE / max(height, width)))
-        found = self._network.run(np.ascontiguousarray(np.rot90(small)), _DOUBT)
+        turned = np.ascontiguousarray(np.rot90(small))
+        found = _plausible(self._network.run(turned, _DOUBT), turned)
         # counter-clockwise: x, y of what is turned lie at width - y, x
         across, down = small.shape[1], small.shape[0]
         left, top, right, bottom = found.boxes.T
@@ -170,6 +169,16 @@ class FaceDetector:
         points = np.stack([across - found.points[..., 1], found.points[..., 0]], axis=-1)
         back = np.array([width / across, height / down])
         return Candidates(boxes, found.scores, points).moved(back, (0, 0))
+
+
+def _plausible(found: Candidates, picture: Image) -> Candidates:
+    """One candidate a face, whose middle is in the picture, and which is not far larger than it."""
+    middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
+    edge = np.array(picture.shape[1::-1])
+    inside = ((middle >= 0) & (middle <= edge)).all(axis=1)
+    inside &= (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1) <= 2 * edge.max()
+    found = found.taken(inside)
+    return found.taken(apart(found.boxes, found.scores))
 
 
 def _about_middle(degrees: int) -> Points:

@@ -130,7 +130,7 @@ class FaceFinder:
     def _place(self, views: Views, detection: Detection) -> Face | None:
         """The face of a detection; what is doubtful is looked at from near, and then turned."""
         if not detection.sure:
-            degrees = QUARTERS if detection.large else UPRIGHT
+            degrees = QUARTERS if detection.may_lie else UPRIGHT
             nearer = self._detector.look_again(views, detection, degrees, GLIMPSE)
             if nearer is None:
                 return None

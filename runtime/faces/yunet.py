@@ -21,6 +21,7 @@ MODELS = Path(__file__).with_name("models")
 
 _STRIDES = (8, 16, 32)  # pixels for a cell of each of its grids; sides are multiples of the last
 _OUTPUTS = ("cls", "obj", "bbox", "kps")
+_MOST = 1000  # faces of a picture, and a twentieth of what may be one
 _SAME = 0.3  # boxes that share more of their union are one face
 _INSIDE = 0.7  # so are boxes of which one lies that much inside the other
 
@@ -72,10 +73,10 @@ class YuNet:
             boxes = np.hstack([middle - half, middle + half]) * stride
             points = (kps[cells].reshape(-1, 5, 2) + corner[:, None]) * stride
             found.append(Candidates(boxes, scores[cells], points))
-        return together(found)
+        return joined(found)
 
 
-def together(found: Sequence[Candidates]) -> Candidates:
+def joined(found: Sequence[Candidates]) -> Candidates:
     """All candidates of one picture in one list."""
     return Candidates(
         np.concatenate([each.boxes for each in found]),
@@ -85,10 +86,13 @@ def together(found: Sequence[Candidates]) -> Candidates:
 
 
 def apart(boxes: Points, scores: Points) -> NDArray[np.intp]:
-    """The indices of one box (x1, y1, x2, y2) a face, the most certain one; best first."""
-    left = np.argsort(-scores, kind="stable")
-    kept = []
-    while left.size:
+    """The indices of one box (x1, y1, x2, y2) a face, the most certain one; best first.
+
+    There are 1000 at most, so that no picture takes for ever.
+    """
+    left = np.argsort(-scores, kind="stable")[: 20 * _MOST]
+    kept: list[np.intp] = []
+    while left.size and len(kept) < _MOST:
         best, left = left[0], left[1:]
         kept.append(best)
         union, smaller = _shares(boxes[best], boxes[left])

@@ -39,14 +39,17 @@ def to_rgb(image: NDArray[np.generic], color: Color, say_scaled: bool = True) ->
 
 
 def rgb_view(image: NDArray[np.generic], color: Color, say_scaled: bool = True) -> Image:
-    """As `to_rgb`, but to be read only: it shares the pixels of a picture of 8 bits.
+    """As `to_rgb`, but to be read only: it shares the pixels of a picture of 8 bits without alpha.
 
     Its channels may lie in another order, or be one; `by_cv2` works on it without copying it.
     """
     image = _checked(image, color, say_scaled)
     if image.shape[2] == 1:
         return np.broadcast_to(image, (*image.shape[:2], 3))
-    view = image[:, :, 2::-1] if color == "bgr" else image[:, :, :3]
+    if image.shape[2] == 4:  # OpenCV would copy what it takes out of them, slowly
+        view = to_rgb(image, color)
+    else:
+        view = image[:, :, ::-1] if color == "bgr" else image[:]
     view.flags.writeable = False
     return view
 
@@ -85,7 +88,7 @@ def _checked(image: NDArray[np.generic], color: Color, say_scaled: bool) -> Imag
         )
     if image.dtype == np.uint16:
         if say_scaled:
-            warnings.warn("the 16-bit image was scaled to 8 bits", DmdnetWarning, stacklevel=2)
+            warnings.warn("the 16-bit image was scaled to 8 bits", DmdnetWarning, stacklevel=3)
         image = to_8_bits(image)
     return np.asarray(image, np.uint8)
 

@@ -84,7 +84,9 @@ def _of_8_bits(picture: ImageFile, notes: list[str]) -> NDArray[np.generic]:
 def _loaded(picture: ImageFile) -> NDArray[np.uint8] | None:
     """Load a picture, if possible into an array (H, W, 1 or 4) of Pillow's bytes, else None."""
     # one without tiles has no pixels, which Pillow no longer notices once it has memory for them
-    if picture.mode not in _DECODES_INTO or picture.format not in _INTO_ARRAYS or not picture.tile:
+    fits = picture.mode in _DECODES_INTO and picture.format in _INTO_ARRAYS
+    # Pillow looks for a transparent colour in its own memory of an RGB picture alone
+    if not fits or not picture.tile or "transparency" in picture.info:
         picture.load()
         return None
     mode = _DECODES_INTO[picture.mode]

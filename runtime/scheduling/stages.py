@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from runtime.one_by_one import ItemError, together
 from runtime.scheduling.background import Background
@@ -22,9 +22,8 @@ F = TypeVar("F")  # a part of it, as the engine takes it
 R = TypeVar("R")  # the engine's result of a part
 D = TypeVar("D")  # the result of an item
 
-_SPAN = (
-    4  # of a call, in items for each of its parts: items without parts do not hold it up for ever
-)
+# of a call, in items for each of its parts: items without parts do not hold it up for ever
+_SPAN = 4
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def stream(
 class _Entry(Generic[T, P, F, R, D]):
     """An item on its way."""
 
-    item: T
+    item: Any  # a T
     number: int
     size: int = 0  # the room that it holds
     waits: bool = False  # for room
@@ -152,6 +151,9 @@ class _Stream(Generic[T, P, F, R, D]):
                 with self._changed:
                     self._exhausted = True
                     self._changed.notify_all()
+                continue
+            except Exception as error:
+                self._stop(error)
                 continue
             entry: _Entry[T, P, F, R, D] = _Entry(item, self._count)
             del item
@@ -217,7 +219,7 @@ class _Stream(Generic[T, P, F, R, D]):
 
     def _call_engine(self) -> None:
         while call := self._gather():
-            parts = [entry.parts[index] for entry, index in call if entry.parts is not None]
+            parts = [cast(Sequence[F], entry.parts)[index] for entry, index in call]
             results = together(self._work.run, parts)
             with self._changed:
                 for (entry, index), result in zip(call, results, strict=True):
@@ -260,6 +262,8 @@ class _Stream(Generic[T, P, F, R, D]):
                 first.taken += 1
             while self._stopped and call:  # nobody shall wait for their results
                 call.pop()[0].taken -= 1
+                self._changed.notify_all()
+                self._changed.notify_all()
         return call
 
     def _finish(self, entry: _Entry[T, P, F, R, D]) -> None:
@@ -285,7 +289,7 @@ class _Stream(Generic[T, P, F, R, D]):
         """Note what became of an entry, and forget everything else about it."""
         with self._changed:
             entry.settled, entry.result = True, result
-            entry.prepared, entry.parts, entry.done = None, None, {}
+            entry.item, entry.prepared, entry.parts, entry.done = None, None, None, {}
             self._room += entry.size
             self._is_read(entry)  # where it could not be prepared
 

@@ -68,6 +68,11 @@ def test_alpha_stays() -> None:
     alpha = bytes(range(200))
     photo = decode_photo(saved(palette, "PNG", transparency=alpha), "x")
     assert (photo.image[:, :, 3] == np.asarray(palette)).all()
+    colour = RGBA[0, 0, :3]
+    with_colour = PIL.Image.fromarray(RGBA[:, :, :3])
+    photo = decode_photo(saved(with_colour, "PNG", transparency=tuple(map(int, colour))), "x")
+    is_clear = (RGBA[:, :, :3] == colour).all(axis=2)
+    assert (photo.image[:, :, 3] == np.where(is_clear, 0, 255)).all()
 
 
 def test_colours_that_are_turned_into_rgb() -> None:

@@ -195,6 +195,45 @@ def test_what_ends_the_stream(stage: str) -> None:
     assert [5] not in calls
 
 
+def test_what_ends_the_stream_while_a_call_is_half_full() -> None:
+    """The part that was gathered already belongs to no call any more, and nobody waits for it."""
+
+    def prepare(item: int, _: Room) -> list[int]:
+        if item == 1:
+            time.sleep(0.01)
+            raise DeviceError("gone")
+        return [item]
+
+    def run() -> None:
+        limits = Limits(threads=1, batch=4, calls=2, room=100)
+        ends.append(until_the_end(stream(work(prepare=prepare), limits, [0, 1]))[1])
+
+    ends: list[BaseException | None] = []
+    for _ in range(20):
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(_WAIT_S)
+        assert not thread.is_alive()
+    assert all(isinstance(end, DeviceError) for end in ends)
+
+
+def test_what_the_source_raises_comes_after_the_results() -> None:
+    def source() -> Iterator[int]:
+        yield 0
+        assert settled.wait(60)
+        raise ValueError("no more")
+
+    settled = threading.Event()
+
+    def finish(item: int, *_: object) -> str:
+        settled.set()
+        return wanted(item)
+
+    results, end = until_the_end(stream(work(finish=finish), Limits(1, 1, 1, 100), source()))
+    assert results == [wanted(0)]
+    assert isinstance(end, ValueError)
+
+
 def test_the_engines_calls_that_run_are_finished() -> None:
     """Two calls run when one of them ends the stream."""
     both, ended = threading.Barrier(2), threading.Event()
