@@ -1,6 +1,7 @@
 """Pictures for the suites: a degraded face to look at, and a photo with many faces."""
 
 import base64
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -10,6 +11,9 @@ from benchmarks.suites.setting import Setting
 from calibration.degradation import degrade
 from runtime.images.arrays import Image
 from runtime.samples.faces import sample_faces, samples
+
+TWELVE = tuple(np.linspace(48, 400, 12).tolist())
+"""Widths of the faces of a photo of twelve, in pixels."""
 
 _FACE = 300  # width of the face in a sample crop, in pixels
 
@@ -26,11 +30,11 @@ def before_and_after(setting: Setting) -> tuple[Picture, ...]:
     return (Picture("astronaut", _png(before), after),)
 
 
-def twelve_faces() -> Image:
-    """A photo of twelve faces, 48 to 400 px wide, in a grid: uint8 (3000, 4000, 3) BGR."""
+def twelve_megapixels(widths: Iterable[float]) -> Image:
+    """A photo of up to twelve faces of the given widths in a grid: uint8 (3000, 4000, 3) BGR."""
     canvas = background(np.random.default_rng(1), (40, 30), (4000, 3000))
     crops = [sample.image for sample in samples()]
-    for index, face in enumerate(np.linspace(48, 400, 12)):
+    for index, face in enumerate(widths):
         crop = crops[index % 2]
         at = index % 4 * 1000 + 20, index // 4 * 1000 + 20
         lay(crop, canvas, len(crop) * face / _FACE, at)

@@ -13,7 +13,7 @@ from benchmarks.measure.memory import output_of, peak_bytes, peak_gpu_bytes, res
 from benchmarks.measure.timing import Times
 from benchmarks.report.results import Measurement
 from benchmarks.suites.ceiling import null_engine
-from benchmarks.suites.example_faces import twelve_faces
+from benchmarks.suites.example_faces import TWELVE, twelve_megapixels
 from benchmarks.suites.photograph import Stages, photograph
 from benchmarks.suites.setting import FEWEST, Setting, measurement, seconds
 from runtime.images.files import write_image
@@ -24,7 +24,7 @@ from runtime.samples.faces import PHOTOS, SAMPLES
 def pipeline(setting: Setting) -> Iterator[Measurement]:
     """Measure whole photographs, from file to file, and their stages.
 
-    One of a single face and, unless quick, one of twelve faces on 4000 x 3000 pixels. Where the
+    One of a single face and, unless quick, one and twelve faces on 4000 x 3000 pixels. Where the
     setting asks for it, also how many photos a second there would be with a network of no cost.
     """
     with ExitStack() as stack:
@@ -37,8 +37,9 @@ def pipeline(setting: Setting) -> Iterator[Measurement]:
         }
         photos = [("", min(PHOTOS.iterdir()), FEWEST)]
         if not setting.quick:
-            write_image(folder / "photo.jpg", twelve_faces())
-            photos.append(("12 faces: ", folder / "photo.jpg", 3))
+            for name, widths in (("1 face, 12 megapixels", TWELVE[-1:]), ("12 faces", TWELVE)):
+                write_image(folder / f"{name}.jpg", twelve_megapixels(widths))
+                photos.append((f"{name}: ", folder / f"{name}.jpg", 3))
         for prefix, file, fewest in photos:
             runs: dict[str, list[Stages]] = {name: [] for name in restorers}
             out = folder / f"out{file.suffix}"
