@@ -23,8 +23,7 @@ ROOT = Path(__file__).parents[2]
 RESULTS = "benchmarks/results"
 PROG = "python -m benchmarks.studies.figures"
 
-_OLD = "photographs-cpu"  # of 2026-11-23; dmd-bench measures it since
-_TWELVE = "12 faces on 4000 x 3000"
+_NETWORK = ("network", "copy in", "copy out")  # stages of a photograph
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def _bench(run: dict[str, Any]) -> list[Figure]:
     def peak(name: str) -> str:
         return f"{rows['memory', 'dmd-restore, host', name]['value'] / 1e9:.2f} GB"
 
-    found = [
+    return [
         Figure(
             f"{case}: time of the INT8 bundle against the float32 one",
             _against(int8, fp32),
@@ -184,15 +183,6 @@ def _bench(run: dict[str, Any]) -> list[Figure]:
             decides=True,
         ),
     ]
-    stages = {
-        case.removeprefix("12 faces: "): one["value"]
-        for (_, case, name), one in rows.items()
-        if case.startswith("12 faces: ") and name == "fp32"
-    }
-    if stages:
-        others = sum(stages[stage] for stage in ("detect", "align", "boxes", "paste"))
-        found.append(_twelve(others / stages["network"], stages["network"]))
-    return found
 
 
 def _against(one: dict[str, Any], first: dict[str, Any]) -> str:
@@ -201,13 +191,20 @@ def _against(one: dict[str, Any], first: dict[str, Any]) -> str:
     return f"{one['value']:.2f} s against {first['value']:.2f} s, ratio {ratio:.2f}"
 
 
-def _photographs(run: dict[str, Any]) -> list[Figure]:
-    return [_twelve(run["beyond_network_share"]["median"], run["median_s"]["network"])]
-
-
-def _twelve(share: float, network: float) -> Figure:
-    what = f"{_TWELVE}: all that is not the network (find, align, paste)"
-    return Figure(what, f"{100 * share:.0f} % of the network's {network:.0f} s")
+def _pipeline(run: dict[str, Any]) -> list[Figure]:
+    """What a photo of 12 megapixels takes beside the network."""
+    seconds: dict[str, float] = {}
+    for one in run["measurements"]:
+        photo, _, stage = one["case"].rpartition(": ")
+        if stage not in (*_NETWORK, "photograph"):
+            seconds[photo] = seconds.get(photo, 0.0) + one["value"]
+    return [
+        Figure(
+            "12 megapixels, one face and twelve: all that is not the network, decoding and "
+            "encoding included",
+            f"{seconds['1 face, 12 megapixels']:.2f} s and {seconds['12 faces']:.2f} s",
+        )
+    ]
 
 
 def _int8(run: dict[str, Any]) -> list[Figure]:
@@ -317,7 +314,7 @@ _KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[Figure]]]] = {
         "`dmd-bench all --bundle fp32 --bundle int8 --baseline torch --json FILE`",
         _bench,
     ),
-    _OLD: ("a script whose place `dmd-bench pipeline` has taken", _photographs),
+    "pipeline-cpu": ("`dmd-bench pipeline --bundle int8 --threads 2 --json FILE`", _pipeline),
     "int8-cpu": (
         "`python -m benchmarks.studies.int8 --fp32 BUNDLE --int8 BUNDLE --json FILE`",
         _int8,
