@@ -129,9 +129,7 @@ def test_newest_run_is_taken(results: Path) -> None:
     block = table(read(results))
     assert newest.name in block
     first, *_ = block.splitlines()
-    assert first.endswith(
-        "; EPYC, 64 cores, no GPU: 2027-01-02."
-    )
+    assert first.endswith("; EPYC, 64 cores, no GPU: 2027-01-02.")
 
 
 def test_note_on_bias_correction_goes_with_its_run(results: Path) -> None:
