@@ -152,7 +152,7 @@ class FaceDetector:
         start, end = np.array([left, top]), np.array([right, bottom])
         cut = (found.boxes[:, :2] < 0) & (start > 0)
         cut |= (found.boxes[:, 2:] > edge) & (end < views.photo.shape[1::-1])
-        found = found.taken(~cut.any(axis=1))
+        found = found.taken(np.flatnonzero(~cut.any(axis=1)))
         large = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1) >= _LARGE
         return found.moved((end - start) / edge, (left, top)), large
 
