@@ -20,8 +20,8 @@ from tests.conftest import ROOT
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SCRIPTS: dict[str, str] = PROJECT["project"]["scripts"]
 STUDIES = tuple(
-    f"benchmarks.studies.{file.stem}"
-    for file in sorted(ROOT.glob("benchmarks/studies/*.py"))
+    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    for file in sorted(ROOT.glob("benchmarks/studies/**/*.py"))
     if "main()" in file.read_text(encoding="utf-8")
 )
 MODULES = (*STUDIES, "export.triton.local_server", "tests.export.interruptions", "tests.fuzz")
