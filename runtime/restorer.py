@@ -324,8 +324,5 @@ class Restorer:
 
 
 def steps_of(restorer: Restorer) -> Steps:
-    """The steps of a Restorer, for `runtime.archive`, whose threads do them side by side.
-
-    They have a finder of their own, which takes one thread for a photo.
-    """
-    return Steps(restorer._calls, restorer._finder.with_threads(1))
+    """The steps of a Restorer, for `runtime.archive`, whose threads do them side by side."""
+    return restorer._steps.with_threads(1)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,6 +61,10 @@ class Steps:
 
     def __init__(self, calls: EngineCalls, finder: LateFinder) -> None:
         self._calls, self._finder = calls, finder
+
+    def with_threads(self, threads: int) -> Self:
+        """The same steps with a finder of their own, which takes so many threads for a photo."""
+        return type(self)(self._calls, self._finder.with_threads(threads))
 
     def find(
         self,
