@@ -8,26 +8,20 @@ this checkout's seconds over the other's, with its 95 % interval.
 """
 
 import operator
-import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 
+from benchmarks.measure.checkouts import HERE, asked
 from benchmarks.measure.timing import race
 from benchmarks.studies import record
 from benchmarks.suites.example_faces import background, lay
-from runtime.errors import BenchmarkError
 from runtime.images.arrays import Image
 from runtime.samples.faces import samples
-
-_HERE = Path(__file__).parents[2]
 
 # only what every version has; a line in is a file's name, a line out is the seconds it took
 _WORKER = """
@@ -36,7 +30,6 @@ import numpy as np
 from runtime import Restorer
 bundle, threads = sys.argv[1:]
 with Restorer(bundle, device="cpu", threads=int(threads)) as restorer:
-    print("ready", flush=True)
     for line in sys.stdin:
         picture = np.load(line.strip())
         start = time.perf_counter()
@@ -63,15 +56,16 @@ def measure(before: Path, bundle: Path, threads: int, rounds: int) -> dict[str, 
     """The ratio of this checkout's seconds to those of the checkout `before`, for each picture."""
     results: dict[str, object] = {}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        arguments = (str(bundle.resolve()), str(threads))
         ask = {
-            name: stack.enter_context(_worker(checkout.resolve(), bundle.resolve(), threads))
-            for name, checkout in (("before", before), ("now", _HERE))
+            name: stack.enter_context(asked(checkout.resolve(), _WORKER, *arguments))
+            for name, checkout in (("before", before), ("now", HERE))
         }
         for what, picture in _pictures().items():
             file = Path(folder) / f"{len(results)}.npy"
             np.save(file, picture)
             seconds = race(
-                {name: partial(send, file) for name, send in ask.items()},
+                {name: partial(send, str(file)) for name, send in ask.items()},
                 fewest=rounds,
                 warm_up=2,
                 measured=operator.call,
@@ -81,37 +75,6 @@ def measure(before: Path, bundle: Path, threads: int, rounds: int) -> dict[str, 
                 "median_s": {name: times.median for name, times in seconds.items()},
             }
     return {"rounds": rounds, "threads": threads, "bundle": bundle.name, "pictures": results}
-
-
-@contextmanager
-def _worker(checkout: Path, bundle: Path, threads: int) -> Iterator[Callable[[Path], float]]:
-    """A function that has a checkout restore a picture, and returns the seconds it took."""
-    words = [sys.executable, "-c", _WORKER, str(bundle), str(threads)]
-    # the checkout's own package comes before the one that is installed
-    place = {**os.environ, "PYTHONPATH": str(checkout)}
-    with subprocess.Popen(
-        words, cwd=checkout, env=place, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        to, back = process.stdin, process.stdout
-        assert to is not None
-        assert back is not None
-
-        def answer() -> str:
-            line = back.readline().strip()
-            if not line:
-                raise BenchmarkError(f"{checkout}: restoring failed there; see the lines above")
-            return line
-
-        def ask(file: Path) -> float:
-            to.write(f"{file}\n")
-            to.flush()
-            return float(answer())
-
-        answer()  # "ready"
-        try:
-            yield ask
-        finally:
-            to.close()
 
 
 def _pictures() -> dict[str, Image]:

@@ -109,9 +109,8 @@ class FaceDetector:
         turns = [_about_middle(turn) for turn in degrees]
         strip = [cv2.warpAffine(around, turn, (_CLOSE, _CLOSE)) for turn in turns]
         found = self._network.run(np.hstack(strip), least)
-        middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
-        index = (middle[:, 0] // _CLOSE).astype(int)
-        off = np.abs(middle - np.column_stack([index, 0 * index]) * _CLOSE - _CLOSE / 2)
+        index = (found.middles[:, 0] // _CLOSE).astype(int)
+        off = np.abs(found.middles - np.column_stack([index, 0 * index]) * _CLOSE - _CLOSE / 2)
         central = np.flatnonzero((off < _FACE / 3).all(axis=1) & (index < len(turns)))
         if not central.size:
             return doubtful if doubtful.score >= SCORE else None
@@ -153,8 +152,7 @@ class FaceDetector:
         cut = (found.boxes[:, :2] < 0) & (start > 0)
         cut |= (found.boxes[:, 2:] > edge) & (end < views.photo.shape[1::-1])
         found = found.taken(np.flatnonzero(~cut.any(axis=1)))
-        large = (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1) >= _LARGE
-        return found.moved((end - start) / edge, (left, top)), large
+        return found.moved((end - start) / edge, (left, top)), found.sides >= _LARGE
 
     def _search_on_side(self, views: Views) -> Candidates:
         """What may be faces in the small picture, turned by 90 degrees, in the photo's pixels."""
@@ -173,10 +171,9 @@ class FaceDetector:
 
 def _plausible(found: Candidates, picture: Image) -> Candidates:
     """One candidate a face, whose middle is in the picture, and which is not far larger than it."""
-    middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     edge = np.array(picture.shape[1::-1])
-    inside = ((middle >= 0) & (middle <= edge)).all(axis=1)
-    inside &= (found.boxes[:, 2:] - found.boxes[:, :2]).max(axis=1) <= 2 * edge.max()
+    inside = ((found.middles >= 0) & (found.middles <= edge)).all(axis=1)
+    inside &= found.sides <= 2 * edge.max()
     found = found.taken(inside)
     return found.taken(apart(found.boxes, found.scores))
 
@@ -194,7 +191,7 @@ def _turned_back(found: Candidates, matrix: Points, degrees: int) -> Detection:
     A box that is turned by 45 degrees becomes a square of its area.
     """
     back = inverse(matrix)
-    middle = transform(back, (found.boxes[:, :2] + found.boxes[:, 2:]) / 2)
+    middle = transform(back, found.middles)
     half = (found.boxes[:, 2:] - found.boxes[:, :2]) / 2 * np.sqrt(np.linalg.det(back[:, :2]))
     share = np.sin(np.radians(degrees)) ** 2
     half = half ** (1 - share) * half[:, ::-1] ** share

@@ -38,6 +38,16 @@ class Candidates:
     scores: Points
     points: Points
 
+    @property
+    def middles(self) -> Points:
+        """(N, 2): of the boxes."""
+        return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
+
+    @property
+    def sides(self) -> Points:
+        """(N,): the longer side of each box."""
+        return np.asarray((self.boxes[:, 2:] - self.boxes[:, :2]).max(axis=1))
+
     def taken(self, which: NDArray[np.generic] | slice) -> "Candidates":
         """Those that indices, a mask or a slice choose."""
         return Candidates(self.boxes[which], self.scores[which], self.points[which])
