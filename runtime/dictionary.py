@@ -107,7 +107,9 @@ class SpecificDictionary:
     def merge(self, *others: "SpecificDictionary") -> "SpecificDictionary":
         """One dictionary with the references of all, in order; all must be of the same weights.
 
-        Its name is the first that one of them has. Raises `DictionaryError`.
+        Its name is the first that one of them has.
+
+        Raises `DictionaryError`.
         """
         for other in others:
             self._check_same("the dictionary to merge", other.weights_sha256, other.layout)
