@@ -59,7 +59,7 @@ class SpecificDictionary:
     weights_sha256: str
     name: str = ""
     # None is for the constructor only: `__post_init__` puts what it stands for
-    vectors: NDArray[np.float32] = field(default=None, repr=False)  # type: ignore[assignment]
+    vectors: NDArray[np.float32] = field(default=None, repr=False)  # type: ignore[arg-type]
     vector_rows: tuple[int, ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -207,7 +207,7 @@ class SpecificDictionary:
                 metadata.get("layout", ""),
                 metadata.get("weights_sha256", ""),
                 metadata.get("name", ""),
-                tensors.get("vectors"),
+                tensors.get("vectors", np.empty((0, _VECTOR), np.float32)),
                 _indices(tensors["vector_rows"]) if "vector_rows" in tensors else (),
             )
         except DictionaryError as error:
