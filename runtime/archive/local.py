@@ -164,10 +164,10 @@ def _faces(ready: _Ready | None) -> Sequence[CutFace]:
 
 def _record(face: Face, restored: bool) -> dict[str, Any]:
     """A face as the report has it."""
-    alike = face.likeness
-    likeness = alike and {"before": round(alike.before, 3), "after": round(alike.after, 3)}
-    if alike and likeness and alike.remark:
-        likeness["remark"] = alike.remark
+    likeness: dict[str, Any] | None = None
+    if (alike := face.likeness) is not None:
+        likeness = {"before": round(alike.before, 3), "after": round(alike.after, 3)}
+        likeness |= {"remark": alike.remark} if alike.remark else {}
     return {
         "box": face.box.round(1).tolist(),
         "score": round(face.score, 3),

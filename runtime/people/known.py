@@ -11,13 +11,15 @@ from runtime.people.matching import Person
 _SUFFIX = ".safetensors"
 
 
-def check_people(people: Sequence[SpecificDictionary]) -> None:
+def check_people(people: object) -> None:
     """Raise `UsageError` or `DictionaryError` unless each can be recognised, and told from others.
 
     A person needs vectors, and a name that nobody else has.
     """
-    if isinstance(people, SpecificDictionary):
-        raise UsageError("people must be a sequence of dictionaries, not one")
+    if isinstance(people, SpecificDictionary) or not isinstance(people, Sequence):
+        raise UsageError(
+            f"people must be a sequence of dictionaries, not a {type(people).__name__}"
+        )
     names: set[str] = set()
     for index, person in enumerate(people):
         if not isinstance(person, SpecificDictionary):

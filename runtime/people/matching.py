@@ -159,9 +159,8 @@ def assign(costs: Distances, alone: float) -> list[int | None]:
 def _ranked(row: Distances, people: Sequence[Person], threshold: float) -> Match:
     """Whom a face is nearest to, as a guess at most, from its distances to all people."""
     order = [int(index) for index in np.argsort(row, kind="stable")[:2]]
-    (nearest, distance), (runner_up, farther) = (
-        *((people[index].name, float(row[index])) for index in order),
-        *[(None, None)] * (2 - len(order)),
-    )
-    near = distance is not None and distance <= max(threshold, GUESS)
-    return Match(None, distance, runner_up, farther, threshold, nearest if near else None)
+    names: list[str | None] = [*(people[index].name for index in order), None, None]
+    distances: list[float | None] = [*(float(row[index]) for index in order), None, None]
+    near = bool(order) and row[order[0]] <= max(threshold, GUESS)
+    guess = names[0] if near else None
+    return Match(None, distances[0], names[1], distances[1], threshold, guess)

@@ -66,7 +66,7 @@ def name_faces(
     """
     persons = {index: person_of(dictionary) for index, dictionary in given.items()}
     asked = [index for index in crops if people or persons.get(index) is not None]
-    found = describe([crops[index] for index in asked]) if asked else ()
+    found = describe([crops[index] for index in asked]) if asked else np.empty((0, 128))
     vectors = {index: vector[None] for index, vector in zip(asked, found, strict=True)}
 
     known: dict[int, Known] = {}

@@ -127,9 +127,10 @@ def test_people_that_cannot_be(
     job = Job(bundle, str(tmp_path / "out"), device="cpu")
     with pytest.raises(DictionaryError, match=r"other\.safetensors: .*1{64}"):
         replace(job, people=(tmp_path / "other.safetensors",)).check()
+    alice.save(tmp_path / "again.safetensors")
+    twice = replace(job, people=(people["alice"], tmp_path / "again.safetensors"))
     with pytest.raises(UsageError, match="both have the name Alice"):
-        alice.save(tmp_path / "again.safetensors")
-        replace(job, people=(people["alice"], tmp_path / "again.safetensors")).check()
+        twice.check()
     with pytest.raises(DictionaryError, match=r"1{64}"):
         restorer.restore(np.zeros((64, 64, 3), np.uint8), people=[other])
 
