@@ -2,23 +2,32 @@
 
 import re
 import stat
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle.layout import columns_of
 from runtime.bundle.weights import weights_name
-from runtime.errors import DictionaryError
+from runtime.errors import DictionaryError, DmdnetWarning
 from runtime.storage.local import write_atomically
+from runtime.text import shown
 
 LARGEST = 65504.0
 """No number of a dictionary is larger, nor smaller than its negative: it is float16's largest."""
 
+LONGEST_NAME = 255
+"""Characters of a person's name at most."""
+
 _FORMAT = "dmdnet-specific-dictionary"
-_VERSION = "1"
+_VERSION = "2"
+_TENSORS = {"1": {"rows"}, _VERSION: {"rows", "vectors", "vector_rows"}}  # of each version
+_VECTOR = 128  # numbers that say who a face is
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float16))
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _LARGEST_FILE = 4 << 30
@@ -30,20 +39,28 @@ class SpecificDictionary:
     """What the network remembers of one person, from a few good photographs.
 
     `Restorer.memorize` makes it, and its file is read by any bundle of the same weights. It holds
-    features of a face, from which a likeness can be computed, though no picture: treat it as
-    personal data.
+    features of a face, from which a likeness can be computed, though no picture, and numbers by
+    which the person is recognised: treat it as personal and biometric data.
 
     Args:
         rows: float32 or float16 (K, D), one row a reference; read-only. No magnitude is over 65504.
         layout: what the D columns are (`dictionary_layout` in the manifest).
         weights_sha256: the SHA-256 of the weights that made the rows; no others can read them.
+        name: the person's, one line of 255 characters at most; "" if it is unknown.
+        vectors: float32 (R, 128), who the person is by the R references that are sharp; read-only.
+            Default: none, so that nobody is recognised by the dictionary.
+        vector_rows: the R rows that the vectors belong to, ascending; default: the first R.
 
     Raises `DictionaryError` when the parts do not fit together.
     """
 
-    rows: NDArray[np.floating]
+    rows: NDArray[np.floating] = field(repr=False)
     layout: str
     weights_sha256: str
+    name: str = ""
+    # None is for the constructor only: `__post_init__` puts what it stands for
+    vectors: NDArray[np.float32] = field(default=None, repr=False)  # type: ignore[assignment]
+    vector_rows: tuple[int, ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         rows = self.rows
@@ -59,9 +76,14 @@ class SpecificDictionary:
                 f"dictionary rows have shape {rows.shape}; the layout wants (K, {columns}), K > 0"
             )
         _check_numbers(rows)
-        view = rows.view()
-        view.setflags(write=False)
-        object.__setattr__(self, "rows", view)
+        check_name(self.name)
+        vectors = np.empty((0, _VECTOR), np.float32) if self.vectors is None else self.vectors
+        _check_vectors(vectors)
+        of = range(len(vectors)) if self.vector_rows is None else self.vector_rows
+        of = _checked_vector_rows(of, len(vectors), len(rows))
+        object.__setattr__(self, "rows", _read_only(rows))
+        object.__setattr__(self, "vectors", _read_only(vectors))
+        object.__setattr__(self, "vector_rows", of)
 
     def __len__(self) -> int:
         """Number of references."""
@@ -72,14 +94,20 @@ class SpecificDictionary:
 
         Raises `DictionaryError`.
         """
+        which: slice | list[int] = chosen if isinstance(chosen, slice) else list(chosen)
         try:
-            rows = self.rows[chosen if isinstance(chosen, slice) else list(chosen)]
+            rows, before = self.rows[which], np.arange(len(self.rows))[which].tolist()
         except (IndexError, TypeError) as error:
             raise DictionaryError(f"no such references: {error}") from None
-        return SpecificDictionary(rows, self.layout, self.weights_sha256)
+        vector_of = {row: vector for vector, row in enumerate(self.vector_rows)}
+        of = tuple(row for row, old in enumerate(before) if old in vector_of)
+        vectors = self.vectors[[vector_of[before[row]] for row in of]]
+        return SpecificDictionary(rows, self.layout, self.weights_sha256, self.name, vectors, of)
 
     def merge(self, *others: "SpecificDictionary") -> "SpecificDictionary":
-        """One dictionary with the rows of all, in order; all must come from the same weights.
+        """One dictionary with the references of all, in order; all must be of the same weights.
+
+        Its name is the first that one of them has.
 
         Raises `DictionaryError`.
         """
@@ -90,8 +118,16 @@ class SpecificDictionary:
                     f"cannot merge {self.rows.dtype} rows with {other.rows.dtype} rows; "
                     "enrol both with the same bundle"
                 )
-        rows = np.concatenate([self.rows, *(other.rows for other in others)])
-        return SpecificDictionary(rows, self.layout, self.weights_sha256)
+        all_of_them = (self, *others)
+        rows = np.concatenate([each.rows for each in all_of_them])
+        vectors = np.concatenate([each.vectors for each in all_of_them])
+        name = next((each.name for each in all_of_them if each.name), "")
+        of: list[int] = []
+        start = 0
+        for each in all_of_them:
+            of += [start + row for row in each.vector_rows]
+            start += len(each)
+        return SpecificDictionary(rows, self.layout, self.weights_sha256, name, vectors, tuple(of))
 
     def save(self, path: str | Path) -> None:
         """Write a safetensors file, whole or not at all.
@@ -107,8 +143,14 @@ class SpecificDictionary:
             "weights_sha256": self.weights_sha256,
             "references": str(len(self.rows)),
             "dtype": str(self.rows.dtype),
+            "name": self.name,
         }
-        data = safetensors.numpy.save({"rows": np.ascontiguousarray(self.rows)}, metadata)
+        tensors = {
+            "rows": np.ascontiguousarray(self.rows),
+            "vectors": np.ascontiguousarray(self.vectors),
+            "vector_rows": np.array(self.vector_rows, np.int64),
+        }
+        data = safetensors.numpy.save(tensors, metadata)
         try:
             write_atomically(Path(path), data)
         except OSError as error:
@@ -117,6 +159,8 @@ class SpecificDictionary:
     @classmethod
     def load(cls, path: str | Path) -> "SpecificDictionary":
         """Read and check a file that `save` wrote, of 4 GiB at most.
+
+        One of an older release holds no vectors, and a `DmdnetWarning` says so once.
 
         Raises `DictionaryError`, which names the file.
         """
@@ -134,30 +178,48 @@ class SpecificDictionary:
                 )
             with safetensors.safe_open(path, framework="numpy") as file:
                 metadata = file.metadata() or {}
-                names = list(file.keys())
-                rows = file.get_tensor("rows") if names == ["rows"] else np.empty(0)
+                version, names = metadata.get("format_version", ""), set(file.keys())
+                whole = names == _TENSORS.get(version)
+                tensors = {name: file.get_tensor(name) for name in names if whole}
         except FileNotFoundError:
             raise DictionaryError(f"{path}: no such dictionary file") from None
         except OSError as error:
             raise DictionaryError(f"{path}: cannot be read: {error.strerror or error}") from None
         except (safetensors.SafetensorError, TypeError, AttributeError, ValueError) as error:
             raise DictionaryError(f"{path}: not a dictionary file: {str(error)[:200]}") from None
-        if metadata.get("format") != _FORMAT or names != ["rows"]:
-            raise DictionaryError(f"{path}: a safetensors file, but not of a specific dictionary")
-        if metadata.get("format_version") != _VERSION:
+        ours = metadata.get("format") == _FORMAT
+        if ours and version not in _TENSORS:
             raise DictionaryError(
-                f"{path}: format version {str(metadata.get('format_version'))[:20]}, this program "
-                f"reads version {_VERSION}; update dmdnet-runtime or enrol again"
+                f"{path}: format version {version[:20]}, this program reads versions "
+                f"{' and '.join(_TENSORS)}; update dmdnet-runtime or enrol again"
             )
+        if not ours or not whole:
+            raise DictionaryError(f"{path}: a safetensors file, but not of a specific dictionary")
+        rows = tensors["rows"]
         said = (metadata.get("references"), metadata.get("dtype"))
         if said != (str(len(rows)) if rows.ndim else None, str(rows.dtype)):
             raise DictionaryError(
                 f"{path}: its metadata does not describe its numbers: {str(said)[:100]}"
             )
         try:
-            return cls(rows, metadata.get("layout", ""), metadata.get("weights_sha256", ""))
+            person = cls(
+                rows,
+                metadata.get("layout", ""),
+                metadata.get("weights_sha256", ""),
+                metadata.get("name", ""),
+                tensors.get("vectors"),
+                _indices(tensors["vector_rows"]) if "vector_rows" in tensors else (),
+            )
         except DictionaryError as error:
             raise DictionaryError(f"{path}: {error}") from None
+        if version != _VERSION:
+            warnings.warn(
+                f"{path}: of an older release, without what recognises the person; enrol again "
+                "for recognition",
+                DmdnetWarning,
+                stacklevel=1,  # here, so that Python says it once a file, whoever loads it
+            )
+        return person
 
     def rows_for(self, layout: str, weights_sha256: str, dtype: np.dtype) -> NDArray[np.floating]:
         """The rows in the `dtype` that a bundle of these weights and this layout reads.
@@ -175,6 +237,51 @@ class SpecificDictionary:
             )
         if layout != self.layout:
             raise DictionaryError(f"the dictionary's layout differs from that of {whose}")
+
+
+def check_name(name: str) -> None:
+    """Raise `DictionaryError` if this cannot be a person's name; "" stands for an unknown one."""
+    if not isinstance(name, str) or name != shown(name) or len(name) > LONGEST_NAME:
+        raise DictionaryError(
+            f"a person's name must be one line of {LONGEST_NAME} characters at most, without "
+            f"control characters, not {str(name)[:80]!r}"
+        )
+
+
+def _check_vectors(vectors: NDArray[np.float32]) -> None:
+    """The message holds no number of a face, as messages may be kept."""
+    right = isinstance(vectors, np.ndarray) and vectors.dtype == np.float32
+    if not right or vectors.ndim != 2 or vectors.shape[1] != _VECTOR:
+        raise DictionaryError(
+            f"the vectors of a face must be a float32 array (R, {_VECTOR}); enrol again"
+        )
+    if not (np.isfinite(vectors).all() and np.abs(vectors).max(initial=0) <= LARGEST):
+        raise DictionaryError(
+            "the vectors of a face hold numbers that are not finite or too large; enrol again"
+        )
+
+
+def _checked_vector_rows(of: Sequence[int], vectors: int, rows: int) -> tuple[int, ...]:
+    bounds = [-1, *of, rows]
+    if len(of) != vectors or any(low >= high for low, high in pairwise(bounds)):
+        raise DictionaryError(
+            f"the vectors of a face do not belong to the references: {vectors} vectors of "
+            f"{len(of)} references, which must be ascending and under {rows}; enrol again"
+        )
+    return tuple(of)
+
+
+def _indices(tensor: NDArray[np.int64]) -> tuple[int, ...]:
+    """A file's `vector_rows`."""
+    if tensor.dtype != np.int64 or tensor.ndim != 1:
+        raise DictionaryError("the rows of the vectors of a face must be int64 (R,); enrol again")
+    return tuple(tensor.tolist())
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    view = array.view()
+    view.setflags(write=False)
+    return view
 
 
 def _check_numbers(rows: NDArray[np.floating]) -> None:

@@ -1,9 +1,18 @@
 """Work on many items, of which one that fails does not stop the others: its error is its result."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from runtime.errors import ClosedError, DmdnetError, EngineCallError, RemoteError, error_line
+from runtime.errors import (
+    ClosedError,
+    DmdnetError,
+    DmdnetWarning,
+    EngineCallError,
+    RemoteError,
+    UsageError,
+    error_line,
+)
 
 ItemError = Exception
 """An error in an item's place: a `DmdnetError`, or what an app's own engine or detector raised."""
@@ -47,6 +56,30 @@ def together(
             results = one_by_one(lambda item: work([item])[0], good)
     left: Iterator[R | ItemError] = iter(results)
     return [item if isinstance(item, Exception) else next(left) for item in items]
+
+
+def all_or_good(
+    work: Callable[[T], R], items: Sequence[T], what: str, skip_bad: bool
+) -> dict[str, R]:
+    """The result of each item by its name, "reference 3" where `what` is "reference".
+
+    The first error is raised, with the name. `skip_bad`: an item that fails is left out with a
+    `DmdnetWarning` instead, unless all do; a `UsageError`, which concerns all, is always raised.
+    """
+    good: dict[str, R] = {}
+    for index, item in enumerate(items):
+        name = f"{what} {index}"
+        try:
+            good[name] = work(item)
+        except UsageError:
+            raise
+        except Exception as error:  # of this item, whoever raised it
+            if not skip_bad or (not good and index == len(items) - 1):
+                if len(items) > 1:
+                    put_name(error, name)
+                raise
+            warnings.warn(f"left out: {name}: {error_line(error)}", DmdnetWarning, stacklevel=3)
+    return good
 
 
 def put_name(error: ItemError, what: str) -> None:

@@ -1,6 +1,5 @@
 """The Restorer: an opened bundle that memorises people and restores photos and aligned faces."""
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -14,13 +13,14 @@ from runtime.backends.selection import Choice, open_backend, open_remote
 from runtime.backends.triton.address import Remote, is_server_address
 from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
-from runtime.dictionary import SpecificDictionary
+from runtime.dictionary import SpecificDictionary, check_name
 from runtime.engine_calls import EngineCalls
-from runtime.errors import DmdnetWarning, UsageError, error_line
+from runtime.errors import UsageError
 from runtime.faces.finder import Face, LandmarkDetector
 from runtime.images.arrays import Color, Image, rgb_view
-from runtime.one_by_one import ItemError, one_by_one, put_name, together
+from runtime.one_by_one import ItemError, all_or_good, one_by_one, put_name, together
 from runtime.options import Only, RestoreOptions
+from runtime.people.enrolment import recognisable
 from runtime.people.matching import THRESHOLD
 from runtime.people.recognition import Recognizer
 from runtime.photo import Found, Restored, crop_reference
@@ -236,39 +236,41 @@ class Restorer:
         *,
         skip_bad: bool = False,
         color: Color = "bgr",
+        name: str = "",
+        recognition: bool = True,
     ) -> SpecificDictionary:
         """Make a person's dictionary from good photographs, one row each.
 
         `references`: photos, of which the largest face is taken; or aligned faces, where
         `landmarks` has their points; both as in `restore_aligned`. `skip_bad`: leave a bad
         reference out with a `DmdnetWarning`, unless all are bad. A message names its index.
+        `name`: the person's. `recognition`: store a vector of each sharp reference, by which the
+        person is recognised; a `DmdnetWarning` names those that are blurred or look like another.
 
-        Raises `NoFaceError`, `InvalidImageError`, `InvalidLandmarksError` or `UsageError`.
+        Raises `NoFaceError`, `InvalidImageError`, `InvalidLandmarksError`, `UsageError`, or
+        `DictionaryError` for the name.
         """
+        check_name(name)
         landmarks = [None] * len(references) if landmarks is None else landmarks
         if not references or len(references) != len(landmarks):
             raise UsageError(
                 f"{len(references)} references and {len(landmarks)} landmarks: at least one "
                 "reference is needed, and landmarks for each or for none"
             )
-        crops, finder = [], self._finder()
-        for index, (photo, points) in enumerate(zip(references, landmarks, strict=True)):
-            try:
-                crops.append(crop_reference(photo, points, finder, color))
-            except UsageError:
-                raise
-            except Exception as error:  # of this reference, whoever raised it
-                if not skip_bad or (not crops and index == len(references) - 1):
-                    if len(references) > 1:
-                        put_name(error, f"reference {index}")
-                    raise
-                line = f"left out: reference {index}: {error_line(error)}"
-                warnings.warn(line, DmdnetWarning, stacklevel=2)
-        return SpecificDictionary(
-            self._calls.memorize(crops),
+        finder = self._finder()
+        crops = all_or_good(
+            lambda pair: crop_reference(*pair, finder, color),
+            list(zip(references, landmarks, strict=True)),
+            "reference",
+            skip_bad,
+        )
+        person = SpecificDictionary(
+            self._calls.memorize(list(crops.values())),
             self.manifest.dictionary_layout,
             self.manifest.weights.sha256,
+            name,
         )
+        return recognisable(person, crops, self._recognizer) if recognition else person
 
     def detect(self, photo: NDArray[np.generic], color: Color = "bgr") -> list[Face]:
         """Find the faces of a photo, given as in `restore`; the most certain one comes first.

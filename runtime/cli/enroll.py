@@ -1,5 +1,6 @@
 """`dmd-enroll`: make a person's dictionary from a few good photographs."""
 
+import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import NoReturn
@@ -12,7 +13,12 @@ from runtime.cli.inputs import (
     picture_files,
     refuse_in_bundle,
 )
-from runtime.errors import DictionaryError, UsageError
+from runtime.errors import DictionaryError, DmdnetWarning, UsageError
+from runtime.redaction import public_name
+from runtime.text import shown
+
+_SAID_OF_FILES = "reference 0: too blurred|no reference is sharp"
+"""Warnings of a single reference: they are said in the end, with the file's name."""
 
 
 def main() -> NoReturn:
@@ -27,6 +33,12 @@ def main() -> NoReturn:
     parser.add_argument(
         "--skip-bad", action="store_true", help="leave out references without a usable face"
     )
+    parser.add_argument("--name", help="the person's name (default: NAME of --out)")
+    parser.add_argument(
+        "--no-recognition",
+        action="store_true",
+        help="store nothing that recognises the person (docs/people.md)",
+    )
     add_common_arguments(parser)
     args = parser.parse_args()
     console.run(parser.prog, lambda: enroll(args))
@@ -40,26 +52,36 @@ def enroll(args: Namespace) -> int:
     from tqdm import tqdm
 
     from runtime.archive.failures import ends_the_run, failure_of, trace_of
+    from runtime.dictionary import LONGEST_NAME, check_name
     from runtime.faces.landmark_files import landmark_file, read_landmarks
     from runtime.images.files import MAX_PIXELS, read_photo
+    from runtime.people.enrolment import doubts
     from runtime.storage.locations import MAX_BYTES
 
     if args.out.is_dir() or not args.out.parent.is_dir():
         raise UsageError(f"{args.out}: --out must be a file in a folder that exists")
     refuse_in_bundle("--out", args.out, args.bundle)
     _refuse_replacing(args.out)
+    name = shown(args.out.stem)[:LONGEST_NAME] if args.name is None else args.name
+    check_name(name)
     files = picture_files(args.references)
     check_landmark_file(args.landmarks, len(files))
     max_pixels, max_bytes = args.max_pixels or MAX_PIXELS, args.max_bytes or MAX_BYTES
     failures: list[tuple[str, str]] = []  # line and traceback; an exception would keep its picture
+    enrolled: list[str] = []
     rows = []
-    with open_restorer(args) as restorer:
+    with warnings.catch_warnings(), open_restorer(args) as restorer:
+        warnings.filterwarnings("ignore", _SAID_OF_FILES, DmdnetWarning)
         for file in tqdm(files, unit="reference", disable=None, leave=False):
             try:
                 image = read_photo(file, max_pixels, max_bytes).image
                 points = landmark_file(file, args.landmarks)
                 landmarks = read_landmarks(points) if points else None
-                rows.append(restorer.memorize([image], [landmarks]))
+                one = restorer.memorize(
+                    [image], [landmarks], name=name, recognition=not args.no_recognition
+                )
+                rows.append(one)
+                enrolled.append(public_name(file))
             except Exception as error:  # of this reference, whatever it is
                 if ends_the_run(error):
                     raise
@@ -67,8 +89,12 @@ def enroll(args: Namespace) -> int:
                 failures.append((failure_of(file, error), trace_of(error)))
         complete = not failures or (args.skip_bad and bool(rows))
         if complete:
-            rows[0].merge(*rows[1:]).save(args.out)
+            person = rows[0].merge(*rows[1:])
+            person.save(args.out)
             console.tell(f"enrolled {len(rows)} of {len(files)} in {args.out} ({restorer.backend})")
+            if not args.no_recognition:
+                for line in doubts(person.vectors, person.vector_rows, enrolled):
+                    console.say(f"dmd-enroll: warning: {line}")
     for line, trace in failures:
         console.say_trace(trace)
         console.say(f"dmd-enroll: {'left out: ' if complete else ''}{line}")
@@ -87,7 +113,9 @@ def _refuse_replacing(out: Path) -> None:
     why = "not a regular file"
     if out.is_file():
         try:
-            SpecificDictionary.load(out)
+            with warnings.catch_warnings():  # that it is old: it is about to be replaced
+                warnings.simplefilter("ignore", DmdnetWarning)
+                SpecificDictionary.load(out)
             return
         except DictionaryError as error:
             why = str(error).removeprefix(f"{out}: ")

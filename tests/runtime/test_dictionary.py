@@ -1,5 +1,6 @@
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from runtime import DictionaryError, SpecificDictionary
+from runtime import DictionaryError, DmdnetWarning, SpecificDictionary
 from runtime.dictionary import LARGEST
 
 LAYOUT = "256.le.key:2x3x3 256.le.value:4x3x3"
@@ -16,6 +17,19 @@ WEIGHTS = "a" * 64
 
 def rows(count: int, seed: int = 0) -> NDArray[np.float32]:
     return np.random.default_rng(seed).standard_normal((count, 54), np.float32)
+
+
+def vectors(count: int, seed: int = 0) -> NDArray[np.float32]:
+    return np.random.default_rng(seed + 9).standard_normal((count, 128), np.float32)
+
+
+def written(folder: Path, **changes: NDArray[np.generic]) -> Path:
+    """A file of two references, both with vectors, but for the tensors that change."""
+    tensors: dict[str, NDArray[np.generic]] = {"rows": rows(2), "vectors": vectors(2)}
+    tensors |= {"vector_rows": np.arange(2)} | changes
+    said = metadata(format_version="2", references="2", name="Alice")
+    (folder / "x.safetensors").write_bytes(safetensors.numpy.save(tensors, said))
+    return folder / "x.safetensors"
 
 
 def metadata(**changes: str) -> dict[str, str]:
@@ -36,8 +50,107 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     SpecificDictionary(rows(2), LAYOUT, WEIGHTS).save(tmp_path / "a.safetensors")
     with safetensors.safe_open(tmp_path / "a.safetensors", "numpy") as file:
-        assert list(file.keys()) == ["rows"]
-        assert file.metadata() == metadata(references="2")
+        assert sorted(file.keys()) == ["rows", "vector_rows", "vectors"]
+        assert file.metadata() == metadata(references="2", format_version="2", name="")
+
+
+def test_who_the_person_is(tmp_path: Path) -> None:
+    """Of three references the second was blurred."""
+    alice = SpecificDictionary(rows(3), LAYOUT, WEIGHTS, "Alice Ä.", vectors(2), (0, 2))
+    alice.save(tmp_path / "alice.safetensors")
+    again = SpecificDictionary.load(tmp_path / "alice.safetensors")
+    assert (again.name, again.vector_rows) == ("Alice Ä.", (0, 2))
+    assert (again.vectors == vectors(2)).all()
+    assert again.vectors.dtype == np.float32
+    assert not again.vectors.flags.writeable
+    assert (again.rows == rows(3)).all()
+    assert SpecificDictionary.load(written(tmp_path)).vector_rows == (0, 1)
+    nobody = SpecificDictionary(rows(3), LAYOUT, WEIGHTS)
+    assert (nobody.name, nobody.vectors.shape, nobody.vector_rows) == ("", (0, 128), ())
+    first = SpecificDictionary(rows(3), LAYOUT, WEIGHTS, vectors=vectors(2))
+    assert first.vector_rows == (0, 1)
+
+
+def test_vectors_stay_with_their_references() -> None:
+    """A reference that is taken out takes its vector with it."""
+    alice = SpecificDictionary(rows(4), LAYOUT, WEIGHTS, "Alice", vectors(3), (0, 2, 3))
+    some = alice[[3, 1, 0]]
+    assert (some.name, some.vector_rows) == ("Alice", (0, 2))
+    assert (some.vectors == vectors(3)[[2, 0]]).all()
+    assert (alice[1:3].vector_rows, len(alice[[1]].vectors)) == ((1,), 0)
+    assert (alice[[-1]].vectors == vectors(3)[2]).all()
+    assert (alice[[True, False, True, False]].vectors == vectors(3)[:2]).all()
+
+    nobody = SpecificDictionary(rows(1), LAYOUT, WEIGHTS)
+    both = nobody.merge(alice, SpecificDictionary(rows(1), LAYOUT, WEIGHTS, "A.", vectors(1)))
+    assert (both.name, both.vector_rows) == ("Alice", (1, 3, 4, 5))
+    assert (both.vectors == np.concatenate([vectors(3), vectors(1)])).all()
+
+
+def test_what_is_printed_of_a_person_holds_no_number() -> None:
+    alice = SpecificDictionary(rows(1), LAYOUT, WEIGHTS, "Alice", vectors(1))
+    for number in [*alice.rows[0], *alice.vectors[0]]:
+        assert f"{abs(number):.3f}" not in repr(alice)
+    assert "array" not in repr(alice)
+    assert "'Alice'" in repr(alice)
+
+
+def test_a_file_of_an_older_release(tmp_path: Path) -> None:
+    """It is read as before, and Python's own filter says once that it recognises nobody."""
+    file = tmp_path / "old.safetensors"
+    file.write_bytes(safetensors.numpy.save({"rows": rows(2)}, metadata(references="2")))
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("default")
+        old = SpecificDictionary.load(file)
+        SpecificDictionary.load(file)
+    (only,) = heard
+    assert only.category is DmdnetWarning
+    assert str(only.message).startswith(f"{file}: of an older release")
+    assert str(only.message).endswith("enrol again for recognition")
+    assert (old.rows == rows(2)).all()
+    assert (old.name, old.vectors.shape) == ("", (0, 128))
+    old.save(file)
+    assert SpecificDictionary.load(file).vectors.shape == (0, 128)  # without a warning from now on
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (np.full((2, 128), np.nan, np.float32), "not finite or too large"),
+        (np.full((2, 128), -np.inf, np.float32), "not finite or too large"),
+        (np.full((2, 128), 3e38, np.float32), "not finite or too large"),
+        (vectors(2)[:, :127], r"float32 array \(R, 128\)"),
+        (vectors(2)[:, :0], r"float32 array \(R, 128\)"),
+        (vectors(2)[0], r"float32 array \(R, 128\)"),
+        (vectors(2).astype(np.float64), r"float32 array \(R, 128\)"),
+        (vectors(2).astype(np.float16), r"float32 array \(R, 128\)"),
+        (vectors(3), "3 vectors of 2 references"),
+        (vectors(1), "1 vectors of 2 references"),
+    ],
+    ids=range(10),
+)
+def test_corrupt_vectors(wrong: NDArray[np.float32], says: str, tmp_path: Path) -> None:
+    file = written(tmp_path, vectors=wrong)
+    with pytest.raises(DictionaryError, match=f"x.safetensors: .*{says}.*; enrol again$") as error:
+        SpecificDictionary.load(file)
+    assert "\n" not in str(error.value)
+    with pytest.raises(DictionaryError, match=says):
+        SpecificDictionary(rows(2), LAYOUT, WEIGHTS, "", wrong, (0, 1))
+
+
+@pytest.mark.parametrize(
+    "wrong", [[1, 0], [0, 0], [0, 2], [-1, 0], [0], [0, 2**62], [[0, 1]], [0.0, 1.0]]
+)
+def test_corrupt_rows_of_vectors(wrong: list[float], tmp_path: Path) -> None:
+    with pytest.raises(DictionaryError, match=r"x.safetensors: .*vectors of a face.*; enrol again"):
+        SpecificDictionary.load(written(tmp_path, vector_rows=np.array(wrong)))
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "\u202e", "\udcff", "x" * 256, 7])
+def test_names_that_no_person_has(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DictionaryError, match="one line of 255 characters") as error:
+        SpecificDictionary(rows(1), LAYOUT, WEIGHTS, name)
+    assert str(error.value).isprintable()
 
 
 def test_merge_and_selection() -> None:
@@ -121,7 +234,8 @@ def test_wrong_contents(array: NDArray[np.floating], layout: str) -> None:
     [
         ({"rows": rows(1)}, {"format": "other"}, "not of a specific dictionary"),
         ({"weight": rows(1)}, {}, "not of a specific dictionary"),
-        ({"rows": rows(1)}, {"format_version": "9"}, "version 9"),
+        ({"rows": rows(1)}, {"format_version": "9"}, "version 9.* reads versions 1 and 2"),
+        ({"rows": rows(1)}, {"format_version": "2"}, "not of a specific dictionary"),
         ({"rows": rows(1)}, {"references": "2"}, "metadata"),
         ({"rows": rows(1)}, {"dtype": "float16"}, "metadata"),
         ({"rows": rows(1)}, {"layout": "256.le.key:2x3x3"}, "shape"),
@@ -134,7 +248,7 @@ def test_wrong_contents(array: NDArray[np.floating], layout: str) -> None:
         ({"rows": rows(1)}, {"weights_sha256": ""}, "not the SHA-256 of weights"),
         ({"rows": rows(1)}, {"references": "9" * 10_000}, r"numbers: \('9{90,98}$"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_wrong_files(
     tmp_path: Path, tensors: dict[str, NDArray[np.float32]], changes: dict[str, str], says: str

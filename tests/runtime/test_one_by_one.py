@@ -2,8 +2,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from runtime.errors import ClosedError, InvalidImageError, RemoteError
-from runtime.one_by_one import ItemError, one_by_one, put_name, together
+from runtime.errors import (
+    ClosedError,
+    DmdnetWarning,
+    InvalidImageError,
+    RemoteError,
+    UsageError,
+)
+from runtime.one_by_one import ItemError, all_or_good, one_by_one, put_name, together
 
 BAD = InvalidImageError("bad")
 
@@ -19,6 +25,31 @@ def test_an_error_stands_in_its_items_place() -> None:
     assert one_by_one(lambda number: halves([number])[0], [2, 3, 4]) == [1, BAD, 2]
     assert together(halves, [2, 3, 4]) == [1, BAD, 2]
     assert together(halves, []) == []
+
+
+def test_all_or_those_that_are_good() -> None:
+    def half(number: int) -> int:
+        if number < 0:
+            raise UsageError("below zero")
+        if number % 2:
+            raise InvalidImageError("odd")
+        return number // 2
+
+    assert all_or_good(half, [2, 4], "number", False) == {"number 0": 1, "number 1": 2}
+    with pytest.raises(InvalidImageError, match=r"^number 1: odd$"):
+        all_or_good(half, [2, 3], "number", False)
+    with pytest.raises(InvalidImageError, match=r"^odd$"):
+        all_or_good(half, [3], "number", True)
+    with pytest.warns(DmdnetWarning) as heard:
+        assert all_or_good(half, [3, 4], "number", True) == {"number 1": 2}
+    assert [str(each.message) for each in heard] == ["left out: number 0: odd"]
+    with (
+        pytest.warns(DmdnetWarning, match="number 0"),
+        pytest.raises(InvalidImageError, match=r"^number 1: odd$"),
+    ):
+        all_or_good(half, [3, 5], "number", True)
+    with pytest.raises(UsageError, match=r"^below zero$"):
+        all_or_good(half, [2, -2], "number", True)
 
 
 def test_an_error_stays_and_is_not_worked_on() -> None:
