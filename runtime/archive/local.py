@@ -158,10 +158,6 @@ def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome,
         yield from restorer.restore(pictures)
 
 
-def _faces(ready: _Ready | None) -> Sequence[CutFace]:
-    return () if ready is None else ready.found.cuts
-
-
 def _record(face: Face, restored: bool) -> dict[str, Any]:
     """A face as the report has it."""
     likeness: dict[str, Any] | None = None
@@ -184,6 +180,10 @@ def _record(face: Face, restored: bool) -> dict[str, Any]:
 
 def _rounded(distance: float | None) -> float | None:
     return None if distance is None else round(distance, 3)
+
+
+def _faces(ready: _Ready | None) -> Sequence[CutFace]:
+    return () if ready is None else ready.found.cuts
 
 
 def _pixels(data: bytes, max_pixels: int) -> int:
