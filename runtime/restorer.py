@@ -245,7 +245,7 @@ class Restorer:
         `landmarks` has their points; both as in `restore_aligned`. `skip_bad`: leave a bad
         reference out with a `DmdnetWarning`, unless all are bad. A message names its index.
         `name`: the person's. `recognition`: store a vector of each sharp reference, by which the
-        person is recognised; a `DmdnetWarning` names those that are blurred or look like another.
+        person is recognised; a `DmdnetWarning` names what is blurred, or unlike the others.
 
         Raises `NoFaceError`, `InvalidImageError`, `InvalidLandmarksError`, `UsageError`, or
         `DictionaryError` for the name.

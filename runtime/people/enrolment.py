@@ -54,8 +54,9 @@ def _unlike(vectors: NDArray[np.float32], names: Sequence[str]) -> list[str]:
     The distance is the root of the mean squared distance to each of the others.
     """
     exact = vectors.astype(np.float64)
-    squares = ((exact[:, None] - exact[None]) ** 2).sum(axis=2)
-    left, said = list(range(len(names))), []
+    squares = np.array([((exact - one) ** 2).sum(axis=1) for one in exact])
+    left = list(range(len(names)))
+    said: list[str] = []
     while len(left) > 1:
         among = squares[np.ix_(left, left)]
         distances = np.sqrt(among.sum(axis=1) / (len(left) - 1))
