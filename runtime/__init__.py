@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from runtime.backends.base import Engine
     from runtime.backends.triton.address import Remote
     from runtime.dictionary import SpecificDictionary
-    from runtime.faces.finder import Face
+    from runtime.faces.finder import Face, Likeness
     from runtime.faces.landmark_files import read_landmarks
     from runtime.faces.landmarks import component_boxes
-    from runtime.photo import Restored, RestoreOptions
+    from runtime.options import RestoreOptions
+    from runtime.photo import Restored
     from runtime.restorer import Restorer
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Face",
     "InvalidImageError",
     "InvalidLandmarksError",
+    "Likeness",
     "NoFaceError",
     "OutputError",
     "Remote",
@@ -55,8 +57,9 @@ __all__ = [
 _HOME = {
     "Engine": "runtime.backends.base",
     "Face": "runtime.faces.finder",
+    "Likeness": "runtime.faces.finder",
     "Remote": "runtime.backends.triton.address",
-    "RestoreOptions": "runtime.photo",
+    "RestoreOptions": "runtime.options",
     "Restored": "runtime.photo",
     "Restorer": "runtime.restorer",
     "SpecificDictionary": "runtime.dictionary",

@@ -20,10 +20,14 @@ class EngineCalls:
 
     Where the bundle's graph does not isolate people, each call has the faces of one person only, or
     only faces without a dictionary, and a `DmdnetWarning` says so once.
+
+    Attributes:
+        remark: a few words to show beside results of the engine's weights; None: none are needed.
     """
 
     def __init__(self, engine: Engine, manifest: Manifest, max_batch: int) -> None:
         self._engine, self._manifest, self._max_batch = engine, manifest, max_batch
+        self.remark = manifest.weights.remark
         self._said = threading.Lock()  # held from the one warning on
         self._closed = False
         # the same array at each call, so that a backend can keep it on its device

@@ -7,8 +7,9 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -27,34 +28,10 @@ from runtime.faces.compositing import enlarge, extract, extract_enlarged, put_ba
 from runtime.faces.finder import Crop, Face, FaceFinder, cut
 from runtime.faces.landmarks import check_landmarks, component_boxes
 from runtime.images.arrays import Color, Image, fit, rgb_view, to_rgb
-
-Only = Literal["largest", "center"] | int
+from runtime.options import Only, RestoreOptions, strength_of
+from runtime.people.naming import NOBODY, Describe, Known, doubt, likeness_of, loss, name_faces
 
 _NEAR = 30.0  # pixels: mean distance of an FFHQ crop's five points from the template's
-
-
-@dataclass(frozen=True)
-class RestoreOptions:
-    """What `restore` and `restore_photos` do with a photo.
-
-    Args:
-        only: the face to restore: "largest", "center" (the nearest to the middle of the photo) or
-            an index, as `detect` orders them. None: all faces.
-        upscale: enlarge the photo 1, 2 or 4 times first.
-        require_face: a photo without a face is a `NoFaceError`; otherwise it comes back as it is.
-        color: channel order of the photo and of the result, "bgr" (as OpenCV has it) or "rgb".
-
-    Raises `UsageError` for another `upscale`.
-    """
-
-    only: Only | None = None
-    upscale: Literal[1, 2, 4] = 1
-    require_face: bool = False
-    color: Color = "bgr"
-
-    def __post_init__(self) -> None:
-        if self.upscale not in (1, 2, 4):
-            raise UsageError(f"upscale must be 1, 2 or 4, not {self.upscale!r}")
 
 
 @dataclass(frozen=True)
@@ -66,9 +43,11 @@ class Restored:
             uint8 (512, 512, 3).
         faces: all faces that were found, the most certain first, in pixels of the photo as given.
         restored: the indices of the faces that were restored.
-        timings: seconds of each stage, by name: "detect", "align", "boxes", "network" and "paste".
+        timings: seconds of each stage, by name: "detect", "align", "boxes", "network" and "paste",
+            and where people are known "recognize" (before) and "likeness" (after the network).
             Photos that share engine calls share the network's seconds by their number of faces.
-        warnings: what was left as it was and why, a sentence each.
+        warnings: what was left as it was and why, who a face may be, and where one looks less like
+            its person than before; a sentence each.
     """
 
     image: NDArray[Any]
@@ -85,7 +64,8 @@ class CutFace:
     index: int  # in the photo's faces
     crop: Crop
     matrix: Points
-    identity: SpecificDictionary | None
+    known: Known
+    strength: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,8 +93,12 @@ def find_and_crop(
     identity: SpecificDictionary | None,
     identities: Mapping[int, SpecificDictionary],
     options: RestoreOptions,
+    describe: Describe,
 ) -> Found:
-    """Find the faces of a photo, and cut out those that are meant; see `Restorer.restore`."""
+    """Find the faces of a photo, and cut out those that are meant; see `Restorer.restore`.
+
+    Where there are people to compare with, all faces are, as each may be whom another seems to be.
+    """
     clock = _Clock()
     color = options.color
     rgb = rgb_view(photo, color, say_scaled=False)
@@ -128,29 +112,36 @@ def find_and_crop(
     aligned = upscale == 1 and _is_aligned(faces, photo.shape)
     clock.stop("align")
     clock.stop("boxes")
-    cuts = []
-    for index in _choose(faces, options.only, photo.shape):
-        face = faces[index]
-        to_crop = IDENTITY if aligned else face.transform
-        matrix = of_enlarged(to_crop, upscale)
+    chosen = _choose(faces, options.only, photo.shape)
+    matrices: dict[int, Points] = {}
+    crops: dict[int, Image] = {}
+    for index in range(len(faces)) if options.people else chosen:
+        matrices[index] = of_enlarged(IDENTITY if aligned else faces[index].transform, upscale)
         if upscale == 1:
-            crop = extract(rgb, matrix)
+            crops[index] = extract(rgb, matrices[index])
         else:
-            crop = extract_enlarged(photo, matrix, upscale, color)
-        clock.stop("align")
+            crops[index] = extract_enlarged(photo, matrices[index], upscale, color)
+    clock.stop("align")
+    given = {index: one for index in crops if (one := identities.get(index, identity)) is not None}
+    known = _name(crops, given, options, describe, clock)
+    cuts = []
+    for index in chosen:
+        to_crop = IDENTITY if aligned else faces[index].transform
         try:
-            boxes = component_boxes(transform(to_crop, face.landmarks))
+            boxes = component_boxes(transform(to_crop, faces[index].landmarks))
         except InvalidLandmarksError as error:
             notes.append(f"face {index} was not restored: {error}")
             continue
-        clock.stop("boxes")
-        person = identities.get(index, identity)
-        cuts.append(CutFace(index, Crop(crop, boxes), matrix, person))
-    if wrong := [index for index in identities if index not in range(len(faces))]:
-        notes.append(f"identities for faces that were not found: {wrong}")
-    return Found(
-        photo, upscale, color, aligned, tuple(faces), tuple(cuts), tuple(notes), clock.seconds
-    )
+        crop, who = Crop(crops[index], boxes), known.get(index, NOBODY)
+        cuts.append(CutFace(index, crop, matrices[index], who, strength_of(options, index)))
+    clock.stop("boxes")
+    notes += [note for index in chosen if (note := doubt(index, known.get(index, NOBODY)))]
+    strengths = options.strength if isinstance(options.strength, Mapping) else {}
+    for what, indices in (("identities", identities), ("strengths", strengths)):
+        if wrong := [index for index in indices if index not in range(len(faces))]:
+            notes.append(f"{what} for faces that were not found: {wrong}")
+    named = tuple(known.get(index, NOBODY).named(face) for index, face in enumerate(faces))
+    return Found(photo, upscale, color, aligned, named, tuple(cuts), tuple(notes), clock.seconds)
 
 
 def take_aligned(
@@ -158,13 +149,34 @@ def take_aligned(
     landmarks: ArrayLike | None,
     finder: FaceFinder,
     identity: SpecificDictionary | None,
-    color: Color,
+    options: RestoreOptions,
+    describe: Describe,
 ) -> Found:
     """A picture that is an aligned crop, resized to 512 x 512; see `Restorer.restore_aligned`.
 
     The face's box is that of its landmarks, and its score is 1, as nobody had to find it.
     """
     clock = _Clock()
+    crop, face = _take(picture, landmarks, finder, options.color, clock)
+    given = {} if identity is None else {0: identity}
+    known = _name({0: crop.image}, given, options, describe, clock).get(0, NOBODY)
+    note = doubt(0, known)
+    image, color = crop.image, options.color
+    out = np.ascontiguousarray(image[:, :, ::-1]) if color == "bgr" else image
+    cut_face = CutFace(0, crop, IDENTITY, known, strength_of(options, 0))
+    notes = (note,) if note else ()
+    faces = (known.named(face),)
+    return Found(out, 1, color, True, faces, (cut_face,), notes, clock.seconds)
+
+
+def _take(
+    picture: NDArray[np.generic],
+    landmarks: ArrayLike | None,
+    finder: FaceFinder,
+    color: Color,
+    clock: "_Clock",
+) -> tuple[Crop, Face]:
+    """The crop that a picture is, and its face."""
     rgb = to_rgb(picture, color)
     scale = np.array([IMAGE_SIZE / rgb.shape[1], IMAGE_SIZE / rgb.shape[0]])
     image = fit(rgb)
@@ -178,11 +190,27 @@ def take_aligned(
     clock.stop("boxes")
     given = points / scale
     box = np.concatenate([given.min(axis=0), given.max(axis=0)])
-    face = Face(box, 1.0, given, np.column_stack([np.diag(scale), np.zeros(2)]))
-    out = np.ascontiguousarray(image[:, :, ::-1]) if color == "bgr" else image
-    return Found(
-        out, 1, color, True, (face,), (CutFace(0, crop, IDENTITY, identity),), (), clock.seconds
-    )
+    return crop, Face(box, 1.0, given, np.column_stack([np.diag(scale), np.zeros(2)]))
+
+
+def liken(found: Found, restored: Sequence[Image], describe: Describe, remark: str | None) -> Found:
+    """The same, whose faces say how near they are to their people as the network `restored` them.
+
+    `remark`: what is to be known of the weights.
+    """
+    clock, faces, notes = _Clock(), list(found.faces), list(found.notes)
+    for face, of_face in zip(restored, found.cuts, strict=True):
+        if of_face.known.person is None:
+            continue
+        index, part = of_face.index, of_face.strength
+        mixed = cv2.addWeighted(face, part, of_face.crop.image, 1 - part, 0)
+        seen = np.asarray(mixed, np.uint8) if part < 1 else face
+        likeness = likeness_of(of_face.known, seen, describe, remark)
+        faces[index] = dataclasses.replace(faces[index], likeness=likeness)
+        notes += [note] if (note := loss(index, faces[index])) else []
+        clock.stop("likeness")
+    seconds = {**found.seconds, **clock.seconds}
+    return dataclasses.replace(found, faces=tuple(faces), notes=tuple(notes), seconds=seconds)
 
 
 def paste(
@@ -199,9 +227,9 @@ def paste(
     # the best face is pasted last, and so lies over its neighbours
     for face, of_face in reversed(list(zip(restored, found.cuts, strict=True))):
         if found.aligned:
-            replace(image, face, found.color)
+            replace(image, face, found.color, of_face.strength)
         else:
-            put_back(image, face, of_face.matrix, found.color)
+            put_back(image, face, of_face.matrix, found.color, of_face.strength)
     clock.stop("paste")
     indices = tuple(each.index for each in found.cuts)
     seconds = {**found.seconds, "network": network_s, **clock.seconds}
@@ -216,7 +244,7 @@ def crop_reference(
     Raises `NoFaceError`, `InvalidImageError` or `InvalidLandmarksError`.
     """
     if landmarks is not None:
-        return take_aligned(picture, landmarks, finder, None, color).cuts[0].crop
+        return _take(picture, landmarks, finder, color, _Clock())[0]
     image = rgb_view(picture, color)
     face = largest_face(image, finder)
     return cut(image, face.landmarks, face.transform)
@@ -263,6 +291,20 @@ def _choose(faces: list[Face], only: Only | None, shape: tuple[int, ...]) -> lis
     raise UsageError(
         f'only must be "largest", "center" or a face\'s index under {len(faces)}, not {only!r}'
     )
+
+
+def _name(
+    crops: Mapping[int, Image],
+    given: Mapping[int, SpecificDictionary],
+    options: RestoreOptions,
+    describe: Describe,
+    clock: "_Clock",
+) -> dict[int, Known]:
+    """Who is in the crops, as far as the options say whom to look for."""
+    known = name_faces(crops, given, options.people, options.people_threshold, describe)
+    if any(who.distance is not None for who in known.values()):
+        clock.stop("recognize")
+    return known
 
 
 @dataclass

@@ -19,9 +19,11 @@ from runtime.errors import UsageError
 from runtime.faces.finder import Face, LandmarkDetector
 from runtime.images.arrays import Color, Image, rgb_view
 from runtime.one_by_one import ItemError, all_or_good, one_by_one, put_name, together
+from runtime.options import Only, RestoreOptions
 from runtime.people.enrolment import recognisable
+from runtime.people.matching import THRESHOLD
 from runtime.people.recognition import Recognizer
-from runtime.photo import Found, Only, Restored, RestoreOptions, crop_reference
+from runtime.photo import Found, Restored, crop_reference
 from runtime.steps import LateFinder, RestoredFace, Steps
 
 _Done = tuple[Found, list[RestoredFace]]  # what is pasted
@@ -108,8 +110,8 @@ class Restorer:
             )
         self._calls = EngineCalls(self._engine, self.manifest, self.max_batch)
         self._finder = LateFinder(self._calls, threads, landmark_detector, min_face)
-        self._steps = Steps(self._calls, self._finder)
         self._recognizer = Recognizer(threads)
+        self._steps = Steps(self._calls, self._finder, self._recognizer)
 
     def restore_aligned(
         self,
@@ -135,9 +137,12 @@ class Restorer:
         identity: SpecificDictionary | None = None,
         *,
         identities: Mapping[int, SpecificDictionary] | None = None,
+        people: Sequence[SpecificDictionary] = (),
+        people_threshold: float = THRESHOLD,
         only: Only | None = None,
         upscale: Literal[1, 2, 4] = 1,
         require_face: bool = False,
+        strength: float | Mapping[int, float] = 1.0,
         color: Color = "bgr",
     ) -> Restored:
         """Find every face of a photo, restore it and put it back.
@@ -149,7 +154,9 @@ class Restorer:
 
         Raises `InvalidImageError`, `DictionaryError`, `UsageError`, `NoFaceError` (`require_face`).
         """
-        options = RestoreOptions(only, upscale, require_face, color)
+        options = RestoreOptions(
+            only, upscale, require_face, color, people, people_threshold, strength
+        )
         (result,) = self.restore_photos(
             [photo], identity, identities=[identities or {}], options=options
         )
@@ -176,7 +183,8 @@ class Restorer:
         named = [{} for _ in photos] if identities is None else identities
         if len(named) != len(photos):
             raise UsageError(f"{len(photos)} photos and {len(named)} mappings of identities")
-        self._check_all([identity, *(person for those in named for person in those.values())])
+        given = [person for those in named for person in those.values()]
+        self._check_all([identity, *given, *wanted.people])
 
         def find(pair: tuple[NDArray[np.generic], Mapping[int, SpecificDictionary]]) -> Found:
             return self._steps.find(pair[0], identity, pair[1], wanted)
@@ -312,9 +320,10 @@ class Restorer:
                 "one of each a face is needed"
             )
         self._check_all(identities)
+        options = RestoreOptions(color=color)
 
         def take(index: int) -> Found:
-            return self._steps.take(faces[index], landmarks[index], identities[index], color)
+            return self._steps.take(faces[index], landmarks[index], identities[index], options)
 
         return one_by_one(take, range(len(faces)))
 

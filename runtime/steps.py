@@ -11,13 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
 from runtime.faces.finder import FaceFinder, LandmarkDetector
-from runtime.images.arrays import Color, Image
+from runtime.images.arrays import Image
+from runtime.options import RestoreOptions
+from runtime.people.recognition import Recognizer
 from runtime.photo import (
     CutFace,
     Found,
     Restored,
-    RestoreOptions,
     find_and_crop,
+    liken,
     paste,
     take_aligned,
 )
@@ -59,12 +61,12 @@ class LateFinder:
 class Steps:
     """Finds faces, runs the network on them and pastes them; safe to call from many threads."""
 
-    def __init__(self, calls: EngineCalls, finder: LateFinder) -> None:
-        self._calls, self._finder = calls, finder
+    def __init__(self, calls: EngineCalls, finder: LateFinder, recognizer: Recognizer) -> None:
+        self._calls, self._finder, self._recognizer = calls, finder, recognizer
 
     def with_threads(self, threads: int) -> Self:
-        """The same steps with a finder of their own, which takes so many threads for a photo."""
-        return type(self)(self._calls, self._finder.with_threads(threads))
+        """The same steps with networks of their own, which take so many threads for a photo."""
+        return type(self)(self._calls, self._finder.with_threads(threads), Recognizer(threads))
 
     def find(
         self,
@@ -74,28 +76,36 @@ class Steps:
         options: RestoreOptions,
     ) -> Found:
         """The first step of a photo: see `find_and_crop`."""
-        return find_and_crop(photo, self._finder(), identity, identities, options)
+        finder, describe = self._finder(), self._recognizer.describe
+        return find_and_crop(photo, finder, identity, identities, options, describe)
 
     def take(
         self,
         face: NDArray[np.generic],
         landmarks: ArrayLike | None,
         identity: SpecificDictionary | None,
-        color: Color,
+        options: RestoreOptions,
     ) -> Found:
         """The first step of an aligned face: see `take_aligned`."""
-        return take_aligned(face, landmarks, self._finder(), identity, color)
+        finder, describe = self._finder(), self._recognizer.describe
+        return take_aligned(face, landmarks, finder, identity, options, describe)
 
     def run(self, cuts: Sequence[CutFace]) -> list[RestoredFace]:
         """The second step, of faces of any photos: they share the seconds evenly."""
         start = time.perf_counter()
-        images = self._calls.restore([cut.crop for cut in cuts], [cut.identity for cut in cuts])
+        images = self._calls.restore(
+            [cut.crop for cut in cuts], [cut.known.dictionary for cut in cuts]
+        )
         seconds = (time.perf_counter() - start) / max(1, len(images))
         return [(image, seconds) for image in images]
 
     def paste(
         self, found: Found, faces: Sequence[RestoredFace], in_place: bool = False
     ) -> Restored:
-        """The third step: put all faces that were cut out of a photo back into it; see `paste`."""
-        network_s = sum(seconds for _, seconds in faces)
-        return paste(found, [image for image, _ in faces], float(network_s), in_place)
+        """The third step: put all faces that were cut out of a photo back into it; see `paste`.
+
+        Before, those whose people are known are compared with them; see `liken`.
+        """
+        network_s, images = sum(seconds for _, seconds in faces), [image for image, _ in faces]
+        found = liken(found, images, self._recognizer.describe, self._calls.remark)
+        return paste(found, images, float(network_s), in_place)

@@ -10,7 +10,8 @@ from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import DictionaryError, UsageError
 from runtime.images.files import MAX_PIXELS, SUFFIXES
-from runtime.photo import RestoreOptions
+from runtime.options import RestoreOptions
+from runtime.people.known import load_people
 from runtime.redaction import public_name
 from runtime.restorer import Restorer
 from runtime.storage import locations as storage
@@ -24,7 +25,8 @@ class Job:
     """What is done to every picture, on whichever machine; it is pickled and sent to the workers.
 
     `out`: a folder or URL. `bundle`, `identity` (a file of `dmd-enroll`) and `landmarks` are read
-    where the work is done. `options`: what is done with the faces. `bundle`, `device`,
+    where the work is done, and so are the dictionaries of `people`, which go into the `options`
+    there. `options`: what else is done with the faces. `bundle`, `device`,
     `allow_fallback`, `threads`, `min_face` and `remote` are those of `Restorer`; the others are the
     options of `dmd-restore`. `report` is known here so that no output is written over it.
     """
@@ -32,6 +34,7 @@ class Job:
     bundle: str | Path
     out: str
     identity: Path | None = None
+    people: tuple[Path, ...] = ()
     options: RestoreOptions = field(default_factory=RestoreOptions)
     aligned: bool = False
     compare: bool = False
@@ -60,13 +63,9 @@ class Job:
         else:
             manifest = open_bundle(self.bundle, verify=False).manifest
         if self.identity is not None:
-            dictionary = SpecificDictionary.load(self.identity)
-            try:
-                dictionary.rows_for(
-                    manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
-                )
-            except DictionaryError as error:
-                raise DictionaryError(f"{self.identity}: {error}") from None
+            _check_read_by(manifest, SpecificDictionary.load(self.identity), self.identity)
+        for person, file in zip(load_people(self.people), self.people, strict=True):
+            _check_read_by(manifest, person, file)
         return manifest
 
     def open(self) -> Restorer:
@@ -134,6 +133,16 @@ class Outcome:
         }
         more = {"faces": self.faces, "seconds": self.seconds}
         return line | {key: value for key, value in more.items() if value is not None}
+
+
+def _check_read_by(manifest: Manifest, dictionary: SpecificDictionary, file: Path) -> None:
+    """Raise `DictionaryError`, which names the file, unless a bundle can read the dictionary."""
+    try:
+        dictionary.rows_for(
+            manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
+        )
+    except DictionaryError as error:
+        raise DictionaryError(f"{file}: {error}") from None
 
 
 def refuse_overwriting(name: str, output: str) -> None:

@@ -3,7 +3,8 @@
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 
@@ -12,9 +13,11 @@ from runtime.archive.job import COMPARE, DRAW, Job, Outcome, Picture, refuse_ove
 from runtime.archive.previews import before_and_after, draw_faces
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import InvalidImageError, UsageError
+from runtime.faces.finder import Face
 from runtime.faces.landmark_files import landmark_file, read_landmarks
 from runtime.images.files import Photo, decode_photo, write_image
 from runtime.images.formats import is_deep, open_picture
+from runtime.people.known import load_people
 from runtime.photo import CutFace, Found, Restored
 from runtime.redaction import public_name
 from runtime.restorer import steps_of
@@ -40,10 +43,12 @@ class ArchiveRestorer:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._identity = SpecificDictionary.load(job.identity) if job.identity else None
+        self._options = replace(job.options, people=load_people(job.people))
         cv2.setNumThreads(1)  # else OpenCV takes all cores for each photo
         self._restorer = job.open()
-        if self._identity is not None:
-            self._restorer.check(self._identity)
+        for person in (self._identity, *self._options.people):
+            if person is not None:
+                self._restorer.check(person)
         self.backend = self._restorer.backend
         self._steps = steps_of(self._restorer)
 
@@ -100,10 +105,11 @@ class ArchiveRestorer:
         take_room(_pixels(data, job.max_pixels) * job.options.upscale**2)
         photo = decode_photo(data, name, job.max_pixels)
         if not job.aligned and landmarks is None:
-            return _Ready(photo, self._steps.find(photo.image, self._identity, {}, job.options))
+            return _Ready(photo, self._steps.find(photo.image, self._identity, {}, self._options))
         if job.options.upscale != 1 or job.options.only is not None:
             raise UsageError("--upscale and --only do not apply to an aligned face")
-        return _Ready(photo, self._steps.take(photo.image, landmarks, self._identity, "bgr"))
+        found = self._steps.take(photo.image, landmarks, self._identity, self._options)
+        return _Ready(photo, found)
 
     def _finish(
         self, picture: Picture, ready: _Ready | None, faces: Sequence[RestoredFace]
@@ -122,14 +128,7 @@ class ArchiveRestorer:
             if end := unwritable(self._job.out, error):
                 raise end from error
             message, trace = failure_of(output, error), trace_of(error)
-        found = [
-            {
-                "box": face.box.round(1).tolist(),
-                "score": round(face.score, 3),
-                "restored": index in result.restored,
-            }
-            for index, face in enumerate(result.faces)
-        ]
+        found = [_record(face, index in result.restored) for index, face in enumerate(result.faces)]
         seconds = {stage: round(value, 4) for stage, value in result.timings.items()}
         return Outcome(
             picture.name, output, self.backend, message, notes, found, seconds, trace=trace
@@ -157,6 +156,30 @@ def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome,
     with closing(ArchiveRestorer(job)) as restorer:
         storage.make_folder(job.out)
         yield from restorer.restore(pictures)
+
+
+def _record(face: Face, restored: bool) -> dict[str, Any]:
+    """A face as the report has it."""
+    likeness: dict[str, Any] | None = None
+    if (alike := face.likeness) is not None:
+        likeness = {"before": round(alike.before, 3), "after": round(alike.after, 3)}
+        likeness |= {"remark": alike.remark} if alike.remark else {}
+    return {
+        "box": face.box.round(1).tolist(),
+        "score": round(face.score, 3),
+        "restored": restored,
+        "name": face.name,
+        "distance": _rounded(face.distance),
+        "runner_up": face.runner_up,
+        "runner_up_distance": _rounded(face.runner_up_distance),
+        "threshold": face.threshold,
+        "guess": face.guess,
+        "likeness": likeness,
+    }
+
+
+def _rounded(distance: float | None) -> float | None:
+    return None if distance is None else round(distance, 3)
 
 
 def _faces(ready: _Ready | None) -> Sequence[CutFace]:

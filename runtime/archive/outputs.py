@@ -63,11 +63,12 @@ def check_outputs(job: Job, names: Callable[[], Iterable[str]]) -> int:
 def check_inputs(job: Job, names: Iterable[str]) -> None:
     """Raise `UsageError` if a file to be written is one of the inputs, also by a link.
 
-    Inputs are the pictures, the identity and a single landmark file.
+    Inputs are the pictures, the dictionaries and a single landmark file.
     """
     inputs: dict[_File, str] = {}
     urls = set()
-    for name in (*names, *(str(file) for file in (job.identity, job.landmarks) if file)):
+    files = (job.identity, *job.people, job.landmarks)
+    for name in (*names, *(str(file) for file in files if file)):
         if storage.is_url(name):
             urls.add(storage.canonical(name))
         elif (file := _file(name)) is not None:

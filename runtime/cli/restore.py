@@ -22,7 +22,7 @@ from runtime.redaction import public_name
 if TYPE_CHECKING:
     from runtime.archive.job import Job, Outcome
     from runtime.archive.tables import Tables
-    from runtime.photo import Only
+    from runtime.options import Only
 
 
 def main() -> NoReturn:
@@ -39,6 +39,27 @@ def main() -> NoReturn:
     parser.add_argument("--out", required=True, help="folder or URL for the restored pictures")
     parser.add_argument(
         "--identity", type=Path, metavar="FILE", help="dictionary made by dmd-enroll"
+    )
+    parser.add_argument(
+        "--people",
+        type=Path,
+        action="append",
+        metavar="FILE|DIR",
+        help="dictionary made by dmd-enroll, or a folder of them: each face is restored by that of "
+        "the person who it is, if any; may be given again (docs/restoring.md)",
+    )
+    parser.add_argument(
+        "--people-threshold",
+        type=_part,
+        metavar="D",
+        help="accept a person up to this distance, from 0 to 1 (default: 0.57)",
+    )
+    parser.add_argument(
+        "--strength",
+        type=_part,
+        default=1.0,
+        metavar="S",
+        help="how much of the restored faces is in the result, from 0 to 1 (default: 1)",
     )
     parser.add_argument(
         "--only",
@@ -169,14 +190,26 @@ def _begin(
 def _job(args: Namespace) -> "Job":
     from runtime.archive.job import Job
     from runtime.images.files import MAX_PIXELS
-    from runtime.photo import RestoreOptions
+    from runtime.options import RestoreOptions
+    from runtime.people.known import people_files
+    from runtime.people.matching import THRESHOLD
     from runtime.storage.locations import MAX_BYTES, local
 
+    if args.people_threshold is not None and not args.people:
+        raise UsageError("--people-threshold needs --people")
+    threshold = THRESHOLD if args.people_threshold is None else args.people_threshold
     return Job(
         bundle=args.bundle,
         out=local(args.out),
         identity=args.identity,
-        options=RestoreOptions(_only(args.only), args.upscale, args.require_face),
+        people=people_files(args.people or ()),
+        options=RestoreOptions(
+            _only(args.only),
+            args.upscale,
+            args.require_face,
+            people_threshold=threshold,
+            strength=args.strength,
+        ),
         aligned=args.aligned,
         compare=args.compare,
         draw=args.draw,
@@ -204,6 +237,17 @@ def _only(text: str | None) -> "Only | None":
     if text and text.isdecimal() and len(text) < 10:
         return int(text)
     raise UsageError(f"--only must be largest, center or a face's index, not {str(text)[:40]!r}")
+
+
+def _part(text: str) -> float:
+    """Parse a number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
 
 
 def _share(text: str) -> float:

@@ -50,8 +50,12 @@ def extract_enlarged(photo: NDArray[Any], matrix: Points, factor: int, color: Co
     return _cut(seen, left, top, matrix)
 
 
-def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> None:
+def put_back(
+    photo: NDArray[Any], face: Image, matrix: Points, color: Color, strength: float = 1.0
+) -> None:
     """Blend the RGB `face` (512, 512, 3) into `photo` in place; `matrix` is photo -> crop.
+
+    `strength`: how much of the face there is in its middle, from 0 to 1.
 
     `photo` is uint8 or uint16, (H, W) gray or (H, W, 3 or 4) in the order `color`; alpha stays.
     Pixels that the feathered mask does not reach are not touched. Raises `InvalidLandmarksError`
@@ -62,14 +66,19 @@ def put_back(photo: NDArray[Any], face: Image, matrix: Points, color: Color) -> 
     region = photo[top:bottom, left:right]
     size = (right - left, bottom - top)
     back = _shift(-left, -top) @ _homogeneous(inverse(matrix))
-    mask = _warp(_feather(), back, size, cv2.BORDER_CONSTANT, cv2.INTER_LINEAR)
+    feather = _feather() * np.float32(strength) if strength < 1 else _feather()
+    mask = _warp(feather, back, size, cv2.BORDER_CONSTANT, cv2.INTER_LINEAR)
     pasted = _warp(_ordered(face, photo, color), back, size, cv2.BORDER_REPLICATE)
     _blend(region, np.asarray(pasted, np.uint8), mask)
 
 
-def replace(photo: NDArray[Any], face: Image, color: Color) -> None:
-    """Replace a 512 x 512 `photo` by the RGB `face`, in place; its alpha stays."""
-    _blend(photo, _ordered(face, photo, color), np.ones(face.shape[:2], np.float32))
+def replace(photo: NDArray[Any], face: Image, color: Color, strength: float = 1.0) -> None:
+    """Replace a 512 x 512 `photo` by the RGB `face`, in place; its alpha stays.
+
+    `strength`: how much of the face there is in the result, from 0 to 1.
+    """
+    mask = np.full(face.shape[:2], strength, np.float32)
+    _blend(photo, _ordered(face, photo, color), mask)
 
 
 def enlarge(photo: NDArray[Any], factor: int) -> NDArray[Any]:

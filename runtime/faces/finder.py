@@ -44,6 +44,22 @@ _MIDDLE, _REACH = IMAGE_SIZE / 2, 1.5 * IMAGE_SIZE  # of a crop: as far as a fac
 
 
 @dataclass(frozen=True)
+class Likeness:
+    """How near a face is to the references of its person: 0.57 is where strangers begin.
+
+    Attributes:
+        before: distance to them before it was restored.
+        after: distance to them as it was restored.
+        remark: what to know of the weights that restored it; None where there is nothing. The
+            compact ones were trained against the network that this is measured with.
+    """
+
+    before: float
+    after: float
+    remark: str | None
+
+
+@dataclass(frozen=True)
 class Face:
     """A face that was found in a photo.
 
@@ -53,12 +69,29 @@ class Face:
         landmarks: (68, 2) x, y in pixels of the photo, iBUG order.
         transform: (2, 3) matrix that takes x, y, 1 of the photo to x, y in the aligned 512 x 512
             crop of the face, as `cv2.warpAffine` takes it.
+        name: who it is: one of the people that it was compared with, or the person who was given by
+            hand; None for nobody, and from `detect`.
+        distance: to the references of the nearest of the people that it was compared with, or to
+            those of the person who was given by hand; None where it was compared with nobody.
+        runner_up: the next nearest of the people.
+        runner_up_distance: to the runner-up's references.
+        threshold: the distance up to which a person was accepted.
+        guess: the nearest person, where that may be who it is, but nobody was chosen.
+        likeness: distances to its person before and after it was restored; None where nobody is
+            known, and from `detect`.
     """
 
     box: NDArray[np.float64]
     score: float
     landmarks: NDArray[np.float64]
     transform: NDArray[np.float64]
+    name: str | None = None
+    distance: float | None = None
+    runner_up: str | None = None
+    runner_up_distance: float | None = None
+    threshold: float | None = None
+    guess: str | None = None
+    likeness: Likeness | None = None
 
 
 @dataclass(frozen=True)

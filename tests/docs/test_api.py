@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 import runtime
-from runtime import DmdnetError, DmdnetWarning, Engine, Face, Restored, Restorer
+from runtime import (
+    DmdnetError,
+    DmdnetWarning,
+    Engine,
+    Face,
+    Likeness,
+    Restored,
+    Restorer,
+)
 from runtime.bundle.manifest import MANIFEST_VERSION
 from runtime.cli import console
 from tests.conftest import ROOT
@@ -19,7 +27,7 @@ from tests.docs.blocks import blocks
 from tests.fakes.engines import FakeEngine
 
 PAGE = "docs/api.md"
-RESULTS = (Restored, Face)
+RESULTS = (Restored, Face, Likeness)
 """Classes that apps receive and do not make: they have no signature on the page."""
 
 

@@ -22,7 +22,8 @@ from runtime.errors import UsageError
 from runtime.faces.alignment import TEMPLATE, five_points, inverse, similarity, transform
 from runtime.faces.finder import Face as FoundFace
 from runtime.faces.finder import FaceFinder
-from runtime.photo import RestoreOptions, find_and_crop, paste
+from runtime.options import RestoreOptions
+from runtime.photo import find_and_crop, paste
 from tests.conftest import SAMPLES, Face, picture
 from tests.fakes.engines import FakeEngine
 from tests.runtime.faces.test_finder import canvas_of_faces
@@ -258,7 +259,8 @@ def test_pixels_are_copied_once(
     before = photo.copy()
     finder = cast(FaceFinder, OneFace(faces[0][1], (2000, 1500)))
     tracemalloc.start()
-    found = find_and_crop(photo, finder, None, {}, RestoreOptions(upscale=upscale, color=color))
+    options = RestoreOptions(upscale=upscale, color=color)
+    found = find_and_crop(photo, finder, None, {}, options, lambda _: np.empty((0, 128)))
     cutting = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
     restored = paste(found, [255 - found.cuts[0].crop.image], 0.0)

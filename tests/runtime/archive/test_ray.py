@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,10 +20,11 @@ from numpy.typing import NDArray
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
 from runtime.errors import ClusterError, DeviceError
+from runtime.options import RestoreOptions
 from runtime.photo import Found, Restored
 from runtime.restorer import Restorer
 from runtime.steps import Steps
-from tests.conftest import SAMPLES, Command, one_line, picture
+from tests.conftest import SAMPLES, Command, Face, one_line, picture
 from tests.fakes.bundle import write_bundle
 
 ray = pytest.importorskip("ray")
@@ -301,6 +302,25 @@ def test_an_engine_that_is_gone_ends_the_run(
     found = by_name(cluster.restore(again, files, Workers(actors=1)))
     assert [outcome.error for outcome in found.values()] == [None] * 4
     assert any(outcome.there for outcome in found.values())
+
+
+def test_people(
+    cluster: Cluster, restorer: Restorer, faces: list[Face], bundle: Path, tmp_path: Path
+) -> None:
+    """Each worker reads their files; pictures, names and likeness are those of the local run."""
+    file = tmp_path / "alice.safetensors"
+    restorer.memorize([faces[0][0]], [faces[0][1]], name="alice").save(file)
+    options = RestoreOptions(strength=0.5)
+    job = Job(bundle, str(tmp_path / "ray"), device="cpu", people=(file,), options=options)
+    files = sorted(map(str, PHOTOS.iterdir()))
+    found = by_name(cluster.restore(job, files, Workers(actors=1)))
+    here = replace(job, out=str(tmp_path / "here"))
+    local = by_name(restore_archive(here, map(Picture, files)))
+    assert {name: each.faces for name, each in found.items()} == {
+        name: each.faces for name, each in local.items()
+    }
+    assert content(tmp_path / "ray") == content(tmp_path / "here")
+    assert "alice" in [face["name"] for face in found["astronaut.png"].faces or ()]
 
 
 def test_names_that_are_no_text(cluster: Cluster, bundle: Path, tmp_path: Path) -> None:

@@ -553,6 +553,22 @@ def test_nobodys_rows_do_not_cross_the_network(
     assert specific == generic + bob.rows.nbytes + 4
 
 
+def test_recognition_stays_with_the_client(
+    fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
+) -> None:
+    """The server gets the rows of the person who it is, and neither vectors nor the name."""
+    known = replace(bob, name="Bob of the sea")
+    with Restorer(fake.url) as restorer:
+        result = restorer.restore(faces[1][0], people=[known])
+    assert [face.name for face in result.faces] == ["Bob of the sea"]
+    assert result.faces[0].likeness is not None
+    (call,) = fake.calls
+    sent = sum(map(len, call.raw_input_contents))
+    assert sent == 512 * 512 * 3 + 4 * 4 * 4 + bob.rows.nbytes + 4
+    assert known.vectors.tobytes()[:16] not in call.SerializeToString()
+    assert b"Bob" not in call.SerializeToString()
+
+
 def test_a_server_whose_graph_does_not_isolate_people(
     fake: FakeTriton, faces: list[Face], bob: SpecificDictionary
 ) -> None:
