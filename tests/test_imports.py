@@ -162,13 +162,14 @@ def test_a_wheel_holds_what_is_not_code(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         shipped = set(opened.namelist())
     expected = {f"{package}/py.typed" for package in BELOW}
-    models = ("runtime/faces/models", "export/model/traced", "export/model/weights")
-    for folder in (*(ROOT / name for name in models), SAMPLES, SAMPLES / "photos"):
+    networks = ("runtime/faces/models", "runtime/people/models")
+    others = ("export/model/traced", "export/model/weights")
+    for folder in (*(ROOT / name for name in networks + others), SAMPLES, SAMPLES / "photos"):
         files = (file for file in folder.iterdir() if file.is_file())
         expected |= {str(file.relative_to(ROOT)) for file in files}
-    assert {
-        f"runtime/faces/models/{name}" for name in ("LICENSE", "LICENSE-yunet", "NOTICE")
-    } <= expected
-    assert len([name for name in expected if name.endswith(".onnx")]) == 2 + 4
+    licences = ("faces/models/LICENSE", "faces/models/LICENSE-yunet", "people/models/LICENSES")
+    notices = ("faces/models/NOTICE", "people/models/NOTICE")
+    assert {f"runtime/{name}" for name in licences + notices} <= expected
+    assert len([name for name in expected if name.endswith(".onnx")]) == 2 + 1 + 4
     assert expected <= shipped
     assert {str(file.relative_to(ROOT)) for file in FILES} <= shipped
