@@ -1,0 +1,167 @@
+"""Which faces of a photo are which of the known people: nobody twice, and nobody on a guess."""
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+THRESHOLD = 0.57
+"""The distance to a person's references up to which a face is accepted as that person's."""
+
+GUESS = 0.63
+"""Up to this distance a face may be that person's: somebody who knows them has to say so."""
+
+MARGIN = 0.05
+"""How much farther the next person must be: nearer ones are confused."""
+
+Distances = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """What is known of a person's face, from the vectors of sharp references.
+
+    Args:
+        name: of which no two people of a run have the same.
+        mean: float64 (128,), the mean of the references' vectors.
+        spread: the mean of their squared distances from it; 0 for one reference.
+    """
+
+    name: str
+    mean: NDArray[np.float64]
+    spread: float
+
+    @classmethod
+    def of(cls, name: str, vectors: NDArray[np.floating]) -> "Person":
+        """The person whose references have these vectors (R, 128), R > 0."""
+        known = vectors.astype(np.float64)
+        mean = known.mean(axis=0)
+        return cls(name, mean, float(((known - mean) ** 2).sum(axis=1).mean()))
+
+    def distances(self, vectors: NDArray[np.floating]) -> Distances:
+        """The distances (F,) of faces (F, 128) to the references as a whole.
+
+        That is the root of the mean squared distance to them, so that one threshold serves for
+        any number of references.
+        """
+        away = ((vectors.astype(np.float64) - self.mean) ** 2).sum(axis=1)
+        return np.asarray(np.sqrt(away + self.spread))
+
+
+@dataclass(frozen=True)
+class Match:
+    """Who a face is.
+
+    Attributes:
+        name: the person; None where nobody was chosen.
+        distance: to the nearest person, who is `name`, `guess` or, beyond all guesses, nobody.
+        runner_up: the next nearest person.
+        runner_up_distance: to the runner-up.
+        threshold: the distance up to which a person was accepted.
+        guess: where nobody was chosen, the person who it might be: too far for the threshold,
+            hardly nearer than the runner-up, or rather another face of this photo.
+    """
+
+    name: str | None
+    distance: float | None
+    runner_up: str | None
+    runner_up_distance: float | None
+    threshold: float
+    guess: str | None
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the runner-up is too near to choose between the two."""
+        if self.distance is None or self.runner_up_distance is None:
+            return False
+        return self.runner_up_distance < self.distance + MARGIN
+
+
+def who(
+    vectors: NDArray[np.floating],
+    people: Sequence[Person],
+    threshold: float = THRESHOLD,
+    taken: Collection[str] = (),
+) -> list[Match]:
+    """Who the faces of one photo are, by their vectors (F, 128).
+
+    Faces and people are paired so that the sum of their distances is least, where a face without a
+    person counts as much as one at the threshold. A pair is accepted where nothing speaks against
+    it: all others are farther from the face, by `MARGIN`, and no face that is nobody else is
+    nearer to the person. That a person is another face of the photo, or is `taken` by one that is
+    not among these, makes nobody nearer.
+    """
+    distances = np.empty((len(vectors), len(people)))
+    for column, person in enumerate(people):
+        distances[:, column] = person.distances(vectors)
+    free = np.array([person.name not in taken for person in people], bool)
+    pairs = assign(np.where(free, distances, math.inf), threshold)
+    ranked = [_ranked(row, people, threshold) for row in distances]
+    likely = {
+        index: pair
+        for index, (pair, match) in enumerate(zip(pairs, ranked, strict=True))
+        if pair is not None and people[pair].name == match.guess and not match.is_close
+    }
+    nameless = distances[[index for index in range(len(vectors)) if index not in likely]]
+    for index, pair in likely.items():
+        match = ranked[index]
+        distance = distances[index, pair]
+        if distance <= threshold and not (nameless[:, pair] < distance).any():
+            ranked[index] = replace(match, name=match.guess, guess=None)
+    return ranked
+
+
+def assign(costs: Distances, alone: float) -> list[int | None]:
+    """The column for each row of `costs` (R, C), each at most once, of the least sum.
+
+    A row without a column (None) costs `alone`. Exact (the Hungarian method with shortest
+    augmenting paths, as of Jonker and Volgenant), in R * R * (R + C) steps.
+    """
+    rows, columns = costs.shape
+    # the last columns stand for none; a pair that costs as much as none is a pair
+    none = np.full((rows, rows), math.nextafter(alone, math.inf))
+    table = np.hstack([np.minimum(costs, 2 * alone + 1), none])
+    owner = np.full(columns + rows, -1)  # the row that has a column
+    of_row, of_column = np.zeros(rows), np.zeros(columns + rows)  # dual prices
+    for start in range(rows):
+        shortest = np.full(columns + rows, math.inf)
+        before = np.full(columns + rows, -1)  # the column before on the shortest path
+        seen = np.zeros(columns + rows, bool)
+        row, last = start, -1
+        while True:
+            length = 0.0 if last < 0 else shortest[last]
+            ways = length + table[row] - of_row[row] - of_column
+            nearer = ~seen & (ways < shortest)
+            shortest[nearer], before[nearer] = ways[nearer], last
+            last = int(np.argmin(np.where(seen, math.inf, shortest)))
+            seen[last] = True
+            if owner[last] < 0:
+                break
+            row = int(owner[last])
+        end = shortest[last]
+        reached = np.flatnonzero(seen & (owner >= 0))
+        of_row[owner[reached]] += end - shortest[reached]
+        of_row[start] += end
+        of_column[seen] += shortest[seen] - end
+        while last >= 0:
+            previous = int(before[last])
+            owner[last] = start if previous < 0 else owner[previous]
+            last = previous
+    chosen: list[int | None] = [None] * rows
+    for column in range(columns):
+        if owner[column] >= 0:
+            chosen[int(owner[column])] = column
+    return chosen
+
+
+def _ranked(row: Distances, people: Sequence[Person], threshold: float) -> Match:
+    """Whom a face is nearest to, as a guess at most, from its distances to all people."""
+    order = [int(index) for index in np.argsort(row, kind="stable")[:2]]
+    (nearest, distance), (runner_up, farther) = (
+        *((people[index].name, float(row[index])) for index in order),
+        *[(None, None)] * (2 - len(order)),
+    )
+    near = distance is not None and distance <= max(threshold, GUESS)
+    return Match(None, distance, runner_up, farther, threshold, nearest if near else None)
