@@ -93,7 +93,11 @@ def references(faces: Sequence[FoundFace], chosen: Sequence[int]) -> tuple[int, 
 def _join(faces: Sequence[FoundFace], founders: Sequence[Sequence[int]]) -> list[list[int]]:
     """The blurred faces that join each group."""
     joined: list[list[int]] = [[] for _ in founders]
+    if not founders:
+        return joined
     people = [_person(faces, str(number), group) for number, group in enumerate(founders)]
+    means = np.stack([person.mean for person in people])
+    spreads = np.array([person.spread for person in people])
     in_photo: dict[str, set[str]] = {}
     for number, group in enumerate(founders):
         for index in group:
@@ -104,7 +108,10 @@ def _join(faces: Sequence[FoundFace], founders: Sequence[Sequence[int]]) -> list
             blurred.setdefault(face.photo, []).append(index)
     for photo, indices in blurred.items():
         vectors = np.stack([faces[index].vector for index in indices])
-        matches = who(vectors, people, taken=in_photo.get(photo, ()))
+        # of thousands of people only those count that are near enough to be taken or confused
+        away = np.square(means[:, None] - vectors).sum(axis=2).min(axis=1) + spreads
+        near = [person for person, one in zip(people, away, strict=True) if one <= GUESS**2]
+        matches = who(vectors, near, taken=in_photo.get(photo, ()))
         for index, match in zip(indices, matches, strict=True):
             if match.name is not None:
                 joined[int(match.name)].append(index)

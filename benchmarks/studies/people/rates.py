@@ -131,7 +131,8 @@ def faces_of(
     folders = [each for each in sorted(people.iterdir()) if each.is_dir()]
     if len(folders) < 2:
         raise BenchmarkError(f"{people}: a folder for each of two or more people is needed")
-    for folder, person in (*((each, each.name) for each in folders), (strangers, None)):
+    sources: list[tuple[Path, str | None]] = [(each, each.name) for each in folders]
+    for folder, person in (*sources, (strangers, None)):
         for file in sorted(folder.iterdir()):
             if file.suffix.lower() in SUFFIXES:
                 crop = crop_reference(read_image(file), None, finder, "bgr").image

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.measure.timing import race
 from benchmarks.suites.ceiling import make_photos
@@ -119,7 +120,7 @@ def run(bundle: Path, place: Path, options: list[str]) -> float:
     return max(written) - min(written)
 
 
-def _nobody(number: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _nobody(number: int) -> NDArray[np.float32]:
     """A vector (1, 128) as long as that of a face, far from all faces."""
     made = np.random.default_rng(number).standard_normal((1, 128))
     return (1.5 * made / np.linalg.norm(made)).astype(np.float32)
