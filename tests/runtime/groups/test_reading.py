@@ -50,4 +50,4 @@ def test_a_limit_of_pixels(photos: list[ReadPhoto]) -> None:
     small = Reading(max_pixels=1000, max_bytes=1 << 24)
     (photo,) = read_archive([photos[-1].name], small)
     assert photo.faces == ()
-    assert "1000" in str(photo.error)
+    assert "limit of 1,000 pixels" in str(photo.error)
