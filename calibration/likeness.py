@@ -46,7 +46,7 @@ class Likeness:
     landmarks_px: float
 
 
-class Judge:
+class LikenessNetworks:
     """The two networks, opened once."""
 
     def __init__(self) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from calibration import quality
 from calibration.degradation import Recipe, is_clean, worsened
 from calibration.faces import BUILT_IN, FacePair, Load, faces_of_files, files_of_folder
-from calibration.likeness import Judge, Likeness
+from calibration.likeness import Likeness, LikenessNetworks
 from runtime.bundle.manifest import Manifest
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
@@ -93,7 +93,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _Scored:
     """One picture against the clean face."""
 
     score: quality.Score
@@ -143,8 +143,8 @@ def judge(
     The noise of a face does not depend on the other faces. References are up to `MOST_REFERENCES`
     of the person's other photographs: those that follow it, and after the last the first ones.
     """
-    found: dict[tuple[str, str, str], list[_Judged]] = {}
-    networks = Judge()
+    found: dict[tuple[str, str, str], list[_Scored]] = {}
+    networks = LikenessNetworks()
     lone: set[str] = set()
     faces = [(person, index) for person in truth.people for index in range(len(person))]
     for person, index in tqdm(faces, desc="restoring", unit="face", leave=False, disable=None):
@@ -164,11 +164,11 @@ def judge(
                         (picture,) = each.calls.restore([given], [who])
                         pictures[each.name, kind] = picture
             for (subject, kind), picture in pictures.items():
-                judged = _Judged(
+                scored = _Scored(
                     quality.score(face.name, picture, face.image, face.boxes),
                     networks.likeness(picture, clean),
                 )
-                found.setdefault((f"x{recipe.shrink:g}", subject, kind), []).append(judged)
+                found.setdefault((f"x{recipe.shrink:g}", subject, kind), []).append(scored)
     if 0 < len(lone) < len(faces):
         for (degradation, subject, kind), every in list(found.items()):
             if kind != SPECIFIC:  # to compare it with
@@ -253,7 +253,7 @@ def _memorize(candidate: Candidate, references: Sequence[Crop]) -> SpecificDicti
     return SpecificDictionary(rows, manifest.dictionary_layout, manifest.weights.sha256)
 
 
-def _row(degradation: str, subject: str, kind: str, every: Sequence[_Judged]) -> Row:
+def _row(degradation: str, subject: str, kind: str, every: Sequence[_Scored]) -> Row:
     psnr = {r: tuple(one.score.psnr_db[r] for one in every) for r in quality.REGIONS}
     ssim = {r: tuple(one.score.ssim[r] for one in every) for r in quality.REGIONS}
     likeness = tuple(one.likeness for one in every)

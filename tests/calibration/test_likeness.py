@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 
 from calibration.degradation import Recipe, worsened
-from calibration.likeness import TRAINED_FOR, Judge, caveat
+from calibration.likeness import TRAINED_FOR, LikenessNetworks, caveat
 from runtime.images.arrays import Image
 from runtime.restorer import Restorer
 from runtime.samples.faces import samples
 
 
 @pytest.fixture(scope="module")
-def judge() -> Judge:
-    return Judge()
+def judge() -> LikenessNetworks:
+    return LikenessNetworks()
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +21,12 @@ def face() -> Image:
     return samples()[0].rgb
 
 
-def test_the_same_picture_is_no_distance_away(judge: Judge, face: Image) -> None:
+def test_the_same_picture_is_no_distance_away(judge: LikenessNetworks, face: Image) -> None:
     found = judge.likeness(face, judge.features(face))
     assert (found.identity, found.landmarks_px) == (0.0, 0.0)
 
 
-def test_the_worse_the_farther(judge: Judge, face: Image) -> None:
+def test_the_worse_the_farther(judge: LikenessNetworks, face: Image) -> None:
     clean = judge.features(face)
     recipes = [Recipe(times, 2.75, 6, 67) for times in (2, 6, 16)]
     worse = [worsened(face, each, np.random.default_rng(0)) for each in recipes]
@@ -35,12 +35,12 @@ def test_the_worse_the_farther(judge: Judge, face: Image) -> None:
     assert 0.2 < mild.landmarks_px < worst.landmarks_px < 60
 
 
-def test_two_people_are_far_apart(judge: Judge, face: Image) -> None:
+def test_two_people_are_far_apart(judge: LikenessNetworks, face: Image) -> None:
     other = samples()[1].rgb
     assert judge.likeness(other, judge.features(face)).identity > 0.63
 
 
-def test_features_that_moved_by_known_pixels(judge: Judge, face: Image) -> None:
+def test_features_that_moved_by_known_pixels(judge: LikenessNetworks, face: Image) -> None:
     """A face that was moved by 6 px of 512, 3 to the side and 5.2 down."""
     moved = cv2.warpAffine(
         face, np.array([[1, 0, 3], [0, 1, 5.2]]), (512, 512), borderMode=cv2.BORDER_REPLICATE
