@@ -18,6 +18,7 @@ from tqdm import tqdm
 from calibration import quality
 from calibration.degradation import Recipe, is_clean, worsened
 from calibration.faces import BUILT_IN, FacePair, Load, faces_of_files, files_of_folder
+from calibration.likeness import Likeness, LikenessNetworks
 from runtime.bundle.manifest import Manifest
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
@@ -34,7 +35,7 @@ INPUT, GENERIC, SPECIFIC = "input", "generic", "specific"
 without references and with them."""
 
 MOST_REFERENCES = 5
-HEADER = ("degradation", "picture", "faces", *quality.NAMES.values())
+HEADER = ("degradation", "picture", "faces", *quality.NAMES.values(), "identity", "landmarks")
 """The columns of `cells`."""
 
 _WITH_REFERENCES = ", of faces with references"
@@ -69,7 +70,8 @@ class Row:
 
     `degradation`: how many times smaller, as "x4"; `subject`: the candidate's name, or `INPUT`;
     `kind`: `INPUT`, `GENERIC` or `SPECIFIC`, with a suffix if only faces that have references are
-    counted. `psnr_db` and `ssim`: by region, a value for each face.
+    counted. `psnr_db` and `ssim`: by region, a value for each face. `likeness`: of each face;
+    empty in results of older versions, which did not measure it.
     """
 
     degradation: str
@@ -77,6 +79,7 @@ class Row:
     kind: str
     psnr_db: Mapping[str, tuple[float, ...]]
     ssim: Mapping[str, tuple[float, ...]]
+    likeness: tuple[Likeness, ...] = ()
 
     @property
     def faces(self) -> int:
@@ -87,6 +90,14 @@ class Row:
 
     def mean_ssim(self, region: str) -> float:
         return float(np.mean(self.ssim[region]))
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """One picture against the clean face."""
+
+    score: quality.Score
+    likeness: Likeness
 
 
 def truth_set(folder: Path | None = None) -> Truth:
@@ -132,7 +143,8 @@ def judge(
     The noise of a face does not depend on the other faces. References are up to `MOST_REFERENCES`
     of the person's other photographs: those that follow it, and after the last the first ones.
     """
-    found: dict[tuple[str, str, str], list[quality.Score]] = {}
+    found: dict[tuple[str, str, str], list[_Scored]] = {}
+    networks = LikenessNetworks()
     lone: set[str] = set()
     faces = [(person, index) for person in truth.people for index in range(len(person))]
     for person, index in tqdm(faces, desc="restoring", unit="face", leave=False, disable=None):
@@ -140,7 +152,7 @@ def judge(
         others = (*person[index + 1 :], *person[:index])[:MOST_REFERENCES]
         if not others:
             lone.add(face.name)
-        references = [_crop(load()) for load in others]
+        references, clean = [_crop(load()) for load in others], networks.features(face.image)
         people = [_memorize(each, references) if others else None for each in candidates]
         for recipe in recipes:
             rng = np.random.default_rng(zlib.crc32(os.fsencode(face.name)))
@@ -152,21 +164,32 @@ def judge(
                         (picture,) = each.calls.restore([given], [who])
                         pictures[each.name, kind] = picture
             for (subject, kind), picture in pictures.items():
-                score = quality.score(face.name, picture, face.image, face.boxes)
-                found.setdefault((f"x{recipe.shrink:g}", subject, kind), []).append(score)
+                scored = _Scored(
+                    quality.score(face.name, picture, face.image, face.boxes),
+                    networks.likeness(picture, clean),
+                )
+                found.setdefault((f"x{recipe.shrink:g}", subject, kind), []).append(scored)
     if 0 < len(lone) < len(faces):
-        for (degradation, subject, kind), scores in list(found.items()):
+        for (degradation, subject, kind), every in list(found.items()):
             if kind != SPECIFIC:  # to compare it with
-                same = [score for score in scores if score.face not in lone]
+                same = [one for one in every if one.score.face not in lone]
                 found[degradation, subject, kind + _WITH_REFERENCES] = same
-    return sorted((_row(*key, scores) for key, scores in found.items()), key=_order)
+    return sorted((_row(*key, every) for key, every in found.items()), key=_order)
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """A row as text, under `HEADER`: the mean PSNR in dB, and the mean SSIM, of each region."""
+    """A row as text, under `HEADER`: mean PSNR and SSIM of each region, and mean distances.
+
+    The distances are those of `Likeness`, "" where they were not measured.
+    """
     picture = row.kind if row.kind.startswith(INPUT) else f"{row.subject}, {row.kind}"
     means = (f"{row.mean_psnr_db(r):.2f} dB, {row.mean_ssim(r):.3f}" for r in quality.REGIONS)
-    return row.degradation, picture, str(row.faces), *means
+    distances = ("", "")
+    if row.likeness:
+        identity = float(np.mean([each.identity for each in row.likeness]))
+        landmarks = float(np.mean([each.landmarks_px for each in row.likeness]))
+        distances = (f"{identity:.3f}", f"{landmarks:.2f} px")
+    return row.degradation, picture, str(row.faces), *means, *distances
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -230,10 +253,11 @@ def _memorize(candidate: Candidate, references: Sequence[Crop]) -> SpecificDicti
     return SpecificDictionary(rows, manifest.dictionary_layout, manifest.weights.sha256)
 
 
-def _row(degradation: str, subject: str, kind: str, scores: Sequence[quality.Score]) -> Row:
-    psnr = {r: tuple(score.psnr_db[r] for score in scores) for r in quality.REGIONS}
-    ssim = {r: tuple(score.ssim[r] for score in scores) for r in quality.REGIONS}
-    return Row(degradation, subject, kind, psnr, ssim)
+def _row(degradation: str, subject: str, kind: str, every: Sequence[_Scored]) -> Row:
+    psnr = {r: tuple(one.score.psnr_db[r] for one in every) for r in quality.REGIONS}
+    ssim = {r: tuple(one.score.ssim[r] for one in every) for r in quality.REGIONS}
+    likeness = tuple(one.likeness for one in every)
+    return Row(degradation, subject, kind, psnr, ssim, likeness)
 
 
 def _order(row: Row) -> tuple[float, bool, bool]:

@@ -17,6 +17,8 @@ _WORSE = {
     "photos/s": -1,
     "dB": -1,
     "SSIM": -1,
+    "distance": 1,
+    "px": 1,
 }  # the direction, by unit
 _HEADER = ("suite", "subject", "case", "old", "new", "change", "note")
 _ROUNDING = 1e-9  # 1.05 s after 1.00 s are not worse by more than 5 %

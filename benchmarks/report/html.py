@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks.report import truth
 from benchmarks.report.plots import plots
 from benchmarks.report.results import UNSTABLE, Measurement, Picture, Result
-from benchmarks.report.tables import TRUTH, cells
+from benchmarks.report.tables import TRUTH, cells, filled
 from calibration.truth import HEADER
 from calibration.truth import cells as cells_of_truth
 from export.demo.slider import POLICY, SCRIPT, STYLE, Comparison, slider
@@ -75,8 +75,10 @@ def _text(value: Any) -> str:
 
 
 def _suite(name: str, measurements: Sequence[Measurement]) -> str:
-    judged = [map(_text, cells_of_truth(row)) for row in truth.rows_of(measurements)]
-    tables = f"<h3>{TRUTH}</h3>" + _table(HEADER, judged) if judged else ""
+    judged = [cells_of_truth(row) for row in truth.rows_of(measurements)]
+    header, *lines_of_truth = filled(HEADER, judged)
+    of_truth = _table(header, [map(_text, line) for line in lines_of_truth])
+    tables = f"<h3>{TRUTH}</h3>{of_truth}" if judged else ""
     rows = [cells(each) for each in truth.others(measurements)]
     if not rows:
         return tables

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from benchmarks.measure.timing import Ratio
+from calibration.likeness import TRAINED_FOR
+from runtime.bundle.weights import COMPACT_REMARK
 from runtime.errors import BenchmarkError
 from runtime.storage.local import write_atomically
 
@@ -23,7 +25,7 @@ class Measurement:
     suite: str
     subject: str  # a bundle's folder name, "torch eager", "null engine"
     case: str  # "1 face, 5 references"
-    unit: str  # "s", "faces/s", "photos/s", "bytes", "dB", "SSIM"
+    unit: str  # "s", "faces/s", "photos/s", "bytes", "dB", "SSIM", "distance", "px"
     value: float
     runs: int = 1
     p90: float | None = None
@@ -84,8 +86,10 @@ class Result:
 
     @property
     def remarks(self) -> list[str]:
-        """The remarks that the subjects' weights require, each once."""
-        return list(dict.fromkeys(each.remark for each in self.subjects if each.remark))
+        """The remarks that the subjects' weights, and identities of theirs, require; each once."""
+        found = list(dict.fromkeys(each.remark for each in self.subjects if each.remark))
+        identities = any(each.unit == "distance" for each in self.measurements)
+        return [*found, TRAINED_FOR] if identities and COMPACT_REMARK in found else found
 
     def of(self, suite: str) -> list[Measurement]:
         """The measurements of one suite, in order."""

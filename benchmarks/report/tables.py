@@ -35,7 +35,7 @@ def markdown(result: Result) -> str:
     """The tables in Markdown, under a line with machine, date and versions; failed suites too."""
     parts = [_circumstances(result), *map(_weights, result.remarks)]
     for title, names, cells in _tables(result):
-        header, *rows = _filled(names, cells)
+        header, *rows = filled(names, cells)
         rule = ["---:" if name in _NUMBERS else "---" for name in header]
         parts += [f"### {title}", "\n".join(map(_line, (header, rule, *rows)))]
     if result.errors:
@@ -50,6 +50,8 @@ def amount(value: float, unit: str) -> str:
         return f"{value:.1f} dB"
     if unit == "SSIM":
         return f"{value:.4f} SSIM"
+    if unit == truth.DISTANCE:
+        return f"{value:.3f} distance"
     rounded = float(f"{value:.3g}")  # before the unit is chosen: 0.9996 s are not 1000 ms
     if unit == "s":
         return f"{_digits(rounded)} s" if rounded >= 1 else f"{_digits(rounded * 1e3)} ms"
@@ -95,15 +97,21 @@ def draw(title: str, header: Sequence[str], rows: Rows) -> None:
     from rich.console import Console, JustifyMethod
     from rich.table import Table
 
-    names, *cells = _filled(header, rows)
+    names, *cells = filled(header, rows)
     table = Table(title=shown(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in names:
         side: JustifyMethod = "right" if name in _NUMBERS else "left"
         table.add_column(name, justify=side, no_wrap=name in _WHOLE, overflow="fold")
-    for row, filled in zip(rows, cells, strict=True):
-        table.add_row(*map(shown, filled), style="bold yellow" if row[-1] else None)
+    for row, kept in zip(rows, cells, strict=True):
+        table.add_row(*map(shown, kept), style="bold yellow" if row[-1] else None)
     width = None if sys.stdout.isatty() else _WIDTH
     Console(width=width, markup=False, emoji=False, highlight=False).print(table)
+
+
+def filled(header: Sequence[str], rows: Rows) -> list[list[str]]:
+    """Header and rows without the columns that are empty."""
+    kept = [index for index in range(len(header)) if any(row[index] for row in rows)]
+    return [[row[index] for index in kept] for row in (header, *rows)]
 
 
 def _digits(value: float) -> str:
@@ -128,12 +136,6 @@ def _weights(remark: str) -> str:
 
 def _rows(measurements: Iterable[Measurement]) -> list[list[str]]:
     return [[cells(each)[name] for name in _HEADER] for each in measurements]
-
-
-def _filled(header: Sequence[str], rows: Rows) -> list[list[str]]:
-    """Header and rows without the columns that are empty."""
-    kept = [index for index in range(len(header)) if any(row[index] for row in rows)]
-    return [[row[index] for index in kept] for row in (header, *rows)]
 
 
 def _line(cells: Iterable[str]) -> str:

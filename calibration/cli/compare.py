@@ -47,6 +47,7 @@ def compare_with_truth(args: Namespace) -> int:
     _need_skimage()
 
     from calibration import truth
+    from calibration.likeness import caveat
     from runtime.engine_calls import EngineCalls
 
     faces = truth.truth_set(args.truth)
@@ -62,8 +63,10 @@ def compare_with_truth(args: Namespace) -> int:
         for each in judged
     ]
     table = truth.table(truth.judge(faces, candidates))
-    for line in (*table.splitlines(), *(each.described for each in judged)):
-        console.tell(line)
+    remark = caveat(each.manifest for each in candidates)
+    for line in (*table.splitlines(), *(each.described for each in judged), remark):
+        if line is not None:
+            console.tell(line)
     return 0
 
 

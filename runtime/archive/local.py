@@ -16,7 +16,7 @@ from runtime.errors import InvalidImageError, UsageError
 from runtime.faces.finder import Face
 from runtime.faces.landmark_files import landmark_file, read_landmarks
 from runtime.images.files import Photo, decode_photo, write_image
-from runtime.images.formats import is_deep, open_picture
+from runtime.images.formats import declared_pixels
 from runtime.people.known import load_people
 from runtime.photo import CutFace, Found, Restored
 from runtime.redaction import public_name
@@ -26,7 +26,6 @@ from runtime.steps import RestoredFace
 from runtime.storage import locations as storage
 
 _PIXELS = 12_000_000  # of a photo, for so many of which there is room
-_HEADER = 64 << 10  # bytes of a file that nearly always say its size
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +101,7 @@ class ArchiveRestorer:
         name, data = picture.name, picture.data
         if data is None:
             name, data = public_name(name), storage.read(name, job.max_bytes)
-        take_room(_pixels(data, job.max_pixels) * job.options.upscale**2)
+        take_room(declared_pixels(data, job.max_pixels) * job.options.upscale**2)
         photo = decode_photo(data, name, job.max_pixels)
         if not job.aligned and landmarks is None:
             return _Ready(photo, self._steps.find(photo.image, self._identity, {}, self._options))
@@ -184,17 +183,3 @@ def _rounded(distance: float | None) -> float | None:
 
 def _faces(ready: _Ready | None) -> Sequence[CutFace]:
     return () if ready is None else ready.found.cuts
-
-
-def _pixels(data: bytes, max_pixels: int) -> int:
-    """The pixels that a picture file declares, those of 16 bits twice; 0 if it is damaged.
-
-    Its beginning is tried first: to look through a large JPEG would take a tenth of decoding it.
-    """
-    for part in (data[:_HEADER], data):
-        try:
-            with open_picture(part, max_pixels) as picture:
-                return picture.width * picture.height * (2 if is_deep(picture) else 1)
-        except Exception:  # decoding says what is wrong
-            continue
-    return 0

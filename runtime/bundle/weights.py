@@ -15,6 +15,9 @@ COMPACT_SHA256 = "8289c53ee1d4bec38efd1426666f3db00d65926fa7240a89d9af314c3715f3
 
 PUBLISHED, COMPACT, SYNTHETIC, OTHER = "published", "compact", "synthetic", "other"
 
+COMPACT_REMARK = "compact weights, not the published ones"
+"""What is shown beside results of the compact weights."""
+
 _NOTICES = {
     PUBLISHED: "the published weights are CC BY-NC-SA 4.0: for non-commercial use only",
     COMPACT: "compact weights (Apache-2.0): a small network that restores modestly; it does not "
@@ -22,7 +25,7 @@ _NOTICES = {
     SYNTHETIC: "warning: synthetic weights: they restore nothing",
 }
 _REMARKS = {
-    COMPACT: "compact weights, not the published ones",
+    COMPACT: COMPACT_REMARK,
     SYNTHETIC: "synthetic weights: nothing is restored",
 }
 

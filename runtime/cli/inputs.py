@@ -32,6 +32,38 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         "with IMAGE.txt for each (default: IMAGE.txt beside the picture; where there is none, "
         "faces are found)",
     )
+    add_picture_arguments(parser)
+    parser.add_argument(
+        "--device",
+        choices=("auto", *DEVICES),
+        default="auto",
+        help="what runs the network; auto, the default: the first of the others that can be used",
+    )
+    parser.add_argument(
+        "--no-fallback",
+        action="store_true",
+        help="with --device auto: take the first device that the bundle is made for, or fail",
+    )
+    server = parser.add_argument_group(
+        "with a model server",
+        f"the environment variable {AUTHORIZATION} holds the authorization header, if it needs one",
+    )
+    server.add_argument(
+        "--remote-timeout",
+        type=partial(number, below=86400, what="seconds"),
+        metavar="S",
+        help="seconds to wait for an engine call, with all retries (default: 30)",
+    )
+    server.add_argument(
+        "--remote-ca",
+        type=Path,
+        metavar="FILE",
+        help="PEM file of the authority that signed the server's certificate, for grpcs://",
+    )
+
+
+def add_picture_arguments(parser: ArgumentParser) -> None:
+    """Add the options of every command that finds the faces of pictures."""
     parser.add_argument(
         "--min-face",
         type=positive,
@@ -52,34 +84,7 @@ def add_common_arguments(parser: ArgumentParser) -> None:
         help="refuse larger picture files (default: 1073741824, which is 1 GiB)",
     )
     parser.add_argument(
-        "--device",
-        choices=("auto", *DEVICES),
-        default="auto",
-        help="what runs the network; auto, the default: the first of the others that can be used",
-    )
-    parser.add_argument(
-        "--no-fallback",
-        action="store_true",
-        help="with --device auto: take the first device that the bundle is made for, or fail",
-    )
-    parser.add_argument(
         "--threads", type=positive, metavar="N", help="CPU threads (default: one for each core)"
-    )
-    server = parser.add_argument_group(
-        "with a model server",
-        f"the environment variable {AUTHORIZATION} holds the authorization header, if it needs one",
-    )
-    server.add_argument(
-        "--remote-timeout",
-        type=partial(number, below=86400, what="seconds"),
-        metavar="S",
-        help="seconds to wait for an engine call, with all retries (default: 30)",
-    )
-    server.add_argument(
-        "--remote-ca",
-        type=Path,
-        metavar="FILE",
-        help="PEM file of the authority that signed the server's certificate, for grpcs://",
     )
 
 

@@ -54,6 +54,7 @@ _OPEN = {
 }
 # of a JPEG: encoders write about ten scans, and each costs a pass over all pixels
 _MOST_SCANS, _MOST_EXIF_SEGMENTS = 100, 100
+_HEADER = 64 << 10  # bytes of a file that nearly always say its size
 _PILLOW_DEFAULT = 89_478_485
 _PILLOW_LIMIT = threading.Lock()
 
@@ -98,6 +99,20 @@ def is_deep(picture: ImageFile) -> bool:
     """Whether a picture that is opened, but not yet loaded, has 16 bits a channel."""
     # BMP pictures of 16 bits a pixel end in ";16", too
     return picture.mode.startswith("I;16") or rawmode(picture).endswith((";16B", ";16L", ";16N"))
+
+
+def declared_pixels(data: bytes, max_pixels: int) -> int:
+    """The pixels that a picture file declares, those of 16 bits twice; 0 if it is damaged.
+
+    Its beginning is tried first: to look through a large JPEG would take a tenth of decoding it.
+    """
+    for part in (data[:_HEADER], data):
+        try:
+            with open_picture(part, max_pixels) as picture:
+                return picture.width * picture.height * (2 if is_deep(picture) else 1)
+        except Exception:  # decoding says what is wrong
+            continue
+    return 0
 
 
 def rawmode(picture: ImageFile) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from calibration.likeness import TRAINED_FOR
 from runtime.images.files import read_image
 from tests.conftest import SAMPLES, Command, one_line
 
@@ -75,13 +76,17 @@ def test_compare_with_truth(
     done = command("dmd-compare", bundle, int8_bundle, "--truth", photos)
     assert done.returncode == 0, done.stderr
     assert done.stderr == "dmd-compare: warning: list.csv is no picture\n"
-    header, *rows, first, second = done.stdout.splitlines()
+    header, *rows, first, second, remark = done.stdout.splitlines()
     assert header.split()[:4] == ["degradation", "picture", "faces", "whole"]
+    assert header.split()[-2:] == ["identity", "landmarks"]
+    assert remark == TRAINED_FOR
     found = {tuple(re.split("  +", row)[:2]): re.split("  +", row)[2:] for row in rows}
     pictures = ("input", "A, generic", "B, generic")
     assert list(found) == [(times, each) for times in ("x2.5", "x4", "x6") for each in pictures]
     assert {faces for faces, *_ in found.values()} == {"2"}
     psnr = {key: float(whole.split()[0]) for key, (_, whole, *_) in found.items()}
+    assert all(0 < float(identity) < 1 for *_, identity, _ in found.values())
+    assert all(0 < float(px.removesuffix(" px")) < 30 for *_, px in found.values())
     for times in ("x4", "x6"):
         given, of_a, of_b = (psnr[times, each] for each in pictures)
         assert of_a > given + 0.3

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from calibration.faces import BUILT_IN
+from calibration.likeness import Likeness
 from calibration.quality import REGIONS
 from calibration.truth import (
     GENERIC,
@@ -151,6 +152,8 @@ def test_a_face_is_no_reference_of_itself(bundle: Path, tmp_path: Path) -> None:
     every, with_references, of_specific = rows[0], rows[2], rows[-1]
     assert with_references.psnr_db["whole"] == every.psnr_db["whole"][1:]  # grace came first
     assert of_specific.psnr_db == with_references.psnr_db  # an echo is the input
+    assert of_specific.likeness == with_references.likeness == every.likeness[1:]
+    assert len(every.likeness) == count + 1
     assert input_of(of_specific, rows) is with_references
     assert input_of(rows[1], rows) is every
 
@@ -188,14 +191,16 @@ def test_nothing_to_judge_by(tmp_path: Path, files: tuple[str, ...], reason: str
 def test_a_row_as_text() -> None:
     values = {region: (20.0 + index, 22.0) for index, region in enumerate(REGIONS)}
     ssim = dict.fromkeys(REGIONS, (0.5, 0.75))
-    row = Row("x4", "compact", SPECIFIC, values, ssim)
+    row = Row("x4", "compact", SPECIFIC, values, ssim, (Likeness(0.25, 2.0), Likeness(0.5, 4.5)))
     given = Row("x4", INPUT, INPUT, values, ssim)
     numbers = ("21.00 dB, 0.625", "21.50 dB, 0.625", "22.00 dB, 0.625", "22.50 dB, 0.625")
-    assert cells(row) == ("x4", "compact, specific", "2", *numbers)
+    assert cells(row) == ("x4", "compact, specific", "2", *numbers, "0.375", "3.25 px")
+    assert cells(given) == ("x4", "input", "2", *numbers, "", "")
     header, first, second = table([given, row]).splitlines()
     assert header.split()[:3] == ["degradation", "picture", "faces"]
     assert first.startswith("x4           input              2      21.00 dB, 0.625")
     assert second.startswith("x4           compact, specific  2      21.00 dB, 0.625")
+    assert second.endswith("22.50 dB, 0.625  0.375     3.25 px")
 
 
 def restored(bundle: Path, truth: Truth) -> dict[tuple[str, str], Row]:

@@ -24,7 +24,13 @@ STUDIES = tuple(
     for file in sorted(ROOT.glob("benchmarks/studies/**/*.py"))
     if "main()" in file.read_text(encoding="utf-8")
 )
-MODULES = (*STUDIES, "export.triton.local_server", "tests.export.interruptions", "tests.fuzz")
+MODULES = (
+    *STUDIES,
+    "benchmarks.studies.people",
+    "export.triton.local_server",
+    "tests.export.interruptions",
+    "tests.fuzz",
+)
 """What `python -m` runs with arguments of its own."""
 
 _WITHOUT_ARGUMENTS = ("runtime.bundle.schema",)

@@ -9,8 +9,10 @@ from benchmarks.measure.timing import Ratio
 from benchmarks.report.results import Measurement, Result, Subject, read_result
 from benchmarks.report.tables import TRUTH, amount, markdown, show
 from benchmarks.report.truth import measurements, rows_of
+from calibration.likeness import TRAINED_FOR, Likeness
 from calibration.quality import REGIONS
 from calibration.truth import Row
+from runtime.bundle.weights import COMPACT_REMARK
 from tests.conftest import ROOT
 
 MACHINE = {"processor": "Xeon", "cores": 2, "gpu": None}
@@ -62,6 +64,8 @@ def result(
         (1025556480, "bytes", "1.03 GB"),
         (40.3236, "dB", "40.3 dB"),
         (0.98427, "SSIM", "0.9843 SSIM"),
+        (0.31249, "distance", "0.312 distance"),
+        (2.8449, "px", "2.84 px"),
         (2.7444, "faces/s", "2.74 faces/s"),
         (12345.0, "faces/s", "12300 faces/s"),
     ],
@@ -94,7 +98,8 @@ def test_markdown() -> None:
 
 def test_quality_against_the_truth() -> None:
     psnr = dict.fromkeys(REGIONS, (20.0, 21.0))
-    row = Row("x4", "bundle", "generic", psnr, dict.fromkeys(REGIONS, (0.5, 0.75)))
+    like = (Likeness(0.25, 2.0), Likeness(0.5, 4.5))
+    row = Row("x4", "bundle", "generic", psnr, dict.fromkeys(REGIONS, (0.5, 0.75)), like)
     content = replace(
         result(*ROWS[2:], *measurements([row])),
         subjects=tuple(Subject(name, "fp32", "", "", "compact weights") for name in "ab"),
@@ -112,10 +117,31 @@ def test_quality_against_the_truth() -> None:
         "",
         "### quality against clean faces",
         "",
-        "| degradation | picture | faces | whole | left eye | right eye | mouth |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-        "| x4 | bundle, generic | 2 " + 4 * "| 20.50 dB, 0.625 " + "|",
+        "| degradation | picture | faces | whole | left eye | right eye | mouth | identity "
+        "| landmarks |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| x4 | bundle, generic | 2 " + 4 * "| 20.50 dB, 0.625 " + "| 0.375 | 3.25 px |",
     ]
+
+
+def test_quality_of_a_version_without_likeness() -> None:
+    """It has no columns for it, and none is made up."""
+    psnr = dict.fromkeys(REGIONS, (20.0, 21.0))
+    row = Row("x4", "bundle", "generic", psnr, dict.fromkeys(REGIONS, (0.5, 0.75)))
+    content = result(*measurements([row]))
+    assert rows_of(content.measurements) == [row]
+    assert "| right eye | mouth |\n" in markdown(content)
+
+
+def test_identities_of_compact_weights_come_with_a_remark() -> None:
+    identity = Measurement("quality", "a", "truth x4, generic, identity", "distance", 0.3)
+    subjects = tuple(Subject("a", "fp32", "", "", each) for each in (COMPACT_REMARK, None))
+    for rows, subject, expected in (
+        ((identity,), subjects[0], [COMPACT_REMARK, TRAINED_FOR]),
+        (ROWS, subjects[0], [COMPACT_REMARK]),
+        ((identity,), subjects[1], []),
+    ):
+        assert replace(result(*rows), subjects=(subject,)).remarks == expected
 
 
 @pytest.mark.parametrize("name", ["quality-compact", "quality-compact-samples"])

@@ -24,6 +24,7 @@ from benchmarks.suites.photograph import photograph
 from benchmarks.suites.processes import by_stage, pipeline
 from benchmarks.suites.runners import BundleRunner, Case, Cases, TorchRunner, open_runners
 from benchmarks.suites.setting import Setting
+from calibration.likeness import TRAINED_FOR
 from export.checks.arithmetic import cost
 from export.model.checkpoint import load_weights
 from runtime.backends.base import Boxes, DeviceSeconds, Rows
@@ -406,18 +407,20 @@ class TestCommand:
         ]
         given, generic, *_ = (row for row in rows if row.degradation == "x6")
         assert generic.mean_psnr_db("whole") > given.mean_psnr_db("whole") + 0.3
+        assert all(0 < each.identity < 1 < each.landmarks_px < 30 for each in generic.likeness)
         number = f"{generic.mean_psnr_db('whole'):.2f} dB"
         for text in (done.stdout, files[1].read_text(), files[2].read_text()):
             assert number in text
             assert "compact weights, not the published ones" in text
+            assert TRAINED_FOR in text
         same = command("dmd-bench", "compare", files[0], files[0])
         assert same.stdout.count("compact weights, not the published ones") == 2
-        content["measurements"][-2]["value"] -= 3
+        content["measurements"][-4]["value"] -= 3  # PSNR of the mouth
         worse = tmp_path / "worse.json"
         worse.write_text(json.dumps(content))
         done = command("dmd-bench", "compare", files[0], worse)
         assert done.returncode == 1
-        assert "1 of 120 worse by more than 5 %" in done.stdout
+        assert "1 of 150 worse by more than 5 %" in done.stdout
 
     @pytest.mark.parametrize(
         ("words", "reason"),

@@ -17,6 +17,7 @@ from tests.fuzz.rule import unclean
 COMMANDS = {
     "dmd-restore": "runtime.cli.restore",
     "dmd-enroll": "runtime.cli.enroll",
+    "dmd-people": "runtime.cli.people",
     "dmd-triton": "export.cli.triton",
 }
 

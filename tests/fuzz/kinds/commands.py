@@ -46,6 +46,7 @@ _OPTIONS = {
         "--threads",
         "--bundle",
     ),
+    "dmd-people": ("--min-face", "--max-pixels", "--max-bytes", "--threads", "--out"),
     "dmd-triton": (
         "--max-batch",
         "--max-references",
@@ -102,6 +103,7 @@ def _words(draw: Draw) -> list[str]:
     words = {
         "dmd-restore": ["given/face.png", "--bundle", "bundle", "--out", "out", "--device", "cpu"],
         "dmd-enroll": ["given/face.png", "--bundle", "bundle", "--out", "person.safetensors"],
+        "dmd-people": ["given/face.png", "--out", "out"],
         "dmd-triton": ["bundle", "out", "--device", "cpu"],
     }[command]
     for _ in range(draw(st.integers(0, 3))):
