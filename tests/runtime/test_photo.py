@@ -260,7 +260,9 @@ def test_pixels_are_copied_once(
     finder = cast(FaceFinder, OneFace(faces[0][1], (2000, 1500)))
     tracemalloc.start()
     options = RestoreOptions(upscale=upscale, color=color)
-    found = find_and_crop(photo, finder, None, {}, options, lambda _: np.empty((0, 128)))
+    found = find_and_crop(
+        photo, finder, None, {}, options, lambda _: np.empty((0, 128), np.float32)
+    )
     cutting = tracemalloc.get_traced_memory()[1]
     tracemalloc.reset_peak()
     restored = paste(found, [255 - found.cuts[0].crop.image], 0.0)
