@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from runtime.groups.linkage import distances, linked
+from runtime.groups.linkage import linked
 from runtime.groups.reading import FoundFace
 from runtime.people.matching import GUESS, THRESHOLD, Person, who
 from runtime.people.recognition import SHARP
@@ -54,11 +54,9 @@ def grouped(faces: Sequence[FoundFace]) -> Grouping:
     sharp = [index for index, face in enumerate(faces) if face.blur <= SHARP]
     founders: list[list[int]] = []
     if sharp:
-        matrix = distances(
-            np.stack([faces[index].vector for index in sharp]),
-            [faces[index].photo for index in sharp],
-        )
-        founders = [[sharp[each] for each in group] for group in linked(matrix, THRESHOLD)]
+        vectors = np.stack([faces[index].vector for index in sharp])
+        photos = [faces[index].photo for index in sharp]
+        founders = [[sharp[each] for each in group] for group in linked(vectors, photos, THRESHOLD)]
     joined = _join(faces, founders)
     everyone = [[*group, *more] for group, more in zip(founders, joined, strict=True)]
     several = [index for index, members in enumerate(everyone) if len(members) > 1]

@@ -1,58 +1,35 @@
 """Complete linkage: groups of which every two members are near to each other."""
 
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+_NEVER = 1e6  # a distance that joins nobody; SciPy takes finite ones only
 
-def distances(vectors: NDArray[np.float32], photos: Sequence[object]) -> NDArray[np.float32]:
-    """Euclidean distances (N, N) of vectors (N, D), infinite within a photo and to itself.
 
-    `photos`: what each vector's photo is called. Two faces of one photo are two people.
+def linked(vectors: NDArray[np.float32], photos: Sequence[object], most: float) -> list[list[int]]:
+    """Groups of vectors (N, D), cut where two of a group would be farther apart than `most`.
+
+    `photos`: what each vector's photo is called; two faces of one photo are never one person.
+    Returns sorted indices in groups, by their first one, each index in one of them.
     """
-    squares = (vectors**2).sum(axis=1)
-    # in place: of ten thousand faces the matrix has 400 MB
-    found = vectors @ vectors.T
-    found *= -2
-    found += squares
-    found += squares[:, None]
-    np.sqrt(found.clip(0, out=found), out=found)
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from scipy.spatial.distance import pdist
+
+    if len(vectors) < 2:
+        return [[index] for index in range(len(vectors))]
+    apart = pdist(vectors)  # of each two, in the order of `combinations`
     places: dict[object, list[int]] = {}
     for index, photo in enumerate(photos):
         places.setdefault(photo, []).append(index)
+    count = len(vectors)
     for same in places.values():
-        found[np.ix_(same, same)] = np.inf
-    return np.asarray(found, np.float32)
-
-
-def linked(matrix: NDArray[np.float32], most: float) -> list[list[int]]:
-    """Groups of complete linkage, cut where two of a group would be farther apart than `most`.
-
-    `matrix` (N, N): distances, infinite on the diagonal; it is used up. Returns sorted indices in
-    groups, by their first one, each index in one of them. By chains of nearest neighbours
-    (Murtagh 1983), which gives what joining the nearest two again and again gives, in N^2 steps.
-    """
-    members = {index: [index] for index in range(len(matrix))}
-    done: list[list[int]] = []
-    chain: list[int] = []
-    while members:
-        if not chain:
-            chain = [next(iter(members))]
-        last = chain[-1]
-        near = int(matrix[last].argmin())
-        if len(chain) > 1 and matrix[last, chain[-2]] <= matrix[last, near]:
-            near = chain[-2]  # of equally near ones the last, else the chain would run in a circle
-        if not matrix[last, near] <= most:  # it only gets farther when others are joined
-            done.append(sorted(members.pop(last)))
-            matrix[last] = matrix[:, last] = np.inf
-            chain = []
-        elif len(chain) > 1 and near == chain[-2]:
-            joined = np.maximum(matrix[last], matrix[near])
-            matrix[near] = matrix[:, near] = joined
-            matrix[last] = matrix[:, last] = np.inf
-            members[near] += members.pop(last)
-            del chain[-2:]
-        else:
-            chain.append(near)
-    return sorted(done)
+        for one, other in combinations(same, 2):
+            apart[count * one - one * (one + 1) // 2 + other - one - 1] = _NEVER
+    labels = fcluster(linkage(apart, "complete"), most, "distance")
+    groups: dict[int, list[int]] = {}
+    for index, label in enumerate(labels):
+        groups.setdefault(int(label), []).append(index)
+    return list(groups.values())

@@ -10,11 +10,8 @@ from numpy.typing import NDArray
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import DmdnetWarning
 from runtime.faces.finder import Crop
+from runtime.people.matching import THRESHOLD
 from runtime.people.recognition import SHARP, Recognizer, blur
-
-UNLIKE = 0.57
-"""Distance of a reference from the others from which on it may show somebody else: that up to which
-a face is taken for the person's. 1 % of two photographs of one person are farther apart."""
 
 
 def recognisable(
@@ -51,7 +48,8 @@ def _unlike(vectors: NDArray[np.float32], names: Sequence[str]) -> list[str]:
     """Names the reference farthest from all others, until those that are left look alike.
 
     One at a time, because somebody else among the others makes every reference look far from them.
-    The distance is the root of the mean squared distance to each of the others.
+    The distance is the root of the mean squared distance to each of the others: over that up to
+    which a face is taken for a person's, it may show somebody else.
     """
     exact = vectors.astype(np.float64)
     squares = np.array([((exact - one) ** 2).sum(axis=1) for one in exact])
@@ -61,9 +59,9 @@ def _unlike(vectors: NDArray[np.float32], names: Sequence[str]) -> list[str]:
         among = squares[np.ix_(left, left)]
         distances = np.sqrt(among.sum(axis=1) / (len(left) - 1))
         worst = int(distances.argmax())
-        if distances[worst] <= UNLIKE:
+        if distances[worst] <= THRESHOLD:
             break
-        distance = f"distance {distances[worst]:.2f}, over {UNLIKE}"
+        distance = f"distance {distances[worst]:.2f}, over {THRESHOLD}"
         if len(left) == 2:
             first, second = (names[index] for index in left)
             said.append(

@@ -116,44 +116,14 @@ def who(
 def assign(costs: Distances, alone: float) -> list[int | None]:
     """The column for each row of `costs` (R, C), each at most once, of the least sum.
 
-    A row without a column (None) costs `alone`. Exact (the Hungarian method with shortest
-    augmenting paths, as of Jonker and Volgenant), in R * R * (R + C) steps.
+    A row without a column (None) costs `alone`; a pair that costs as much as none is a pair.
     """
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = costs.shape
-    # the last columns stand for none; a pair that costs as much as none is a pair
-    none = np.full((rows, rows), math.nextafter(alone, math.inf))
-    table = np.hstack([np.minimum(costs, 2 * alone + 1), none])
-    owner = np.full(columns + rows, -1)  # the row that has a column
-    of_row, of_column = np.zeros(rows), np.zeros(columns + rows)  # dual prices
-    for start in range(rows):
-        shortest = np.full(columns + rows, math.inf)
-        before = np.full(columns + rows, -1)  # the column before on the shortest path
-        seen = np.zeros(columns + rows, bool)
-        row, last = start, -1
-        while True:
-            length = 0.0 if last < 0 else shortest[last]
-            ways = length + table[row] - of_row[row] - of_column
-            nearer = ~seen & (ways < shortest)
-            shortest[nearer], before[nearer] = ways[nearer], last
-            last = int(np.argmin(np.where(seen, math.inf, shortest)))
-            seen[last] = True
-            if owner[last] < 0:
-                break
-            row = int(owner[last])
-        end = shortest[last]
-        reached = np.flatnonzero(seen & (owner >= 0))
-        of_row[owner[reached]] += end - shortest[reached]
-        of_row[start] += end
-        of_column[seen] += shortest[seen] - end
-        while last >= 0:
-            previous = int(before[last])
-            owner[last] = start if previous < 0 else owner[previous]
-            last = previous
-    chosen: list[int | None] = [None] * rows
-    for column in range(columns):
-        if owner[column] >= 0:
-            chosen[int(owner[column])] = column
-    return chosen
+    none = np.full((rows, rows), math.nextafter(alone, math.inf))  # a column of none for each row
+    _, chosen = linear_sum_assignment(np.hstack([costs, none]))
+    return [int(column) if column < columns else None for column in chosen]
 
 
 def _ranked(row: Distances, people: Sequence[Person], threshold: float) -> Match:

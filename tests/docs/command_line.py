@@ -20,13 +20,12 @@ from tests.conftest import ROOT
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SCRIPTS: dict[str, str] = PROJECT["project"]["scripts"]
 STUDIES = tuple(
-    ".".join(file.relative_to(ROOT).with_suffix("").parts)
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__main__")
     for file in sorted(ROOT.glob("benchmarks/studies/**/*.py"))
-    if "main()" in file.read_text(encoding="utf-8")
+    if "def main()" in file.read_text(encoding="utf-8")
 )
 MODULES = (
     *STUDIES,
-    "benchmarks.studies.people",
     "export.triton.local_server",
     "tests.export.interruptions",
     "tests.fuzz",

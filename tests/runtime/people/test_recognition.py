@@ -72,7 +72,8 @@ def test_what_is_shown_to_the_network_is_the_frame_of_dlib() -> None:
 
 def test_descriptors(recognizer: Recognizer, crops: list[NDArray[np.uint8]]) -> None:
     vectors = recognizer.describe(crops)
-    assert vectors.shape == (2, 128) and vectors.dtype == np.float32
+    assert vectors.shape == (2, 128)
+    assert vectors.dtype == np.float32
     np.testing.assert_allclose(vectors[:, :4], FIRST_NUMBERS, atol=3e-3)
     assert np.linalg.norm(vectors[0] - vectors[1]) == pytest.approx(0.680, abs=0.01)
     swapped = recognizer.describe([crops[0][:, :, ::-1]])  # BGR is wrong, and differs
