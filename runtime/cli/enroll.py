@@ -17,9 +17,6 @@ from runtime.errors import DictionaryError, DmdnetWarning, UsageError
 from runtime.redaction import public_name
 from runtime.text import shown
 
-_SAID_OF_FILES = "reference 0: too blurred|no reference is sharp"
-"""Warnings of a single reference: they are said in the end, with the file's name."""
-
 
 def main() -> NoReturn:
     parser = console.Parser(
@@ -55,7 +52,7 @@ def enroll(args: Namespace) -> int:
     from runtime.dictionary import LONGEST_NAME, check_name
     from runtime.faces.landmark_files import landmark_file, read_landmarks
     from runtime.images.files import MAX_PIXELS, read_photo
-    from runtime.people.enrolment import doubts
+    from runtime.people.enrolment import ReferenceWarning, doubts
     from runtime.storage.locations import MAX_BYTES
 
     if args.out.is_dir() or not args.out.parent.is_dir():
@@ -71,7 +68,8 @@ def enroll(args: Namespace) -> int:
     enrolled: list[str] = []
     rows = []
     with warnings.catch_warnings(), open_restorer(args) as restorer:
-        warnings.filterwarnings("ignore", _SAID_OF_FILES, DmdnetWarning)
+        # each memorises a single reference: its doubts are said at the end, with the file's name
+        warnings.simplefilter("ignore", ReferenceWarning)
         for file in tqdm(files, unit="reference", disable=None, leave=False):
             try:
                 image = read_photo(file, max_pixels, max_bytes).image

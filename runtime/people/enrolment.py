@@ -14,6 +14,10 @@ from runtime.people.matching import THRESHOLD
 from runtime.people.recognition import SHARP, Recognizer, blur
 
 
+class ReferenceWarning(DmdnetWarning):
+    """A reference is kept that is doubtful, for whoever shall know the person by it."""
+
+
 def recognisable(
     person: SpecificDictionary, crops: Mapping[str, Crop], recognizer: Recognizer
 ) -> SpecificDictionary:
@@ -25,7 +29,7 @@ def recognisable(
     sharp = tuple(index for index, image in enumerate(images) if blur(image) <= SHARP)
     vectors = recognizer.describe([images[index] for index in sharp])
     for line in doubts(vectors, sharp, list(crops)):
-        warnings.warn(line, DmdnetWarning, stacklevel=3)
+        warnings.warn(line, ReferenceWarning, stacklevel=3)
     return replace(person, vectors=vectors, vector_rows=sharp)
 
 

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from runtime import DictionaryError, DmdnetWarning, Restorer
-from runtime.people.enrolment import UNLIKE, doubts
+from runtime.people.enrolment import doubts
+from runtime.people.matching import THRESHOLD
 from tests.conftest import Face
 
 NAMES = ["a.png", "b.png", "c.png", "d.png", "e.png"]
@@ -29,7 +30,7 @@ def blurred(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def test_references_that_look_alike_are_not_doubted() -> None:
     assert doubts(people(0, 0.3, 0.1, 0.2, 0.4), range(5), NAMES) == []
     assert doubts(people(0), [0], NAMES[:1]) == []
-    assert doubts(people(0, UNLIKE - 1e-3), [0, 1], NAMES[:2]) == []
+    assert doubts(people(0, THRESHOLD - 1e-3), [0, 1], NAMES[:2]) == []
 
 
 def test_somebody_else_among_the_references_is_named_alone() -> None:
