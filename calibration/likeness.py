@@ -11,18 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.bundle.manifest import Manifest
-from runtime.bundle.weights import COMPACT
+from runtime.bundle.weights import COMPACT, TRAINED_FOR
 from runtime.faces.alignment import IDENTITY
 from runtime.faces.landmark_network import LandmarkNetwork
 from runtime.faces.views import Views
 from runtime.images.arrays import Image
 from runtime.people.recognition import Recognizer
-
-TRAINED_FOR = (
-    "compact weights were trained against the network that measures identity: a gain in it proves "
-    "nothing for other weights"
-)
-"""What must stand beside identity distances of compact weights."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,9 +21,7 @@ from runtime.text import shown
 LARGEST = 65504.0
 """No number of a dictionary is larger, nor smaller than its negative: it is float16's largest."""
 
-LONGEST_NAME = 255
-"""Characters of a person's name at most."""
-
+_LONGEST_NAME = 255  # characters of a person's name
 _FORMAT = "dmdnet-specific-dictionary"
 _VERSION = "2"
 _TENSORS = {"1": {"rows"}, _VERSION: {"rows", "vectors", "vector_rows"}}  # of each version
@@ -97,6 +95,8 @@ class SpecificDictionary:
         which: slice | list[int] = chosen if isinstance(chosen, slice) else list(chosen)
         try:
             rows, before = self.rows[which], np.arange(len(self.rows))[which].tolist()
+            if rows.ndim != self.rows.ndim:
+                raise IndexError("a slice or a list of numbers is needed")
         except (IndexError, TypeError) as error:
             raise DictionaryError(f"no such references: {error}") from None
         vector_of = {row: vector for vector, row in enumerate(self.vector_rows)}
@@ -241,11 +241,16 @@ class SpecificDictionary:
 
 def check_name(name: str) -> None:
     """Raise `DictionaryError` if this cannot be a person's name; "" stands for an unknown one."""
-    if not isinstance(name, str) or name != shown(name) or len(name) > LONGEST_NAME:
+    if not isinstance(name, str) or name != shown(name).strip() or len(name) > _LONGEST_NAME:
         raise DictionaryError(
-            f"a person's name must be one line of {LONGEST_NAME} characters at most, without "
-            f"control characters, not {str(name)[:80]!r}"
+            f"a person's name must be one line of {_LONGEST_NAME} characters at most, without "
+            f"control characters and spaces around it, not {str(name)[:80]!r}"
         )
+
+
+def name_of_file(path: Path) -> str:
+    """The name that a person has by the name of the dictionary's file."""
+    return shown(path.stem)[:_LONGEST_NAME].strip()
 
 
 def _check_vectors(vectors: NDArray[np.float32]) -> None:
@@ -262,6 +267,8 @@ def _check_vectors(vectors: NDArray[np.float32]) -> None:
 
 
 def _checked_vector_rows(of: Sequence[int], vectors: int, rows: int) -> tuple[int, ...]:
+    if not isinstance(of, Sequence) or not all(isinstance(row, int) for row in of):
+        raise DictionaryError("the rows of the vectors of a face must be whole numbers")
     bounds = [-1, *of, rows]
     if len(of) != vectors or any(low >= high for low, high in pairwise(bounds)):
         raise DictionaryError(

@@ -22,12 +22,13 @@ class EngineCalls:
     only faces without a dictionary, and a `DmdnetWarning` says so once.
 
     Attributes:
-        remark: a few words to show beside results of the engine's weights; None: none are needed.
+        likeness_remark: what to show beside identity distances of faces that the engine's weights
+            restored; None: nothing is needed.
     """
 
     def __init__(self, engine: Engine, manifest: Manifest, max_batch: int) -> None:
         self._engine, self._manifest, self._max_batch = engine, manifest, max_batch
-        self.remark = manifest.weights.remark
+        self.likeness_remark = manifest.weights.likeness_remark
         self._said = threading.Lock()  # held from the one warning on
         self._closed = False
         # the same array at each call, so that a backend can keep it on its device

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Literal
+from typing import Literal, cast
 
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import UsageError
@@ -46,6 +46,7 @@ class RestoreOptions:
         if self.upscale not in (1, 2, 4):
             raise UsageError(f"upscale must be 1, 2 or 4, not {self.upscale!r}")
         check_people(self.people)
+        object.__setattr__(self, "people", tuple(self.people))
         _check_share("people_threshold", self.people_threshold)
         single = self.strength.values() if isinstance(self.strength, Mapping) else [self.strength]
         for strength in single:
@@ -60,5 +61,5 @@ def strength_of(options: RestoreOptions, index: int) -> float:
 
 def _check_share(name: str, value: object) -> None:
     """Raise `UsageError` for anything but a number from 0 to 1."""
-    if not (isinstance(value, Real) and 0 <= float(value) <= 1):
+    if not (isinstance(value, Real) and 0 <= cast(float, value) <= 1):
         raise UsageError(f"{name} must be a number from 0 to 1, not {str(value)[:40]}")

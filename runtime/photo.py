@@ -135,12 +135,13 @@ def find_and_crop(
         crop, who = Crop(crops[index], boxes), known.get(index, NOBODY)
         cuts.append(CutFace(index, crop, matrices[index], who, strength_of(options, index)))
     clock.stop("boxes")
-    notes += [note for index in chosen if (note := doubt(index, known.get(index, NOBODY)))]
+    named = tuple(known.get(index, NOBODY).named(face) for index, face in enumerate(faces))
+    present = {face.name for face in named if face.name is not None}
+    notes += [note for index in chosen if (note := doubt(index, known.get(index, NOBODY), present))]
     strengths = options.strength if isinstance(options.strength, Mapping) else {}
     for what, indices in (("identities", identities), ("strengths", strengths)):
         if wrong := [index for index in indices if index not in range(len(faces))]:
             notes.append(f"{what} for faces that were not found: {wrong}")
-    named = tuple(known.get(index, NOBODY).named(face) for index, face in enumerate(faces))
     return Found(photo, upscale, color, aligned, named, tuple(cuts), tuple(notes), clock.seconds)
 
 
@@ -150,17 +151,21 @@ def take_aligned(
     finder: FaceFinder,
     identity: SpecificDictionary | None,
     options: RestoreOptions,
-    describe: Describe,
+    describe: Describe | None,
 ) -> Found:
     """A picture that is an aligned crop, resized to 512 x 512; see `Restorer.restore_aligned`.
 
     The face's box is that of its landmarks, and its score is 1, as nobody had to find it.
+    `describe` None: nobody asks how like the face is to the person of `identity`.
     """
     clock = _Clock()
     crop, face = _take(picture, landmarks, finder, options.color, clock)
-    given = {} if identity is None else {0: identity}
-    known = _name({0: crop.image}, given, options, describe, clock).get(0, NOBODY)
-    note = doubt(0, known)
+    if describe is None:
+        known = Known(identity, None, None, None)
+    else:
+        given = {} if identity is None else {0: identity}
+        known = _name({0: crop.image}, given, options, describe, clock).get(0, NOBODY)
+    note = doubt(0, known, ())
     image, color = crop.image, options.color
     out = np.ascontiguousarray(image[:, :, ::-1]) if color == "bgr" else image
     cut_face = CutFace(0, crop, IDENTITY, known, strength_of(options, 0))
@@ -202,9 +207,10 @@ def liken(found: Found, restored: Sequence[Image], describe: Describe, remark: s
     for face, of_face in zip(restored, found.cuts, strict=True):
         if of_face.known.person is None:
             continue
-        index, part = of_face.index, of_face.strength
-        mixed = cv2.addWeighted(face, part, of_face.crop.image, 1 - part, 0)
-        seen = np.asarray(mixed, np.uint8) if part < 1 else face
+        index, part, seen = of_face.index, of_face.strength, face
+        if part < 1:
+            mixed = cv2.addWeighted(face, part, of_face.crop.image, 1 - part, 0)
+            seen = np.asarray(mixed, np.uint8)
         likeness = likeness_of(of_face.known, seen, describe, remark)
         faces[index] = dataclasses.replace(faces[index], likeness=likeness)
         notes += [note] if (note := loss(index, faces[index])) else []

@@ -15,7 +15,7 @@ from runtime.bundle.manifest import Manifest
 from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary, check_name
 from runtime.engine_calls import EngineCalls
-from runtime.errors import UsageError
+from runtime.errors import DictionaryError, UsageError
 from runtime.faces.finder import Face, LandmarkDetector
 from runtime.images.arrays import Color, Image, rgb_view
 from runtime.one_by_one import ItemError, all_or_good, one_by_one, put_name, together
@@ -221,7 +221,8 @@ class Restorer:
         Raises `InvalidImageError`, `InvalidLandmarksError`, `DictionaryError` or `UsageError`.
         """
         good: list[Found] = []
-        for index, taken in enumerate(self._take(faces, landmarks, identities, color)):
+        everything = self._take(faces, landmarks, identities, color, compare=False)
+        for index, taken in enumerate(everything):
             if not isinstance(taken, Found):
                 if len(faces) > 1:
                     put_name(taken, f"face {index}")
@@ -302,7 +303,12 @@ class Restorer:
     def _check_all(self, people: Iterable[SpecificDictionary | None]) -> None:
         for person in people:
             if person is not None:
-                self.check(person)
+                try:
+                    self.check(person)
+                except DictionaryError as error:
+                    if person.name:
+                        put_name(error, person.name)
+                    raise
 
     def _take(
         self,
@@ -310,8 +316,9 @@ class Restorer:
         landmarks: Sequence[ArrayLike | None] | None,
         identities: Sequence[SpecificDictionary | None] | None,
         color: Color,
+        compare: bool = True,
     ) -> list[Found | ItemError]:
-        """Aligned faces on their way to the network."""
+        """Aligned faces on their way to the network; `compare` as in `Steps.take`."""
         landmarks = [None] * len(faces) if landmarks is None else landmarks
         identities = [None] * len(faces) if identities is None else identities
         if not len(faces) == len(landmarks) == len(identities):
@@ -323,7 +330,8 @@ class Restorer:
         options = RestoreOptions(color=color)
 
         def take(index: int) -> Found:
-            return self._steps.take(faces[index], landmarks[index], identities[index], options)
+            face, points, person = faces[index], landmarks[index], identities[index]
+            return self._steps.take(face, points, person, options, compare)
 
         return one_by_one(take, range(len(faces)))
 

@@ -85,9 +85,13 @@ class Steps:
         landmarks: ArrayLike | None,
         identity: SpecificDictionary | None,
         options: RestoreOptions,
+        compare: bool = True,
     ) -> Found:
-        """The first step of an aligned face: see `take_aligned`."""
-        finder, describe = self._finder(), self._recognizer.describe
+        """The first step of an aligned face: see `take_aligned`.
+
+        `compare`: recognise it, and say afterwards how like it is to its person.
+        """
+        finder, describe = self._finder(), self._recognizer.describe if compare else None
         return take_aligned(face, landmarks, finder, identity, options, describe)
 
     def run(self, cuts: Sequence[CutFace]) -> list[RestoredFace]:
@@ -107,5 +111,6 @@ class Steps:
         Before, those whose people are known are compared with them; see `liken`.
         """
         network_s, images = sum(seconds for _, seconds in faces), [image for image, _ in faces]
-        found = liken(found, images, self._recognizer.describe, self._calls.remark)
+        remark = self._calls.likeness_remark
+        found = liken(found, images, self._recognizer.describe, remark)
         return paste(found, images, float(network_s), in_place)

@@ -8,8 +8,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.measure.timing import Ratio
-from calibration.likeness import TRAINED_FOR
-from runtime.bundle.weights import COMPACT_REMARK
+from runtime.bundle.weights import COMPACT_REMARK, TRAINED_FOR
 from runtime.errors import BenchmarkError
 from runtime.storage.local import write_atomically
 

@@ -57,6 +57,8 @@ class Job:
         """
         if "\0" in self.out:
             raise UsageError(f"{self.out}: --out holds a NUL character, which no folder name can")
+        if self.options.people:
+            raise UsageError("the people of a job are files: Job.people, not Job.options.people")
         if is_server_address(self.bundle):
             with self.open() as restorer:  # opens nothing but a connection
                 manifest = restorer.manifest

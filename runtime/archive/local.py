@@ -12,11 +12,12 @@ from runtime.archive.failures import ends_the_run, failure_of, trace_of, unwrita
 from runtime.archive.job import COMPARE, DRAW, Job, Outcome, Picture, refuse_overwriting
 from runtime.archive.previews import before_and_after, draw_faces
 from runtime.dictionary import SpecificDictionary
-from runtime.errors import InvalidImageError, UsageError
+from runtime.errors import DictionaryError, InvalidImageError, UsageError
 from runtime.faces.finder import Face
 from runtime.faces.landmark_files import landmark_file, read_landmarks
 from runtime.images.files import Photo, decode_photo, write_image
 from runtime.images.formats import declared_pixels
+from runtime.one_by_one import put_name
 from runtime.people.known import load_people
 from runtime.photo import CutFace, Found, Restored
 from runtime.redaction import public_name
@@ -45,9 +46,14 @@ class ArchiveRestorer:
         self._options = replace(job.options, people=load_people(job.people))
         cv2.setNumThreads(1)  # else OpenCV takes all cores for each photo
         self._restorer = job.open()
-        for person in (self._identity, *self._options.people):
+        people = zip(self._options.people, job.people, strict=True)
+        for person, file in ((self._identity, job.identity), *people):
             if person is not None:
-                self._restorer.check(person)
+                try:
+                    self._restorer.check(person)
+                except DictionaryError as error:
+                    put_name(error, str(file))
+                    raise
         self.backend = self._restorer.backend
         self._steps = steps_of(self._restorer)
 

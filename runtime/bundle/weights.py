@@ -18,6 +18,12 @@ PUBLISHED, COMPACT, SYNTHETIC, OTHER = "published", "compact", "synthetic", "oth
 COMPACT_REMARK = "compact weights, not the published ones"
 """What is shown beside results of the compact weights."""
 
+TRAINED_FOR = (
+    "compact weights were trained against the network that measures identity: a gain in it proves "
+    "nothing for other weights"
+)
+"""What is shown beside identity distances of faces that the compact weights restored."""
+
 _NOTICES = {
     PUBLISHED: "the published weights are CC BY-NC-SA 4.0: for non-commercial use only",
     COMPACT: "compact weights (Apache-2.0): a small network that restores modestly; it does not "
@@ -57,6 +63,11 @@ class WeightsRecord:
     def remark(self) -> str | None:
         """A few words to show beside results of these weights; None where none are needed."""
         return _REMARKS.get(self.kind)
+
+    @property
+    def likeness_remark(self) -> str | None:
+        """A sentence to show beside identity distances of faces that these weights restored."""
+        return TRAINED_FOR if self.kind == COMPACT else self.remark
 
 
 def kind_of(sha256: str) -> str:

@@ -15,7 +15,6 @@ from runtime.cli.inputs import (
 )
 from runtime.errors import DictionaryError, DmdnetWarning, UsageError
 from runtime.redaction import public_name
-from runtime.text import shown
 
 
 def main() -> NoReturn:
@@ -49,7 +48,7 @@ def enroll(args: Namespace) -> int:
     from tqdm import tqdm
 
     from runtime.archive.failures import ends_the_run, failure_of, trace_of
-    from runtime.dictionary import LONGEST_NAME, check_name
+    from runtime.dictionary import check_name, name_of_file
     from runtime.faces.landmark_files import landmark_file, read_landmarks
     from runtime.images.files import MAX_PIXELS, read_photo
     from runtime.people.enrolment import ReferenceWarning, doubts
@@ -59,7 +58,7 @@ def enroll(args: Namespace) -> int:
         raise UsageError(f"{args.out}: --out must be a file in a folder that exists")
     refuse_in_bundle("--out", args.out, args.bundle)
     _refuse_replacing(args.out)
-    name = shown(args.out.stem)[:LONGEST_NAME] if args.name is None else args.name
+    name = name_of_file(args.out) if args.name is None else args.name
     check_name(name)
     files = picture_files(args.references)
     check_landmark_file(args.landmarks, len(files))

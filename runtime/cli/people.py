@@ -41,38 +41,44 @@ def people(args: Namespace) -> int:
     from runtime.storage.local import folder_beside
     from runtime.storage.locations import MAX_BYTES
 
-    _refuse_filled(args.out)
+    _refuse_out(args.out)
     files = picture_files(args.inputs)
     how = Reading(
         args.max_pixels or MAX_PIXELS, args.max_bytes or MAX_BYTES, args.threads, args.min_face
     )
     faces: list[FoundFace] = []
     failures: dict[str, str] = {}
-    photos = read_archive(files, how)
-    for photo in tqdm(photos, total=len(files), unit="photo", disable=None, leave=False):
-        console.check_interrupted()
-        faces += photo.faces
-        for note in photo.notes:
-            console.say_above_bar(f"dmd-people: {public_name(photo.name)}: {note}")
-        if photo.error is not None:
-            failures[photo.name] = photo.error
-            console.say_trace(photo.trace)
-    grouping = grouped(faces)
-    with folder_beside(args.out) as folder:
+    traces: list[str | None] = []
+    with folder_beside(args.out) as folder:  # now: where nothing can be written, nothing is read
+        photos = read_archive(files, how)
+        for photo in tqdm(photos, total=len(files), unit="photo", disable=None, leave=False):
+            console.check_interrupted()
+            faces += photo.faces
+            for note in photo.notes:
+                console.say_above_bar(f"dmd-people: {public_name(photo.name)}: {note}")
+            if photo.error is not None:
+                failures[photo.name] = photo.error
+                traces.append(photo.trace)
+        grouping = grouped(faces)
         unwritten = write_groups(folder, faces, grouping, failures, how.photo)
         folder.rename(args.out)
-    of_people = sum(len(person.faces) for person in grouping.people)
     console.tell(
-        f"{len(grouping.people)} people in {args.out}: {of_people} of {len(faces)} faces, of "
-        f"{len(files) - len(failures)} photos; {len(grouping.alone)} faces are like no other, "
-        f"{len(grouping.blurred)} too blurred"
+        f"read {len(files) - len(failures)} of {len(files)} photos; in {args.out} are people: "
+        f"{len(grouping.people)}, of faces: {sum(len(each.faces) for each in grouping.people)} of "
+        f"{len(faces)}, like no other: {len(grouping.alone)}, too blurred: {len(grouping.blurred)}"
     )
+    for trace in traces:
+        console.say_trace(trace)
     for line in (*failures.values(), *unwritten):
         console.say(f"dmd-people: {line}")
     return console.FAILED if failures or unwritten else 0
 
 
-def _refuse_filled(out: Path) -> None:
+def _refuse_out(out: Path) -> None:
     """Raise `UsageError` unless `out` can become a new folder: nothing is overwritten."""
-    if "\0" in str(out) or (out.exists() and (not out.is_dir() or any(out.iterdir()))):
+    if "\0" in str(out) or out.name in ("", ".."):
+        raise UsageError(f"--out {out}: give the name of a new folder")
+    if out.is_symlink() or out.is_mount():
+        raise UsageError(f"--out {out}: this is a link or a mounted disk; name a folder in it")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out}: this exists and is not an empty folder; choose another")

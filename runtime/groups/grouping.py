@@ -93,6 +93,8 @@ def _join(faces: Sequence[FoundFace], founders: Sequence[Sequence[int]]) -> list
     joined: list[list[int]] = [[] for _ in founders]
     if not founders:
         return joined
+    from scipy.spatial.distance import cdist
+
     people = [_person(faces, str(number), group) for number, group in enumerate(founders)]
     means = np.stack([person.mean for person in people])
     spreads = np.array([person.spread for person in people])
@@ -107,7 +109,7 @@ def _join(faces: Sequence[FoundFace], founders: Sequence[Sequence[int]]) -> list
     for photo, indices in blurred.items():
         vectors = np.stack([faces[index].vector for index in indices])
         # of thousands of people only those count that are near enough to be taken or confused
-        away = np.square(means[:, None] - vectors).sum(axis=2).min(axis=1) + spreads
+        away = cdist(means, vectors, "sqeuclidean").min(axis=1) + spreads
         near = [person for person, one in zip(people, away, strict=True) if one <= GUESS**2]
         matches = who(vectors, near, taken=in_photo.get(photo, ()))
         for index, match in zip(indices, matches, strict=True):
@@ -119,22 +121,23 @@ def _join(faces: Sequence[FoundFace], founders: Sequence[Sequence[int]]) -> list
 def _maybe(faces: Sequence[FoundFace], people: dict[str, list[int]]) -> dict[str, set[str]]:
     """For each person the others that may be the same: near, and in no photo beside it."""
     found: dict[str, set[str]] = {name: set() for name in people}
-    persons = {
-        name: _person(faces, name, [index for index in group if faces[index].blur <= SHARP])
+    if len(people) < 2:
+        return found
+    from scipy.spatial.distance import pdist
+
+    persons = [
+        _person(faces, name, [index for index in group if faces[index].blur <= SHARP])
         for name, group in people.items()
-    }
+    ]
+    spreads = [one.spread + other.spread for one, other in combinations(persons, 2)]
+    # the mean squared distance between the faces of two people
+    apart = pdist(np.stack([person.mean for person in persons]), "sqeuclidean") + spreads
     photos = {name: {faces[index].photo for index in group} for name, group in people.items()}
-    for one, other in combinations(people, 2):
-        if photos[one].isdisjoint(photos[other]) and _apart(persons[one], persons[other]) <= GUESS:
+    for (one, other), squared in zip(combinations(people, 2), apart, strict=True):
+        if squared <= GUESS**2 and photos[one].isdisjoint(photos[other]):
             found[one].add(other)
             found[other].add(one)
     return found
-
-
-def _apart(one: Person, other: Person) -> float:
-    """The root of the mean squared distance between the faces of two people."""
-    squared = np.square(one.mean - other.mean).sum() + one.spread + other.spread
-    return float(np.sqrt(squared))
 
 
 def _person(faces: Sequence[FoundFace], name: str, group: Sequence[int]) -> Person:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -44,10 +44,10 @@ class FoundFace:
     photo: str
     index: int
     face: Face
-    vector: NDArray[np.float32]
+    vector: NDArray[np.float32] = field(repr=False)
     blur: float
     turned: float
-    tile: bytes
+    tile: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,12 @@
 """The people of an archive, as dictionaries, and the files that hold these."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from runtime.dictionary import SpecificDictionary
-from runtime.errors import DictionaryError, UsageError
+from runtime.dictionary import SpecificDictionary, name_of_file
+from runtime.errors import DictionaryError, DmdnetWarning, UsageError
 from runtime.people.matching import Person
 
 _SUFFIX = ".safetensors"
@@ -73,12 +74,14 @@ def load_people(files: Sequence[Path]) -> tuple[SpecificDictionary, ...]:
     people: dict[str, SpecificDictionary] = {}
     of_name: dict[str, Path] = {}
     for file in files:
-        person = SpecificDictionary.load(file)
+        with warnings.catch_warnings():  # that it is old: it has no vectors, and is refused
+            warnings.simplefilter("ignore", DmdnetWarning)
+            person = SpecificDictionary.load(file)
         try:
             _check_vectors(person)
         except DictionaryError as error:
             raise DictionaryError(f"{file}: {error}") from None
-        name = person.name or file.stem
+        name = person.name or name_of_file(file)
         if name in people:
             raise UsageError(
                 f"--people: {of_name[name]} and {file} both have the name {name}; enrol one of "
@@ -91,6 +94,7 @@ def load_people(files: Sequence[Path]) -> tuple[SpecificDictionary, ...]:
 def _check_vectors(person: SpecificDictionary) -> None:
     if not len(person.vectors):
         raise DictionaryError(
-            f"the dictionary of {person.name or 'this person'} has no vectors to recognise the "
-            "person by; enrol again, from sharp references and with recognition"
+            f"{f'the dictionary of {person.name}' if person.name else 'this dictionary'} has no "
+            "vectors to recognise the person by; enrol again, from sharp references and with "
+            "recognition"
         )

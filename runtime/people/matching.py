@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ class Person:
     """
 
     name: str
-    mean: NDArray[np.float64]
+    mean: NDArray[np.float64] = field(repr=False)
     spread: float
 
     @classmethod

@@ -1,6 +1,6 @@
 """Names for the faces of a photo before it is restored, and how alike they are afterwards."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,8 +88,11 @@ def name_faces(
     return known
 
 
-def doubt(index: int, known: Known) -> str | None:
-    """Why nobody was chosen for a face that may be somebody; None where there is no doubt."""
+def doubt(index: int, known: Known, present: Collection[str]) -> str | None:
+    """Why nobody was chosen for a face that may be somebody; None where there is no doubt.
+
+    `present`: the people that faces of the photo are.
+    """
     match = known.match
     if match is None or match.guess is None:
         return None
@@ -99,14 +102,15 @@ def doubt(index: int, known: Known) -> str | None:
             f"face {index}: nobody was chosen between {nearest} and {match.runner_up} "
             f"({match.runner_up_distance:.2f})"
         )
-    if match.distance is not None and match.distance > match.threshold:
+    elsewhere = match.guess in present
+    if not elsewhere and match.distance is not None and match.distance > match.threshold:
         return (
             f"face {index} may be {nearest}, but nobody was chosen: the threshold is "
             f"{match.threshold:g}"
         )
     return (
         f"face {index} looks like {nearest}, but nobody was chosen: another face of this photo "
-        "is or may be that person"
+        f"{'is' if elsewhere else 'may be'} that person"
     )
 
 
@@ -128,7 +132,8 @@ def loss(index: int, face: Face) -> str | None:
     likeness = face.likeness
     if likeness is None or likeness.after <= likeness.before + LESS_ALIKE:
         return None
+    remark = f" ({likeness.remark})" if likeness.remark else ""
     return (
         f"face {index} looks less like {face.name or 'its person'} than before: distance "
-        f"{likeness.after:.2f} in place of {likeness.before:.2f}"
+        f"{likeness.after:.2f} in place of {likeness.before:.2f}{remark}"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from calibration.likeness import TRAINED_FOR
+from runtime.bundle.weights import TRAINED_FOR
 from runtime.images.files import read_image
 from tests.conftest import SAMPLES, Command, one_line
 

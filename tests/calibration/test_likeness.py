@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from calibration.degradation import Recipe, worsened
-from calibration.likeness import TRAINED_FOR, LikenessNetworks, caveat
+from calibration.likeness import LikenessNetworks, caveat
+from runtime.bundle.weights import TRAINED_FOR
 from runtime.images.arrays import Image
 from runtime.restorer import Restorer
 from runtime.samples.faces import samples

@@ -17,7 +17,7 @@ from calibration.degradation import Recipe, worsened
 from runtime.backends.selection import Choice, open_backend
 from runtime.bundle.opening import open_bundle
 from runtime.engine_calls import EngineCalls
-from runtime.errors import BenchmarkError, InvalidLandmarksError
+from runtime.errors import BenchmarkError, InvalidLandmarksError, NoFaceError
 from runtime.faces.finder import FaceFinder, cut
 from runtime.images.arrays import Image
 from runtime.images.files import SUFFIXES, read_image
@@ -88,9 +88,11 @@ def measure(people: Path, strangers: Path, seeds: int, bundle: Path | None) -> d
     """Degrade, find, and ask for all faces; the result has a row for each degradation."""
     networks = FaceFinder(), Recognizer()
     clean = list(faces_of(people, strangers, *networks))
-    calls = None
+    calls, weights = None, {}
     if bundle is not None:
         opened = open_bundle(bundle)
+        made = opened.manifest.weights
+        weights = {"weights": made.kind, "remark": made.likeness_remark}
         backend = open_backend(opened, Choice("cpu"))
         calls = EngineCalls(backend, opened.manifest, backend.max_batch)
     first: list[Rates] = []
@@ -118,6 +120,7 @@ def measure(people: Path, strangers: Path, seeds: int, bundle: Path | None) -> d
         "strangers": sum(face.person is None for face in clean),
         "recipes": {level: recipe.text for level, recipe in RECIPES.items()},
         "rates": first,
+        "restored_by": weights,
         "restored_first": second,
         "by_blur": by_blur,
         "failures": shortfalls(first),
@@ -135,7 +138,10 @@ def faces_of(
     for folder, person in (*sources, (strangers, None)):
         for file in sorted(folder.iterdir()):
             if file.suffix.lower() in SUFFIXES:
-                crop = crop_reference(read_image(file), None, finder, "bgr").image
+                try:
+                    crop = crop_reference(read_image(file), None, finder, "bgr").image
+                except NoFaceError as error:
+                    raise BenchmarkError(f"{file}: {error}") from None
                 yield _clean(f"{folder.name}/{file.name}", person, crop, recognizer)
     for sample in samples():
         yield _clean(sample.name, None, sample.rgb, recognizer)

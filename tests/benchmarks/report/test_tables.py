@@ -9,10 +9,10 @@ from benchmarks.measure.timing import Ratio
 from benchmarks.report.results import Measurement, Result, Subject, read_result
 from benchmarks.report.tables import TRUTH, amount, markdown, show
 from benchmarks.report.truth import measurements, rows_of
-from calibration.likeness import TRAINED_FOR, Likeness
+from calibration.likeness import Likeness
 from calibration.quality import REGIONS
 from calibration.truth import Row
-from runtime.bundle.weights import COMPACT_REMARK
+from runtime.bundle.weights import COMPACT_REMARK, TRAINED_FOR
 from tests.conftest import ROOT
 
 MACHINE = {"processor": "Xeon", "cores": 2, "gpu": None}

@@ -24,10 +24,10 @@ from benchmarks.suites.photograph import photograph
 from benchmarks.suites.processes import by_stage, pipeline
 from benchmarks.suites.runners import BundleRunner, Case, Cases, TorchRunner, open_runners
 from benchmarks.suites.setting import Setting
-from calibration.likeness import TRAINED_FOR
 from export.checks.arithmetic import cost
 from export.model.checkpoint import load_weights
 from runtime.backends.base import Boxes, DeviceSeconds, Rows
+from runtime.bundle.weights import TRAINED_FOR
 from runtime.errors import BenchmarkError
 from runtime.images.arrays import Image
 from runtime.images.files import write_image

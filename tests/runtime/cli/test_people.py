@@ -30,7 +30,8 @@ def test_people_of_a_folder(command: Command, bundle: Path, photos: Path, tmp_pa
     done = command("dmd-people", photos, "--out", out, "--threads", 1)
     assert done.returncode == 1
     assert done.stdout == (
-        f"1 people in {out}: 2 of 3 faces, of 3 photos; 1 faces are like no other, 0 too blurred\n"
+        f"read 3 of 4 photos; in {out} are people: 1, of faces: 2 of 3, like no other: 1, too "
+        "blurred: 0\n"
     )
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"dmd-people: {photos}/d.png: damaged picture")
@@ -50,7 +51,7 @@ def test_people_of_a_folder(command: Command, bundle: Path, photos: Path, tmp_pa
     assert len(SpecificDictionary.load(file)) == len(references) >= 1
 
 
-def test_what_is_written_holds_no_vector(command: Command, photos: Path, tmp_path: Path) -> None:
+def test_no_numbers_of_a_face(command: Command, photos: Path, tmp_path: Path) -> None:
     """Nothing that could be a list of 128 numbers, printed or written, with --debug too."""
     out = tmp_path / "people"
     done = command("dmd-people", photos, "--out", out, "--debug")
@@ -77,6 +78,24 @@ def test_nothing_is_overwritten(command: Command, photos: Path, tmp_path: Path) 
     one_line(command("dmd-people", tmp_path / "none*", "--out", tmp_path / "x"), "nothing matches")
     assert sorted(each.name for each in photos.iterdir()) == ["a.png", "b.jpg", "c.png", "d.png"]
     assert not (tmp_path / "x").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_photos_are_read(
+    command: Command, photos: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "link").symlink_to(empty)
+    for out, why in (
+        (".", "give the name of a new folder"),
+        (tmp_path / "link", "link or a mounted disk"),
+        ("/proc", "link or a mounted disk"),
+        ("/proc/people", "/proc/people"),
+    ):
+        done = command("dmd-people", photos, "--out", out)
+        one_line(done, why)
+        assert "damaged picture" not in done.stderr
+    assert not list(empty.iterdir())
 
 
 @pytest.mark.shared

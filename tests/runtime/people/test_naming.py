@@ -39,7 +39,7 @@ def test_what_is_given_by_hand_goes_before() -> None:
     assert known[1].distance == pytest.approx(0.5)
     assert known[0].dictionary is None
     assert known[0].named(FACE).guess == "alice"
-    assert "is or may be that person" in str(doubt(0, known[0]))
+    assert str(doubt(0, known[0], {"alice"})).endswith("another face of this photo is that person")
     everyone = name_faces(crops, {0: BOB, 1: BOB}, [ALICE, BOB], 0.57, described)
     assert [everyone[index].dictionary for index in range(2)] == [BOB, BOB]
 
@@ -58,8 +58,8 @@ def test_nothing_is_described_that_nobody_asks_for() -> None:
 
 
 def test_doubts() -> None:
-    def said(match: Match) -> str | None:
-        return doubt(3, Known(None, None, match.distance, match))
+    def said(match: Match, *present: str) -> str | None:
+        return doubt(3, Known(None, None, match.distance, match), present)
 
     assert said(Match(None, 0.6, "bob", 0.9, 0.57, "alice")) == (
         "face 3 may be alice (0.60), but nobody was chosen: the threshold is 0.57"
@@ -67,9 +67,17 @@ def test_doubts() -> None:
     assert said(Match(None, 0.41, "bob", 0.43, 0.57, "alice")) == (
         "face 3: nobody was chosen between alice (0.41) and bob (0.43)"
     )
+    assert said(Match(None, 0.6, "bob", 0.9, 0.57, "alice"), "alice") == (
+        "face 3 looks like alice (0.60), but nobody was chosen: another face of this photo is that "
+        "person"
+    ), "another threshold would not help"
+    assert said(Match(None, 0.4, "bob", 0.9, 0.57, "alice")) == (
+        "face 3 looks like alice (0.40), but nobody was chosen: another face of this photo may be "
+        "that person"
+    )
     assert said(Match("alice", 0.4, "bob", 0.9, 0.57, None)) is None
     assert said(Match(None, 0.8, "bob", 0.9, 0.57, None)) is None
-    assert doubt(3, NOBODY) is None
+    assert doubt(3, NOBODY, ()) is None
 
 
 def test_likeness_before_and_after() -> None:
@@ -87,6 +95,9 @@ def test_likeness_before_and_after() -> None:
     assert loss(0, replace(named, likeness=better)) is None
     assert loss(0, replace(named, likeness=worse)) == (
         "face 0 looks less like alice than before: distance 0.36 in place of 0.30"
+    )
+    assert str(loss(0, replace(named, likeness=Likeness(0.3, 0.36, "few words")))).endswith(
+        "0.36 in place of 0.30 (few words)"
     )
     assert loss(0, replace(named, likeness=Likeness(0.3, 0.34, None))) is None
     assert loss(0, named) is None

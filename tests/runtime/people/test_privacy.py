@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 from numpy.typing import NDArray
+from PIL import Image
 
 from runtime import SpecificDictionary
 from tests.conftest import SAMPLES, Command, picture
@@ -48,11 +49,14 @@ def alice(command: Command, bundle: Path, tmp_path: Path) -> Path:
     return file
 
 
-def test_a_run_tells_nothing(command: Command, bundle: Path, alice: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--identity", "--people"])
+def test_a_run_tells_nothing(
+    option: str, command: Command, bundle: Path, alice: Path, tmp_path: Path
+) -> None:
     vectors = SpecificDictionary.load(alice).vectors
     out, report = tmp_path / "out", tmp_path / "report.jsonl"
     pictures = [ASTRONAUT, tmp_path / "b.png"]
-    words = ["--bundle", bundle, "--out", out, "--identity", alice, "--report", report]
+    words = ["--bundle", bundle, "--out", out, option, alice, "--report", report]
     done = command("dmd-restore", *pictures, *words, "--draw", "--debug")
     assert done.returncode == 1  # of the broken one
     assert "Traceback" in done.stderr
@@ -61,6 +65,9 @@ def test_a_run_tells_nothing(command: Command, bundle: Path, alice: Path, tmp_pa
     assert len(written) == 3
     for file in written:
         assert vectors[0].tobytes()[:64] not in file.read_bytes()
+    for file in {*written} - {report}:
+        with Image.open(file) as made:
+            assert not made.info, "what is beside the pixels"
 
 
 @pytest.mark.parametrize("wrong", [np.nan, 3e38])
