@@ -56,7 +56,10 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
     _look_once(beside.parent)
     while True:
         path = _new_name(beside)
-        path.mkdir()
+        try:
+            path.mkdir()
+        except OSError as error:  # of a name that nobody gave
+            raise OSError(error.errno, error.strerror, str(beside)) from None
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         if (held := _held(path, descriptor)) is not None:
             break

@@ -2,6 +2,7 @@ import json
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,7 +147,14 @@ def test_corrupt_rows_of_vectors(wrong: list[float], tmp_path: Path) -> None:
         SpecificDictionary.load(written(tmp_path, vector_rows=np.array(wrong)))
 
 
-@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "\u202e", "\udcff", "x" * 256, 7])
+@pytest.mark.parametrize("wrong", [("a", "b"), 5, (0.0, 1.0)])
+def test_rows_of_vectors_that_are_no_numbers(wrong: Any) -> None:
+    vectors = np.zeros((2, 128), np.float32)
+    with pytest.raises(DictionaryError, match="must be whole numbers"):
+        SpecificDictionary(rows(2), LAYOUT, WEIGHTS, "Alice", vectors, wrong)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\x1b[2J", "\u202e", "\udcff", "x" * 256, 7, " Al"])
 def test_names_that_no_person_has(name: str, tmp_path: Path) -> None:
     with pytest.raises(DictionaryError, match="one line of 255 characters") as error:
         SpecificDictionary(rows(1), LAYOUT, WEIGHTS, name)
@@ -161,6 +169,8 @@ def test_merge_and_selection() -> None:
     assert (both[1:].rows == both.rows[1:]).all()
     with pytest.raises(DictionaryError, match="no such references"):
         both[[4]]
+    with pytest.raises(DictionaryError, match="no such references"):
+        both[[[0, 1]]]  # type: ignore[list-item]
     with pytest.raises(DictionaryError, match="K > 0"):
         both[4:]
 

@@ -12,7 +12,9 @@ from runtime import Restored, RestoreOptions, Restorer, SpecificDictionary
 from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
 from runtime.archive.outputs import check_inputs
+from runtime.bundle.weights import TRAINED_FOR
 from runtime.errors import DictionaryError, UsageError
+from runtime.people.recognition import Recognizer
 from tests.conftest import SAMPLES, Face, picture
 
 PHOTOS = SAMPLES / "photos"
@@ -69,7 +71,7 @@ def test_an_archive_by_its_people(
     assert (face["runner_up"], face["threshold"], face["guess"]) == (None, 0.57, None)
     assert face["likeness"]["before"] == face["distance"]
     assert 0 < face["likeness"]["after"] < 1.2
-    assert face["likeness"]["remark"] == "compact weights, not the published ones"
+    assert face["likeness"]["remark"] == TRAINED_FOR
     stranger = next(each for index, each in enumerate(outcome.faces) if index != left)
     assert stranger["likeness"] is None
     assert stranger["distance"] > 0.63
@@ -131,8 +133,29 @@ def test_people_that_cannot_be(
     twice = replace(job, people=(people["alice"], tmp_path / "again.safetensors"))
     with pytest.raises(UsageError, match="both have the name Alice"):
         twice.check()
-    with pytest.raises(DictionaryError, match=r"1{64}"):
+    with pytest.raises(UsageError, match=r"Job\.people"):
+        replace(job, options=RestoreOptions(people=[alice])).check()
+    with pytest.raises(DictionaryError, match=r"^Alice: .*1{64}"):
         restorer.restore(np.zeros((64, 64, 3), np.uint8), people=[other])
+
+
+def test_nobody_is_recognised_for_an_image_alone(
+    restorer: Restorer,
+    people: dict[str, Path],
+    faces: list[Face],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would take longer than the network on a GPU."""
+    alice, (face, points) = SpecificDictionary.load(people["alice"]), faces[0]
+    (whole,) = restorer.restore_faces([face], [points], [alice])
+    assert isinstance(whole, Restored)
+    assert whole.faces[0].likeness is not None
+
+    def never(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Recognizer, "describe", never)
+    assert (restorer.restore_aligned(face, points, alice) == whole.image).all()
 
 
 def test_people_are_inputs(people: dict[str, Path], bundle: Path) -> None:

@@ -54,6 +54,7 @@ def test_files_that_cannot_be_told_apart(tmp_path: Path) -> None:
         ({"people": [ALICE, replace(BOB, name="")]}, "dictionary 1 has no name"),
         ({"people": ["alice"]}, "not of str"),
         ({"people": ALICE}, "of dictionaries, not a SpecificDictionary"),
+        ({"strength": 10**400}, "strength must be a number from 0 to 1"),
         ({"people_threshold": 1.1}, "people_threshold must be a number from 0 to 1, not 1.1"),
         ({"people_threshold": -0.1}, "people_threshold must be"),
         ({"people_threshold": float("nan")}, "people_threshold must be"),
