@@ -40,7 +40,7 @@ def write_groups(
     lines: list[str] = []
     written: dict[int, str] = {}
     for person in grouping.people:
-        write_image(folder / f"{person.name}.jpg", sheet([faces[index] for index in person.faces]))
+        write_image(folder / f"{person.name}.jpg", sheet(person, faces))
         (folder / person.name).mkdir()
         for number, index in enumerate(person.references, 1):
             name = f"{person.name}/{number:02d}.png"
@@ -62,18 +62,22 @@ def write_groups(
     return lines
 
 
-def sheet(faces: Sequence[FoundFace]) -> Image:
-    """The faces of a person as one picture, BGR, each with its number from 1; row by row."""
-    columns = max(8, ceil(sqrt(len(faces))))
-    rows = ceil(len(faces) / columns)
+def sheet(person: Group, faces: Sequence[FoundFace]) -> Image:
+    """The faces of a person as one picture, BGR, row by row.
+
+    Each has its number from 1, and a reference that of its file in brackets.
+    """
+    columns = max(8, ceil(sqrt(len(person.faces))))
+    rows = ceil(len(person.faces) / columns)
     canvas = np.full((rows * TILE, columns * TILE, 3), 255, np.uint8)
-    for place, face in enumerate(faces):
-        tile = cv2.imdecode(np.frombuffer(face.tile, np.uint8), cv2.IMREAD_COLOR)
+    for place, index in enumerate(person.faces):
+        tile = cv2.imdecode(np.frombuffer(faces[index].tile, np.uint8), cv2.IMREAD_COLOR)
         assert tile is not None
+        label = str(place + 1)
+        if index in person.references:
+            label += f" ({person.references.index(index) + 1:02d})"
         for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):  # readable on any face
-            cv2.putText(
-                tile, str(place + 1), (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, width
-            )
+            cv2.putText(tile, label, (4, TILE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, width)
         y, x = (TILE * each for each in divmod(place, columns))
         canvas[y : y + TILE, x : x + TILE] = tile
     return canvas

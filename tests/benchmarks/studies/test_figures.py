@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks.report.results import read_result
 from benchmarks.report.tables import machine_line
-from benchmarks.studies.figures import (
+from benchmarks.studies.figures.pages import (
     ALL,
     END,
     README,

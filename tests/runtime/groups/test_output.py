@@ -31,13 +31,16 @@ def faces() -> list[FoundFace]:
 def test_a_sheet_has_every_face(
     faces: list[FoundFace], count: int, rows: int, columns: int
 ) -> None:
-    made = sheet([faces[0]] * count)
+    person = Group("person-001", tuple(range(count)), (count - 1, 0), ())
+    made = sheet(person, [faces[0]] * count)
     assert made.shape == (rows * TILE, columns * TILE, 3)
     tiles = made.reshape(rows, TILE, columns, TILE, 3).swapaxes(1, 2).reshape(-1, TILE, TILE, 3)
     empty = [bool((tile == 255).all()) for tile in tiles]
     assert empty == [False] * count + [True] * (rows * columns - count)
     upper = tiles[:count, : TILE // 2]  # the numbers stand below
     assert (upper == upper[0]).all()
+    bright = (tiles[:count, TILE // 2 :].min(axis=3) == 255).sum(axis=(1, 2))
+    assert bright[count - 1] > bright[1:-1].max(initial=0), "it is a reference, and has two numbers"
 
 
 def test_references_and_groups(faces: list[FoundFace], tmp_path: Path) -> None:

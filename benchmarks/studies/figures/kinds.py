@@ -1,27 +1,9 @@
-"""The figures of docs/figures.md and README.md, from the runs of record in `benchmarks/results/`.
+"""What each kind of run of record gives: rows of docs/figures.md."""
 
-    python -m benchmarks.studies.figures [--check]
-
-Rewrites what stands between the markers of both pages, from the newest run of each kind.
-"""
-
-import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NoReturn
-
-from benchmarks.report.tables import machine_line
-from runtime.cli import console
-from runtime.errors import BenchmarkError
-from runtime.storage.local import write_atomically
-
-START, END = "<!-- figures -->", "<!-- /figures -->"
-README, ALL = "README.md", "docs/figures.md"
-ROOT = Path(__file__).parents[2]
-RESULTS = "benchmarks/results"
-PROG = "python -m benchmarks.studies.figures"
+from typing import Any
 
 _NETWORK = ("network", "copy in", "copy out")  # stages of a photograph
 
@@ -38,112 +20,6 @@ class Figure:
     figure: str
     more: str = ""
     decides: bool = False
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run of record: its file's name, machine, day and command, and the figures it gives."""
-
-    name: str
-    machine: str
-    day: str
-    command: str
-    figures: tuple[Figure, ...]
-
-    def link(self, to_root: str) -> str:
-        """A link to the file from a page that reaches the repository's root by `to_root`."""
-        return f"[run of {self.day}]({to_root}{RESULTS}/{self.name})"
-
-
-def main() -> NoReturn:
-    parser = console.Parser(PROG, f"Write the figures of {ALL} and {README} from the runs.")
-    about = "write nothing; fail if a page would change"
-    parser.add_argument("--check", action="store_true", help=about)
-    args = parser.parse_args()
-    console.run(PROG, lambda: update(ROOT, ROOT / RESULTS, args.check))
-
-
-def update(pages: Path, results: Path, check: bool) -> int:
-    """Write the figures of both pages, which lie under `pages`.
-
-    With `check` nothing is written: `BenchmarkError` is raised if a page has other figures.
-    """
-    runs = read(results)
-    for name, block in ((README, decisive(runs)), (ALL, table(runs))):
-        page = pages / name
-        old = page.read_text(encoding="utf-8")
-        new = replace(old, block, name)
-        if new != old and check:
-            raise BenchmarkError(f"{name}: figures are not those of the runs: run {PROG}")
-        if new != old:
-            write_atomically(page, new.encode())
-    return 0
-
-
-def replace(page: str, block: str, name: str) -> str:
-    """The text of the page called `name` with `block` between its markers."""
-    if page.count(START) != 1 or page.count(END) != 1:
-        raise BenchmarkError(f"{name} needs one {START} and one {END}")
-    before, _, rest = page.partition(START)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise BenchmarkError(f"{name} has {END} before {START}")
-    return f"{before}{START}\n{block}\n{END}{after}"
-
-
-def table(runs: Iterable[Run]) -> str:
-    """The block of docs/figures.md: machines and days, an empty line, and all figures."""
-    lines = [_machines(runs), "", "| what | figure | command |", "| --- | --- | --- |"]
-    for run in runs:
-        command = f"{run.command} ({run.link('../')})"
-        for one in run.figures:
-            lines.append(f"| {one.what} | {one.figure} | {command}{one.more} |")
-            command = "the same command"
-    return "\n".join(lines)
-
-
-def decisive(runs: Iterable[Run]) -> str:
-    """The block of README.md: the figures that decide, and the runs they come from."""
-    chosen = [run for run in runs if any(one.decides for one in run.figures)]
-    lines = [_machines(chosen), "", "| what | figure | measured in |", "| --- | --- | --- |"]
-    for run in chosen:
-        for one in run.figures:
-            if one.decides:
-                lines.append(f"| {one.what} | {one.figure} | {run.link('')} |")
-    return "\n".join(lines)
-
-
-def read(results: Path) -> list[Run]:
-    """The newest run of each kind; of two that give the same figure, the first gives it."""
-    runs: list[Run] = []
-    known: set[str] = set()
-    for kind, (command, figures_of) in _KINDS.items():
-        path = _newest(results, kind)
-        try:
-            run = json.loads(path.read_text(encoding="utf-8"))
-            found = tuple(one for one in figures_of(run) if one.what not in known)
-            machine, day = machine_line(run["machine"]), run["date"][:10]
-        except (ValueError, KeyError, TypeError, IndexError, StopIteration) as error:
-            raise BenchmarkError(f"{path}: not a result of {command}: {error}") from None
-        known |= {one.what for one in found}
-        if found:
-            runs.append(Run(path.name, machine, day, command, found))
-    return runs
-
-
-def _machines(runs: Iterable[Run]) -> str:
-    """Each machine and the days on which it was measured."""
-    days: dict[str, set[str]] = {}
-    for run in runs:
-        days.setdefault(run.machine, set()).add(run.day)
-    return "; ".join(f"{name}: {', '.join(sorted(those))}" for name, those in days.items()) + "."
-
-
-def _newest(results: Path, kind: str) -> Path:
-    found = sorted(results.glob(f"????-??-??-{kind}.json"))
-    if not found:
-        raise BenchmarkError(f"{results}: no DATE-{kind}.json")
-    return found[-1]
 
 
 def _bench(run: dict[str, Any]) -> list[Figure]:
@@ -309,7 +185,65 @@ def _service(run: dict[str, Any]) -> list[Figure]:
     ]
 
 
-_KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[Figure]]]] = {
+def people_rates(run: dict[str, Any]) -> str:
+    """The block of docs/people.md: who degraded faces were taken for."""
+    restored = {row["degradation"]: row for row in run["restored_first"]}
+    lines = [
+        "| degraded | found | right | somebody else | strangers found | accepted | right, restored "
+        "first |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in run["rates"]:
+        level, found, strangers = row["degradation"], row["found"], row["strangers_found"]
+        again = restored.get(level)
+        cells = (
+            level,
+            f"{found} of {row['tried']}",
+            _part(row["right"], found),
+            _part(row["wrong"], found),
+            f"{strangers} of {row['strangers_tried']}",
+            _part(row["accepted"], strangers),
+            "" if again is None else _part(again["right"], again["found"]),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _part(count: int, of: int) -> str:
+    return f"{count}, {100 * count / of:.1f} %"
+
+
+def _people(run: dict[str, Any]) -> list[Figure]:
+    rows = [row for row in run["rates"] if row["degradation"] != "clean"]
+    right = ", ".join(f"{100 * row['right'] / row['found']:.1f}" for row in rows)
+    wrong = sum(row["wrong"] for row in run["rates"])
+    accepted = sum(row["accepted"] for row in run["rates"])
+    return [
+        Figure(
+            f"people recognised in faces degraded {', '.join(row['degradation'] for row in rows)}; "
+            "taken for somebody else; strangers accepted",
+            f"{right} %; {wrong}; {accepted}",
+            "; [table](people.md#how-often-it-is-right)",
+        )
+    ]
+
+
+def _people_speed(run: dict[str, Any]) -> list[Figure]:
+    ratios = [run[key]["median"] for key in ("ten_people_over_none", "ten_people_over_one")]
+    return [
+        Figure(
+            "what recognising adds to a face, on one core",
+            f"{1000 * run['seconds_a_face_on_one_core']:.1f} ms",
+            "; [method](people.md#what-it-costs)",
+        ),
+        Figure(
+            f"{run['what']}: INT8, against none, and against one dictionary for all",
+            f"ratio {ratios[0]:.3f}, and {ratios[1]:.3f}",
+        ),
+    ]
+
+
+KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[Figure]]]] = {
     "bench-cpu": (
         "`dmd-bench all --bundle fp32 --bundle int8 --baseline torch --json FILE`",
         _bench,
@@ -332,9 +266,14 @@ _KINDS: dict[str, tuple[str, Callable[[dict[str, Any]], list[Figure]]]] = {
         "`python -m benchmarks.studies.archive --null-engine --bundle BUNDLE --json FILE`",
         _ceiling,
     ),
+    "people": (
+        "`python -m benchmarks.studies.people --people DIR --strangers DIR --two-passes BUNDLE "
+        "--json FILE`",
+        _people,
+    ),
+    "people-speed-cpu": (
+        "`python -m benchmarks.studies.people --speed BUNDLE --json FILE`",
+        _people_speed,
+    ),
     "service-cpu": ("`python -m benchmarks.studies.service --bundle BUNDLE --json FILE`", _service),
 }
-
-
-if __name__ == "__main__":
-    main()
