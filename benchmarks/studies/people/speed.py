@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -30,16 +30,24 @@ from runtime.restorer import Restorer
 from runtime.samples.faces import samples
 
 PEOPLE = 10
-MOST_S = 0.010  # of a face on one core
+MOST_S = 0.010  # to recognise a face on one core
 MOST_RATIO = 1.05  # of an archive run with ten people, to one without
 WITHOUT, IDENTITY, TEN = "without people", "one dictionary for all faces", "ten people"
 _SIDES = (1200, 900)  # of a photo, one face each
 _RUN = "from runtime.cli.restore import main; main()"
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Seconds of a core for a face: to say who it is, and to compare it again when restored."""
+
+    recognising: float
+    likeness: float
+
+
 def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
     """Both costs; `failures` says which goal was missed."""
-    seconds = of_a_face()
+    face = of_a_face()
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         make_photos(place / "in", photos, _SIDES)
@@ -55,14 +63,14 @@ def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
         times = race(works, fewest=rounds, measured=operator.call)
     over_none = times[TEN].against(times[WITHOUT], WITHOUT)
     failures = []
-    if seconds > MOST_S:
-        failures.append(f"{1000 * seconds:.1f} ms a face, over {1000 * MOST_S:g}")
+    if face.recognising > MOST_S:
+        failures.append(f"{1000 * face.recognising:.1f} ms a face, over {1000 * MOST_S:g}")
     if over_none.median > MOST_RATIO:
         failures.append(f"an archive run takes {over_none.median:.3f} times as long")
     return {
         "what": f"{photos} photos of {_SIDES[0]} x {_SIDES[1]} with one face; {PEOPLE} people",
         "rounds": rounds,
-        "seconds_a_face_on_one_core": seconds,
+        "seconds_a_face_on_one_core": face,
         "ten_people_over_none": over_none,
         "ten_people_over_one": times[TEN].against(times[IDENTITY], IDENTITY),
         "times_s": {name: each.seconds for name, each in times.items()},
@@ -70,11 +78,8 @@ def measure(bundle: Path, photos: int, rounds: int) -> dict[str, object]:
     }
 
 
-def of_a_face() -> float:
-    """Seconds of CPU time that recognising adds to a face of ten people, one thread: the median.
-
-    The face is recognised, and compared with its person again when it is restored.
-    """
+def of_a_face() -> Cost:
+    """Seconds of CPU time that an aligned face takes among ten people, by one thread: medians."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -85,10 +90,13 @@ def of_a_face() -> float:
 
         def recognise() -> None:
             assert who(recognizer.describe([first]), people)[0].name == "0"
-            assert len(recognizer.describe([second])) == 1  # likeness, of the restored face
 
-        works = {"face": recognise}
-        return race(works, duration=5.0, fewest=20, measured=_core_seconds)["face"].median
+        def compare() -> None:
+            assert people[0].distances(recognizer.describe([second]))[0] > 0
+
+        works = {"recognise": recognise, "compare": compare}
+        times = race(works, duration=5.0, fewest=20, measured=_core_seconds)
+        return Cost(times["recognise"].median, times["compare"].median)
     finally:
         cv2.setNumThreads(threads)
 
