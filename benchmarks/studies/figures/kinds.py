@@ -190,7 +190,7 @@ def people_rates(run: dict[str, Any]) -> str:
     restored = {row["degradation"]: row for row in run["restored_first"]}
     lines = [
         "| degraded | found | right | somebody else | strangers found | accepted | right, restored "
-        "first |",
+        f"first by {run['restored_by']['weights']} weights |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in run["rates"]:

@@ -12,9 +12,11 @@ import pytest
 
 from benchmarks.report.results import read_result
 from benchmarks.report.tables import machine_line
+from benchmarks.studies.figures.kinds import people_rates
 from benchmarks.studies.figures.pages import (
     ALL,
     END,
+    PEOPLE,
     README,
     START,
     Run,
@@ -35,7 +37,8 @@ def results(tmp_path: Path) -> Path:
     """The runs of record of November 2026."""
     folder = tmp_path / "results"
     folder.mkdir()
-    for pattern in ("2026-11-2[23489]-*-cpu.json", "2026-11-28-quality-compact.json"):
+    others = ("2026-11-28-quality-compact.json", "2026-11-29-people.json")
+    for pattern in ("2026-11-2[23489]-*-cpu.json", *others):
         for path in (ROOT / "benchmarks" / "results").glob(pattern):
             shutil.copy(path, folder)
     return folder
@@ -43,8 +46,8 @@ def results(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
-    """A folder with both pages, which have old figures between their markers."""
-    for name in (README, ALL):
+    """A folder with the pages, which have old figures between their markers."""
+    for name in (README, ALL, PEOPLE):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(replace((ROOT / name).read_text(), "old", name))
@@ -79,6 +82,9 @@ def test_figures(results: Path) -> None:
         "56 s against 54 s, ratio 1.04",
         "16.3, 0.13",
         "4.1, 0.32",
+        "100.0, 99.6, 71.2, 19.1 %; 0; 0",
+        "19.0 ms, 18.7 ms",
+        "ratio 0.990, and 0.987",
         "1.38 against 1.46, ratio 0.90; batching, shared memory 0.86, no batching 0.83, "
         "no batching, shared memory 0.87",
         "187, 0, 55 s and 60 s (0.9 s and 1.1 s)",
@@ -94,7 +100,7 @@ def test_figures(results: Path) -> None:
         f"([run of 2026-11-23](../benchmarks/results/{INT8})); "
         "[the curve](int8.md#how-fast-how-near)"
     )
-    assert sum("([run of" in command for command in commands) == 8
+    assert sum("([run of" in command for command in commands) == 10
 
 
 def test_four_of_them_decide(results: Path) -> None:
@@ -167,6 +173,17 @@ def test_update_rewrites_only_the_block(
     page.write_text(page.read_text().replace("ratio 0.38", "ratio 0.28"))
     with pytest.raises(BenchmarkError, match=f"{name}: figures"):
         update(pages, results, check=True)
+
+
+def test_the_table_of_people(results: Path) -> None:
+    run = json.loads((results / "2026-11-29-people.json").read_text())
+    head, _, clean, *_, last = people_rates(run).splitlines()
+    assert head.startswith("| degraded | found | right | somebody else |")
+    assert head.endswith("| right, restored first by compact weights |")
+    assert clean == "| clean | 26 of 26 | 26, 100.0 % | 0, 0.0 % | 35 of 35 | 0, 0.0 % |  |"
+    assert last == (
+        "| x16 | 257 of 260 | 49, 19.1 % | 0, 0.0 % | 342 of 350 | 0, 0.0 % | 21, 8.2 % |"
+    )
 
 
 def test_missing_or_other_runs(results: Path) -> None:
