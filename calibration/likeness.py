@@ -28,7 +28,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class Likeness:
+class Distances:
     """How far a face is from the clean one.
 
     `identity`: Euclidean distance of the vectors; two photographs of one person are about 0.4
@@ -55,10 +55,10 @@ class LikenessNetworks:
         points, _ = self._landmarks.run(Views(face), IDENTITY)
         return Features(vector, points)
 
-    def likeness(self, face: Image, clean: Features) -> Likeness:
+    def likeness(self, face: Image, clean: Features) -> Distances:
         """How far an aligned RGB face is from the clean one of the same place and size."""
         found = self.features(face)
-        return Likeness(
+        return Distances(
             float(np.linalg.norm(found.vector - clean.vector)),
             float(np.linalg.norm(found.landmarks - clean.landmarks, axis=1).mean()),
         )

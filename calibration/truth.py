@@ -18,7 +18,7 @@ from tqdm import tqdm
 from calibration import quality
 from calibration.degradation import Recipe, is_clean, worsened
 from calibration.faces import BUILT_IN, FacePair, Load, faces_of_files, files_of_folder
-from calibration.likeness import Likeness, LikenessNetworks
+from calibration.likeness import Distances, LikenessNetworks
 from runtime.bundle.manifest import Manifest
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
@@ -79,7 +79,7 @@ class Row:
     kind: str
     psnr_db: Mapping[str, tuple[float, ...]]
     ssim: Mapping[str, tuple[float, ...]]
-    likeness: tuple[Likeness, ...] = ()
+    likeness: tuple[Distances, ...] = ()
 
     @property
     def faces(self) -> int:
@@ -97,7 +97,7 @@ class _Scored:
     """One picture against the clean face."""
 
     score: quality.Score
-    likeness: Likeness
+    likeness: Distances
 
 
 def truth_set(folder: Path | None = None) -> Truth:
@@ -180,7 +180,7 @@ def judge(
 def cells(row: Row) -> tuple[str, ...]:
     """A row as text, under `HEADER`: mean PSNR and SSIM of each region, and mean distances.
 
-    The distances are those of `Likeness`, "" where they were not measured.
+    `Distances` are "" where they were not measured.
     """
     picture = row.kind if row.kind.startswith(INPUT) else f"{row.subject}, {row.kind}"
     means = (f"{row.mean_psnr_db(r):.2f} dB, {row.mean_ssim(r):.3f}" for r in quality.REGIONS)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from benchmarks.report.results import Measurement
-from calibration.likeness import Likeness
+from calibration.likeness import Distances
 from calibration.quality import REGIONS
 from calibration.truth import Row
 
@@ -54,8 +54,8 @@ def others(suite: Iterable[Measurement]) -> list[Measurement]:
     return [one for one in suite if not _CASE.fullmatch(one.case)]
 
 
-def _likeness(units: Mapping[str, Mapping[str, tuple[float, ...]]]) -> tuple[Likeness, ...]:
+def _likeness(units: Mapping[str, Mapping[str, tuple[float, ...]]]) -> tuple[Distances, ...]:
     """Of each face; empty for a result of a version that did not measure it."""
     identity = units.get(DISTANCE, {}).get(IDENTITY, ())
     landmarks = units.get(PIXELS, {}).get(LANDMARKS, ())
-    return tuple(map(Likeness, identity, landmarks))
+    return tuple(map(Distances, identity, landmarks))

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from calibration.faces import BUILT_IN
-from calibration.likeness import Likeness
+from calibration.likeness import Distances
 from calibration.quality import REGIONS
 from calibration.truth import (
     GENERIC,
@@ -191,7 +191,7 @@ def test_nothing_to_judge_by(tmp_path: Path, files: tuple[str, ...], reason: str
 def test_a_row_as_text() -> None:
     values = {region: (20.0 + index, 22.0) for index, region in enumerate(REGIONS)}
     ssim = dict.fromkeys(REGIONS, (0.5, 0.75))
-    row = Row("x4", "compact", SPECIFIC, values, ssim, (Likeness(0.25, 2.0), Likeness(0.5, 4.5)))
+    row = Row("x4", "compact", SPECIFIC, values, ssim, (Distances(0.25, 2.0), Distances(0.5, 4.5)))
     given = Row("x4", INPUT, INPUT, values, ssim)
     numbers = ("21.00 dB, 0.625", "21.50 dB, 0.625", "22.00 dB, 0.625", "22.50 dB, 0.625")
     assert cells(row) == ("x4", "compact, specific", "2", *numbers, "0.375", "3.25 px")

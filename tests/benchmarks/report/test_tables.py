@@ -9,7 +9,7 @@ from benchmarks.measure.timing import Ratio
 from benchmarks.report.results import Measurement, Result, Subject, read_result
 from benchmarks.report.tables import TRUTH, amount, markdown, show
 from benchmarks.report.truth import measurements, rows_of
-from calibration.likeness import Likeness
+from calibration.likeness import Distances
 from calibration.quality import REGIONS
 from calibration.truth import Row
 from runtime.bundle.weights import COMPACT_REMARK, TRAINED_FOR
@@ -98,7 +98,7 @@ def test_markdown() -> None:
 
 def test_quality_against_the_truth() -> None:
     psnr = dict.fromkeys(REGIONS, (20.0, 21.0))
-    like = (Likeness(0.25, 2.0), Likeness(0.5, 4.5))
+    like = (Distances(0.25, 2.0), Distances(0.5, 4.5))
     row = Row("x4", "bundle", "generic", psnr, dict.fromkeys(REGIONS, (0.5, 0.75)), like)
     content = replace(
         result(*ROWS[2:], *measurements([row])),
