@@ -62,10 +62,11 @@ def people(args: Namespace) -> int:
         grouping = grouped(faces)
         unwritten = write_groups(folder, faces, grouping, failures, how.photo)
         folder.rename(args.out)
+    of_people = sum(len(person.faces) for person in grouping.people)
     console.tell(
-        f"read {len(files) - len(failures)} of {len(files)} photos; in {args.out} are people: "
-        f"{len(grouping.people)}, of faces: {sum(len(each.faces) for each in grouping.people)} of "
-        f"{len(faces)}, like no other: {len(grouping.alone)}, too blurred: {len(grouping.blurred)}"
+        f"people found: {len(grouping.people)}, with {of_people} of {len(faces)} faces (like no "
+        f"other: {len(grouping.alone)}, too blurred: {len(grouping.blurred)}); photos read: "
+        f"{len(files) - len(failures)} of {len(files)}; written to {args.out}"
     )
     for trace in traces:
         console.say_trace(trace)

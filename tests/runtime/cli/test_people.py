@@ -30,8 +30,8 @@ def test_people_of_a_folder(command: Command, bundle: Path, photos: Path, tmp_pa
     done = command("dmd-people", photos, "--out", out, "--threads", 1)
     assert done.returncode == 1
     assert done.stdout == (
-        f"read 3 of 4 photos; in {out} are people: 1, of faces: 2 of 3, like no other: 1, too "
-        "blurred: 0\n"
+        "people found: 1, with 2 of 3 faces (like no other: 1, too blurred: 0); photos read: 3 of "
+        f"4; written to {out}\n"
     )
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"dmd-people: {photos}/d.png: damaged picture")
