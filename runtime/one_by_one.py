@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from runtime.errors import (
@@ -92,6 +93,17 @@ def put_name(error: ItemError, what: str) -> None:
         error.args = (f"{what}: {error}",)
     else:
         error.add_note(f"{what}: {error_line(error)}")
+
+
+@contextmanager
+def about(what: str, kind: type[DmdnetError]) -> Iterator[None]:
+    """Errors of this kind in the block say what they are about; "" adds nothing."""
+    try:
+        yield
+    except kind as error:
+        if what:
+            put_name(error, what)
+        raise
 
 
 def _out_of_reach(error: Exception) -> bool:

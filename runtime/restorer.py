@@ -18,7 +18,7 @@ from runtime.engine_calls import EngineCalls
 from runtime.errors import DictionaryError, UsageError
 from runtime.faces.finder import Face, LandmarkDetector
 from runtime.images.arrays import Color, Image, rgb_view
-from runtime.one_by_one import ItemError, all_or_good, one_by_one, put_name, together
+from runtime.one_by_one import ItemError, about, all_or_good, one_by_one, put_name, together
 from runtime.options import Only, RestoreOptions
 from runtime.people.enrolment import recognisable
 from runtime.people.matching import THRESHOLD
@@ -303,12 +303,8 @@ class Restorer:
     def _check_all(self, people: Iterable[SpecificDictionary | None]) -> None:
         for person in people:
             if person is not None:
-                try:
+                with about(person.name, DictionaryError):
                     self.check(person)
-                except DictionaryError as error:
-                    if person.name:
-                        put_name(error, person.name)
-                    raise
 
     def _take(
         self,

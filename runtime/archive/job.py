@@ -10,6 +10,7 @@ from runtime.bundle.opening import open_bundle
 from runtime.dictionary import SpecificDictionary
 from runtime.errors import DictionaryError, UsageError
 from runtime.images.files import MAX_PIXELS, SUFFIXES
+from runtime.one_by_one import about
 from runtime.options import RestoreOptions
 from runtime.people.known import load_people
 from runtime.redaction import public_name
@@ -139,12 +140,10 @@ class Outcome:
 
 def _check_read_by(manifest: Manifest, dictionary: SpecificDictionary, file: Path) -> None:
     """Raise `DictionaryError`, which names the file, unless a bundle can read the dictionary."""
-    try:
+    with about(str(file), DictionaryError):
         dictionary.rows_for(
             manifest.dictionary_layout, manifest.weights.sha256, manifest.dictionary_dtype
         )
-    except DictionaryError as error:
-        raise DictionaryError(f"{file}: {error}") from None
 
 
 def refuse_overwriting(name: str, output: str) -> None:

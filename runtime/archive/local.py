@@ -17,7 +17,7 @@ from runtime.faces.finder import Face
 from runtime.faces.landmark_files import landmark_file, read_landmarks
 from runtime.images.files import Photo, decode_photo, write_image
 from runtime.images.formats import declared_pixels
-from runtime.one_by_one import put_name
+from runtime.one_by_one import about
 from runtime.people.known import load_people
 from runtime.photo import CutFace, Found, Restored
 from runtime.redaction import public_name
@@ -49,11 +49,8 @@ class ArchiveRestorer:
         people = zip(self._options.people, job.people, strict=True)
         for person, file in ((self._identity, job.identity), *people):
             if person is not None:
-                try:
+                with about(str(file), DictionaryError):
                     self._restorer.check(person)
-                except DictionaryError as error:
-                    put_name(error, str(file))
-                    raise
         self.backend = self._restorer.backend
         self._steps = steps_of(self._restorer)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runtime.dictionary import SpecificDictionary, name_of_file
 from runtime.errors import DictionaryError, DmdnetWarning, UsageError
+from runtime.one_by_one import about
 from runtime.people.matching import Person
 
 _SUFFIX = ".safetensors"
@@ -77,10 +78,8 @@ def load_people(files: Sequence[Path]) -> tuple[SpecificDictionary, ...]:
         with warnings.catch_warnings():  # that it is old: it has no vectors, and is refused
             warnings.simplefilter("ignore", DmdnetWarning)
             person = SpecificDictionary.load(file)
-        try:
+        with about(str(file), DictionaryError):
             _check_vectors(person)
-        except DictionaryError as error:
-            raise DictionaryError(f"{file}: {error}") from None
         name = person.name or name_of_file(file)
         if name in people:
             raise UsageError(
