@@ -26,7 +26,7 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,bench,dev,tensorrt-rtx,ray,triton-server]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[cpu,export,bench,dev,tensorrt-rtx,ray,triton-server,video]'
 	touch $@
 
 clean:

@@ -199,5 +199,5 @@ def _renamed(of: dict[str, T], graph: Graph, other: Graph) -> dict[str, T]:
 
 def _key(weights: str, faces: FaceSet, options: Options) -> str:
     """Names the statistics by all that they depend on."""
-    parts = [4, weights, faces.source, faces.digest, options.size, options.seed]
+    parts = [6, weights, faces.source, faces.digest, options.size, options.seed]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -3,7 +3,7 @@
 import contextlib
 import io
 
-from calibration.statistics import Statistics
+from calibration.statistics import Activation, Array, Statistics
 
 _PERCENTILE = 99.99
 _BINS = 512
@@ -15,7 +15,8 @@ def ranges_of(statistics: Statistics, method: str) -> Ranges:
     """The low and high end of each activation's range, by `method`.
 
     "minmax": the extremes; "percentile": 0.01 % of the numbers lie outside; "entropy": least
-    information is lost (Kullback-Leibler). onnxruntime's calibration computes the last two.
+    information is lost (Kullback-Leibler). onnxruntime's calibration computes the last two, of the
+    channels that are not always zero, as those are that an export pads Mask with.
     """
     if method == "minmax":
         return {name: (float(a.low.min()), float(a.high.max())) for name, a in statistics.items()}
@@ -30,6 +31,12 @@ def ranges_of(statistics: Statistics, method: str) -> Ranges:
         scenario="same",
     )
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its settings
-        collector.collect({name: [activation.samples] for name, activation in statistics.items()})
+        collector.collect({name: [_live(activation)] for name, activation in statistics.items()})
         found = collector.compute_collection_result()
     return {name: (float(ends[0]), float(ends[1])) for name, ends in found.items()}
+
+
+def _live(activation: Activation) -> Array:
+    """The samples, without those of channels that are always zero, if there are others."""
+    live = (activation.low != 0) | (activation.high != 0)
+    return activation.samples[:, live] if live.any() else activation.samples

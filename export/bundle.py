@@ -33,13 +33,14 @@ from runtime.bundle.manifest import (
 )
 from runtime.bundle.opening import Bundle
 from runtime.errors import ExportError
+from runtime.machine.onnx_session import load_onnxruntime
 from runtime.storage.local import folder_beside, sha256_of, write_atomically
 
 Report = Callable[[str], None]
 
 _SPARE = 64 << 20  # bytes beyond the weights: graphs, manifest, rounding
 _SOURCES = "sources"
-_TOOLS = ("dmdnet-runtime", "torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+_TOOLS = ("dmdnet-runtime", "torch", "onnx", "onnxscript", "numpy")
 
 
 def export_bundle(
@@ -142,9 +143,11 @@ def export_bundle(
                     for file in sorted(building.iterdir())
                 },
                 parity=rows,
-                tools={tool: version(tool) for tool in _TOOLS},
+                # of two distributions, onnxruntime and onnxruntime-gpu, whichever is there
+                tools={tool: version(tool) for tool in _TOOLS}
+                | {"onnxruntime": load_onnxruntime().__version__},
                 quantization=quantization,
-                isolates_people=True,  # see export.model.specific_read
+                isolates_people=True,  # see export.model.components.specific_read
             )
             write_atomically(building / MANIFEST, manifest.to_json().encode())
         if engine is not None and edition is not None:

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from runtime.options import RestoreOptions
     from runtime.photo import Restored
     from runtime.restorer import Restorer
+    from runtime.video.clip import restore_video
+    from runtime.video.report import VideoReport, VideoTrack
+    from runtime.video.streaming import stream
 
 __all__ = [
     "BenchmarkError",
     "BundleError",
     "CalibrationError",
+    "CancelledError",
     "CheckpointError",
     "CheckpointUnavailableError",
     "ClosedError",
@@ -50,8 +54,13 @@ __all__ = [
     "Restorer",
     "SpecificDictionary",
     "UsageError",
+    "VideoError",
+    "VideoReport",
+    "VideoTrack",
     "component_boxes",
     "read_landmarks",
+    "restore_video",
+    "stream",
 ]
 
 _HOME = {
@@ -63,8 +72,12 @@ _HOME = {
     "Restored": "runtime.photo",
     "Restorer": "runtime.restorer",
     "SpecificDictionary": "runtime.dictionary",
+    "VideoReport": "runtime.video.report",
+    "VideoTrack": "runtime.video.report",
     "component_boxes": "runtime.faces.landmarks",
     "read_landmarks": "runtime.faces.landmark_files",
+    "restore_video": "runtime.video.clip",
+    "stream": "runtime.video.streaming",
 }
 
 

@@ -60,6 +60,10 @@ class InvalidLandmarksError(DmdnetError):
     """Landmarks are not 68 finite points of a face, or give a component too small to restore."""
 
 
+class VideoError(DmdnetError):
+    """A video cannot be read or written: it is none, damaged, or of a kind not supported."""
+
+
 class NoFaceError(DmdnetError):
     """No face was found in a photo that needs one."""
 
@@ -94,6 +98,10 @@ class BenchmarkError(DmdnetError):
 
 class ClusterError(DmdnetError):
     """A Ray cluster cannot be reached, lacks what was asked for, or failed."""
+
+
+class CancelledError(DmdnetError):
+    """What its caller cancelled; what is finished of it stays, to go on from."""
 
 
 class UsageError(DmdnetError):

@@ -45,7 +45,7 @@ class Restorer:
         threads: CPU threads of one engine call and of the search for faces; default: all cores.
         max_batch: the most faces in one engine call; default: the engine's own choice.
         verify: False checks the sizes of the bundle's files, and not their hashes.
-        dictionary_cache: MiB of GPU memory (TensorRT) or shared memory (a server) for dictionaries.
+        dictionary_cache: MiB of GPU memory or of shared memory (a server) for dictionaries.
         landmark_detector: your own, in place of the built-in network (docs/landmarks.md).
         min_face: pixels between the ears of the smallest face to look for (docs/landmarks.md).
         remote: how to talk to the server.

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from runtime.dictionary import SpecificDictionary
 from runtime.engine_calls import EngineCalls
-from runtime.faces.finder import FaceFinder, LandmarkDetector
+from runtime.faces.finder import Face, FaceFinder, LandmarkDetector
 from runtime.images.arrays import Image
 from runtime.options import RestoreOptions
 from runtime.people.recognition import Recognizer
@@ -32,6 +32,9 @@ class LateFinder:
     """A finder that is opened when it is first needed; safe to call from many threads.
 
     Calling it gives the finder, or raises `ClosedError` when the engine is closed.
+
+    `min_face`: what was asked for; None: the finder's own choice. `own_landmarks`: whether the
+    caller gave a landmark detector.
     """
 
     def __init__(
@@ -42,7 +45,8 @@ class LateFinder:
         min_face: int | None,
     ) -> None:
         self._calls, self._options = calls, (detector, min_face)
-        self._threads = threads
+        self._threads, self.min_face = threads, min_face
+        self.own_landmarks = detector is not None
         self._lock = threading.Lock()
         self._opened: FaceFinder | None = None
 
@@ -67,6 +71,16 @@ class Steps:
     def with_threads(self, threads: int) -> Self:
         """The same steps with networks of their own, which take so many threads for a photo."""
         return type(self)(self._calls, self._finder.with_threads(threads), Recognizer(threads))
+
+    @property
+    def min_face(self) -> int | None:
+        """How small a face is looked for, if that was asked for."""
+        return self._finder.min_face
+
+    @property
+    def own_landmarks(self) -> bool:
+        """Whether a detector of the caller's own places the landmarks."""
+        return self._finder.own_landmarks
 
     def find(
         self,
@@ -93,6 +107,14 @@ class Steps:
         """
         finder, describe = self._finder(), self._recognizer.describe if compare else None
         return take_aligned(face, landmarks, finder, identity, options, describe)
+
+    def faces(self, rgb: Image) -> list[Face]:
+        """The faces of an RGB picture, for whoever cuts them out later: those of a clip's frame."""
+        return self._finder().find(rgb)
+
+    def describe(self, crops: Sequence[Image]) -> NDArray[np.float32]:
+        """Who is in aligned RGB crops: see `Recognizer.describe`."""
+        return self._recognizer.describe(crops)
 
     def run(self, cuts: Sequence[CutFace]) -> list[RestoredFace]:
         """The second step, of faces of any photos: they share the seconds evenly."""

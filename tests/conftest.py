@@ -1,6 +1,5 @@
 """Bundles to test with: the compact weights for speed, a full-size network for the goldens."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import torch
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from benchmarks.studies.gpu.goldens import make_checkpoint
 from calibration.options import Options
 from export.bundle import export_bundle
 from export.model.checkpoint import build_network
@@ -160,13 +160,8 @@ def full_bundle(once: Once) -> Path:
     def make(out: Path) -> None:
         checkpoint = "synthetic"
         if script.exists():
-            spec = importlib.util.spec_from_file_location("make_checkpoint", script)
-            assert spec is not None
-            assert spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
             checkpoint = f"{out}.pth"
-            torch.save(module.synthetic_state_dict(0), checkpoint)
+            make_checkpoint(SHARED, Path(checkpoint))
         export_bundle(out, "fp32", checkpoint)
 
     return once("full-size", make)

@@ -134,7 +134,7 @@ def test_help_imports_nothing_heavy(command: str) -> None:
     module, function = SCRIPTS[command].split(":")
     code = f"""
 import atexit, sys
-heavy = set("torch onnx onnxruntime cv2 numpy PIL matplotlib ray tensorrt rich".split())
+heavy = set("torch onnx onnxruntime cv2 numpy PIL matplotlib ray tensorrt rich av".split())
 atexit.register(lambda: print("heavy:", *(heavy & set(sys.modules))))
 import runtime
 from {module} import {function}

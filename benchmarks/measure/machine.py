@@ -17,7 +17,7 @@ from runtime.machine.gpu import gpus
 _PACKAGES = (
     *("dmdnet-runtime", "numpy", "opencv-python", "onnx", "onnxruntime", "onnxruntime-gpu"),
     *("torch", "tensorrt", "tensorrt-rtx-cu13-bindings", "polygraphy", "pycuda"),
-    *("ray", "pyarrow", "tritonclient", "nvidia-pytriton"),
+    *("ray", "pyarrow", "tritonclient", "nvidia-pytriton", "av"),
 )
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 _CLOCKS = "clocks.sm,clocks.mem,pstate,power.draw,temperature.gpu"

@@ -1,5 +1,6 @@
 """Run commands as processes of their own, and measure their peak memory on host and GPU."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,7 @@ def peak_bytes(words: Sequence[str]) -> int:
 
     Raises `BenchmarkError` with the command's last line if it fails.
     """
-    said = output_of([sys.executable, "-c", _MEASURE, *words], words[0])
+    said = output_of([sys.executable, "-c", _MEASURE, *words], shlex.join(words))
     return int(said) * 1024  # ru_maxrss is in KiB
 
 
@@ -53,7 +54,7 @@ def peak_gpu_bytes(words: Sequence[str]) -> int | None:
             most = max(most, _gpu_bytes())
             time.sleep(0.2)
     if process.returncode:
-        raise BenchmarkError(f"{words[0]}: exit code {process.returncode}")
+        raise BenchmarkError(f"{shlex.join(words)}: exit code {process.returncode}")
     return max(0, most - before)
 
 
@@ -64,7 +65,7 @@ def _gpu_bytes() -> int:
 
 def restore_command(bundle: Path, out: Path, threads: int | None) -> list[str]:
     """The command line of a `dmd-restore` of one aligned sample."""
-    program = Path(sys.executable).with_name("dmd-restore")
-    words = [str(program), str(SAMPLES / "astronaut.png"), "--bundle", str(bundle)]
-    words += ["--out", str(out)]
+    # what the program dmd-restore does, wherever pip has put that
+    words = [sys.executable, "-c", "from runtime.cli.restore import main; main()"]
+    words += [str(SAMPLES / "astronaut.png"), "--bundle", str(bundle), "--out", str(out)]
     return words if threads is None else [*words, "--threads", str(threads)]

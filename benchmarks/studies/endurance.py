@@ -68,7 +68,7 @@ def measure(args: Namespace) -> dict[str, Any]:
         "build_s": partial(build, args.bundle, args.device),
         "engines": partial(receipts, args.bundle),
         "races": partial(races, args),
-        "endurance": partial(endurance, args.bundle, args.device, args.seconds),
+        "endurance": partial(endurance, args.bundle, args.device, args.seconds, JOBS),
     }
     result: dict[str, Any] = {"failures": []}
     for name, work in sections.items():
@@ -116,15 +116,18 @@ def races(args: Namespace) -> dict[int, dict[str, Measurement]]:
         }
 
 
-def endurance(bundle: Path, device: str, seconds: float) -> dict[str, Any]:
-    """Endure calls of one face and of eight, with a dictionary and without, in eight threads."""
+def endurance(bundle: Path, device: str, seconds: float, others: int) -> dict[str, Any]:
+    """Endure calls of one face and of eight, with a dictionary and without, in eight threads.
+
+    `others`: how many calls there are that differ.
+    """
     someone = samples()[0]
-    size = (JOBS + BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
+    size = (others + BATCH, IMAGE_SIZE, IMAGE_SIZE, 3)
     pictures = np.random.default_rng(0).integers(0, 256, size, np.uint8)
     with Restorer(bundle, device=device) as restorer:
         alice = restorer.memorize([someone.image] * REFERENCES, [someone.landmarks] * REFERENCES)
         jobs: list[Job] = []
-        for number in range(JOBS):
+        for number in range(others):
             faces = list(pictures[number : number + (BATCH if number % 4 == 3 else 1)])
             points = [someone.landmarks] * len(faces)
             people = [None if number % 3 == 2 else alice] * len(faces)
@@ -144,7 +147,11 @@ def endure(jobs: Sequence[Job], seconds: float) -> dict[str, Any]:
         return max(itertools.starmap(difference, pairs))
 
     seen = under_load([work] * THREADS, seconds, lambda: used.append(memory_used()))
-    growth = {"gpu": max(used) - used[0], "host": _peak_of_host() - resident}
+    known = [each for each in used if each is not None]
+    growth = {
+        "gpu": max(known) - known[0] if known else None,
+        "host": _peak_of_host() - resident,
+    }
     return {**seen.summary(), "growth_bytes": growth}
 
 
@@ -173,10 +180,12 @@ def targets(
     }
 
 
-def memory_used() -> int:
-    """Bytes of the GPU's memory that are in use, by all processes together."""
+def memory_used() -> int | None:
+    """Bytes of the GPU's memory in use, by all processes together; None if torch has no CUDA."""
     import torch
 
+    if not torch.cuda.is_available():
+        return None
     free, total = torch.cuda.mem_get_info()
     return int(total - free)
 

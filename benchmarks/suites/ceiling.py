@@ -87,12 +87,14 @@ class Ceiling:
     stages: dict[str, float]
 
 
-def ceilings(bundle: Path, rounds: int) -> Iterator[Ceiling]:
+def ceilings(
+    bundle: Path, rounds: int, sizes: Sequence[tuple[int, int]] = SIZES
+) -> Iterator[Ceiling]:
     """Measure JPEG files of one face, in and out, on one core and on all of them.
 
     The floor is decoding and encoding alone: from and to memory, on as many threads as cores.
     """
-    for size in SIZES:
+    for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             count = max(_FEWEST, _PIXELS // (size[0] * size[1]))
             files = make_photos(Path(folder) / "in", count, size)
@@ -102,9 +104,12 @@ def ceilings(bundle: Path, rounds: int) -> Iterator[Ceiling]:
 
 
 def null_engine(setting: Setting) -> Iterator[Measurement]:
-    """The measurements of `ceilings` with the first bundle, which only says how crops are cut."""
-    rounds = 2 if setting.quick else 5
-    for found in ceilings(setting.bundles[0].path, rounds):
+    """The measurements of `ceilings` with the first bundle, which only says how crops are cut.
+
+    If quick, of the smaller photos only.
+    """
+    rounds, sizes = (2, SIZES[:1]) if setting.quick else (5, SIZES)
+    for found in ceilings(setting.bundles[0].path, rounds, sizes):
         cores = "1 core" if found.cores == 1 else f"{found.cores} cores"
         case = f"{found.size[0]} x {found.size[1]}, {cores}"
         for name, times in found.photos_a_second.items():

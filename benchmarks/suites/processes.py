@@ -118,12 +118,14 @@ def by_stage(
     """The times of each stage; for those in `compared`, also the ratio to the baseline.
 
     The others take milliseconds, and their ratios would be noise. `runs`: for each subject the
-    stages of the warm-up and of the runs of `whole`. `prefix` goes before the names of the cases.
+    stages of the warm-up, then of the runs of `whole`. `prefix` goes before the names of the cases.
     """
+    # the first runs warmed up
+    runs = {name: every[-len(whole[name].seconds) :] for name, every in runs.items()}
     for stage in dict.fromkeys(stage for every in runs.values() for one in every for stage in one):
         times = {}
-        for name, (first, *counted) in runs.items():
-            if stage in first:
+        for name, counted in runs.items():
+            if stage in counted[0]:
                 seconds_left = iter([one[stage] for one in counted])
                 turns = (tuple(islice(seconds_left, len(t))) for t in whole[name].turns)
                 times[name] = Times(tuple(turns))

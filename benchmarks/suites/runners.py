@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
@@ -148,7 +149,8 @@ class TorchRunner:
 
     A person's rows stay on the device, as they do for an engine. `mode`: "eager"; "compile" for
     `torch.compile`; "both": eager, decoded for the generic and the specific result from one
-    encoding, as the authors' code does for every specific one.
+    encoding, as the authors' code does for every specific one. With " fp32" after it, it runs in
+    float32 on a GPU too, without TF32.
     """
 
     graph: Path | None = None
@@ -163,15 +165,20 @@ class TorchRunner:
             torch.set_num_threads(threads)
         gpu = torch.cuda.is_available()
         torch.backends.cudnn.benchmark = gpu
+        torch.backends.cudnn.allow_tf32 = False
         self.on_cpu = not gpu
-        self._device, dtype = ("cuda", torch.half) if gpu else ("cpu", torch.float)
-        self._network = weights.network.to(self._device, dtype).eval()
+        kind, _, precision = mode.partition(" ")
+        half = gpu and precision != "fp32"
+        self._device, dtype = "cuda" if gpu else "cpu", torch.half if half else torch.float
+        # `to` changes a module in place, and runners of other precisions share the weights
+        network = deepcopy(weights.network) if gpu else weights.network
+        self._network = network.to(self._device, dtype).eval()
         self._memorizer = MemorizerGraph(self._network)
         graph = RestorerGraph(self._network)
-        self._forward: Any = torch.compile(graph) if mode == "compile" else graph
-        self._mode = mode
+        self._forward: Any = torch.compile(graph) if kind == "compile" else graph
+        self._mode = kind
         self._prepared = _Prepared["torch.Tensor"](lambda rows: self._tensors(rows)[0].to(dtype))
-        precision = "fp16" if gpu else "fp32"
+        precision = "fp16" if half else "fp32"
         backend = f"PyTorch {torch.__version__}, {self._device}, {mode}"
         made_of = weights.record
         self.subject = Subject(f"torch {mode}", precision, backend, made_of.sha256, made_of.remark)
@@ -221,8 +228,11 @@ def open_runners(
 ) -> Iterator[list[Runner]]:
     """Open the bundles, then PyTorch in each of `modes` with the weights of `checkpoint`.
 
-    Raises `BenchmarkError` for two bundles of one name, or with other weights than the first.
+    Raises `BenchmarkError` for two bundles of one name, or with other weights than the first, and
+    where PyTorch would run on the CPU beside bundles that run on CUDA.
     """
+    if modes and device == "cuda":
+        _refuse_torch_without_cuda()
     with ExitStack() as stack:
         runners = [
             stack.enter_context(closing(BundleRunner(path, device, threads))) for path in bundles
@@ -243,6 +253,16 @@ def open_runners(
                 stack.enter_context(closing(TorchRunner(weights, mode, threads))) for mode in modes
             ]
         yield [*runners, *others]
+
+
+def _refuse_torch_without_cuda() -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise BenchmarkError(
+            f"PyTorch {torch.__version__} cannot use CUDA here, and would run on the CPU beside "
+            "bundles on the GPU: install a build of it for CUDA"
+        )
 
 
 def _refuse_mixture(runners: Sequence[BundleRunner]) -> None:

@@ -19,6 +19,8 @@ FEWEST = 8
 _FEWEST_QUICK = 3
 _TURN_S = 1.5
 _VARIANTS = ("torch compile", "torch both")
+_GPU_PEAKS = {"fp32": "gpu float", "fp16": "gpu half"}
+"""The peak rate of a GPU for each precision; INT8 graphs mix two, of which one is not measured."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Setting:
     quick: bool = False
     null_engine: bool = False
     """Whether `pipeline` also measures what surrounds the network."""
+    turn_s: float = _TURN_S
+    """Least seconds of a runner's turn in a race."""
     warm_up: int = 1
     """Runs of each runner in each case that are not counted."""
     baseline: str | None = None
@@ -61,11 +65,12 @@ class Setting:
         return nearest_to_usual(self.references)
 
     def race(
-        self, works: Mapping[str, Work], fewest: int = FEWEST, turn_s: float = _TURN_S
+        self, works: Mapping[str, Work], fewest: int = FEWEST, turn_s: float | None = None
     ) -> dict[str, Times]:
         """Race for `duration`; a quick run has 3 rounds at least, and one run a turn."""
         if self.quick:
             fewest, turn_s = _FEWEST_QUICK, 0
+        turn_s = self.turn_s if turn_s is None else turn_s
         return race(works, self.duration, fewest, turn_s, self.warm_up)
 
     def restore(self, runners: Sequence[Runner], batch: int, references: int) -> dict[str, Times]:
@@ -165,8 +170,8 @@ def _roofline(
     if runner.on_cpu and set(found.gflop) <= set(peaks):
         least = sum(gflop / peaks[kind] for kind, gflop in found.gflop.items())
         least = max(least, found.bytes / 1e9 / peaks["copy"])
-    elif not runner.on_cpu and "gpu half" in peaks:
-        least = found.total_gflop / peaks["gpu half"]
+    elif not runner.on_cpu and (rate := peaks.get(_GPU_PEAKS.get(runner.subject.precision, ""))):
+        least = found.total_gflop / rate
     else:
         return found.total_gflop, None
     return found.total_gflop, least / seconds

@@ -5,10 +5,10 @@ Attributes are named as in the published checkpoint, so that its tensors load by
 Spectral normalisation is folded into the weights on loading (`export.model.checkpoint`).
 
 Everything that depends on the component boxes is written as products with small interpolation
-matrices, so that shapes are static and the module exports as it stands. Precision follows the
-parameters: after `.half()` convolutions, values and interpolation run in float16, while logits,
-softmax and AdaIN statistics are cast to float32, which they need: a dot product over 48,400
-numbers overflows float16.
+matrices (`export.model.components.crops`), so that shapes are static and the module exports as it
+stands. Precision follows the parameters: after `.half()` convolutions, values and interpolation run
+in float16, while logits, softmax and AdaIN statistics are cast to float32, which they need: a dot
+product over 48,400 numbers overflows float16.
 """
 
 from typing import cast
@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from export.model.specific_read import read_specific
+from export.model.components.crops import Crops, all_crops
+from export.model.components.specific_read import likeness, read_specific
 from runtime.bundle.layout import (
-    BOX_ROW,
     CROP_SIZE,
-    IMAGE_SIZE,
     PARTS,
     SCALES,
     channels_at,
@@ -70,11 +69,10 @@ class DMDNet(nn.Module):
         `runtime.bundle.layout`.
         """
         features = dict(zip(SCALES, self.E_hq(image), strict=True))
+        crops = all_crops(boxes, image.dtype)
         columns: list[Tensor] = []
         for scale in SCALES:
-            for part in PARTS:
-                span = cells(boxes.select(1, BOX_ROW[part]), scale)
-                crop = cut(features[scale], span, CROP_SIZE[part, scale])
+            for part, crop in zip(PARTS, crops[scale].cut(features[scale]), strict=True):
                 block = cast(KeyValue, getattr(self, f"{part.upper()}_{scale}_KV"))
                 columns += [block.Key(crop).flatten(1), block.Value(crop).flatten(1)]
         return torch.cat(columns, dim=1)
@@ -101,8 +99,9 @@ class DMDNet(nn.Module):
         columns = torch.split(dictionary, [s.stop - s.start for s in self.layout], dim=1)
         specific = {(s.scale, s.part, s.kind): c for s, c in zip(self.layout, columns, strict=True)}
         belongs = membership > 0.5
+        crops = all_crops(boxes, dictionary.dtype)
         style = {
-            scale: self._inject(scale, features[scale], boxes, specific, belongs)
+            scale: self._inject(scale, features[scale], crops[scale], specific, belongs)
             for scale in SCALES
         }
         h = self.MSDilate(features[64])
@@ -115,31 +114,31 @@ class DMDNet(nn.Module):
         self,
         scale: int,
         feature: Tensor,
-        boxes: Tensor,
+        crops: Crops,
         specific: dict[tuple[int, str, str], Tensor],
         belongs: Tensor,
     ) -> Tensor:
         """The style map of one scale: what the dictionaries say, pasted over the components."""
-        style = feature
-        for part in PARTS:
-            name, span = f"{part.upper()}_{scale}", cells(boxes.select(1, BOX_ROW[part]), scale)
-            crop = cut(feature, span, CROP_SIZE[part, scale])
-            query = getattr(self.E_lq, f"{name}_Q").Query(crop).flatten(1)
+        patches: list[Tensor] = []
+        for part, crop in zip(PARTS, crops.cut(feature), strict=True):
+            name = f"{part.upper()}_{scale}"
+            query = getattr(self.E_lq, f"{name}_Q").Query(crop)
+            parts, query = query.shape[1], query.flatten(1)  # a product for each of its channels
 
             key = getattr(self, f"{part}_{scale}_mem_key").flatten(1)
             value = getattr(self, f"{part}_{scale}_mem_value").flatten(1)
-            logits = query.float() @ key.float().T / self.entries**0.5
+            logits = likeness(query, key, parts) / self.entries**0.5
             generic = (logits.softmax(dim=1).to(value.dtype) @ value).view_as(crop)
 
             key, value = specific[scale, part, "key"], specific[scale, part, "value"]
-            own, has_rows = read_specific(query, key, value, belongs)
+            own, has_rows = read_specific(query, key, value, belongs, parts)
             own = torch.where(has_rows.view(-1, 1, 1, 1), own.view_as(crop), generic)
 
             mask = getattr(self, f"{name}_Mask")(crop, own, generic)
             memory = adain(generic + mask * (own - generic), crop)
             attention = getattr(self, f"{name}_Attention")(memory - crop)
-            style = paste(attention * memory + crop, style, span)
-        return style
+            patches.append(attention * memory + crop)
+        return crops.paste(patches, feature)
 
 
 class Encoder(nn.Module):
@@ -278,51 +277,6 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     centred = x - mean
     variance = (centred * centred).sum(dim=(2, 3), keepdim=True) / (n - 1)
     return centred, mean, (variance + ADAIN_EPS).sqrt()
-
-
-def cells(box: Tensor, scale: int) -> Tensor:
-    """`box` int32 (B, 4) on a map of side `scale`: float32 (2, 2, B, 1), start and stop of x, y.
-
-    A box edge is integer-divided by 512 / scale; in float32 that is exact, and exports as Floor.
-    """
-    corners: Tensor = (box.float() * (scale / IMAGE_SIZE)).floor()
-    return corners.T.reshape(2, 2, -1, 1)
-
-
-def cut(feature: Tensor, span: Tensor, size: int) -> Tensor:
-    """Crop `span` out of `feature` (B, C, S, S) and resize it bilinearly to (B, C, size, size)."""
-    start, stop = span  # (2, B, 1)
-    length = stop - start
-    position = (_centres(size, span) * (length / size) - 0.5).clamp(min=0)
-    columns, rows = _taps(torch.minimum(position, length - 1) + start, feature)
-    crop: Tensor = rows @ feature @ columns.transpose(2, 3)
-    return crop
-
-
-def paste(patch: Tensor, feature: Tensor, span: Tensor) -> Tensor:
-    """Resize `patch` (B, C, z, z) bilinearly to `span` and lay it over `feature` (B, C, S, S)."""
-    start, stop = span  # (2, B, 1)
-    size, side = patch.shape[-1], feature.shape[-1]
-    centre = _centres(side, span)
-    position = ((centre - start) * (size / (stop - start)) - 0.5).clamp(0, size - 1)
-    columns, rows = _taps(position, patch)
-    x, y = ((centre > start) & (centre < stop)).to(feature.dtype)
-    outside = 1 - y.view(-1, 1, side, 1) * x.view(-1, 1, 1, side)
-    rows, columns = rows * y.view(-1, 1, side, 1), columns * x.view(-1, 1, side, 1)
-    # a sum, since ONNX Runtime's Where takes three times as long
-    pasted: Tensor = feature * outside + rows @ patch @ columns.transpose(2, 3)
-    return pasted
-
-
-def _centres(count: int, like: Tensor) -> Tensor:
-    return torch.arange(count, device=like.device, dtype=torch.float32) + 0.5
-
-
-def _taps(position: Tensor, feature: Tensor) -> Tensor:
-    """Bilinear weights (2, B, 1, n, S) that sample `feature`'s sides at `position` (2, B, n)."""
-    cell = torch.arange(feature.shape[-1], device=position.device, dtype=torch.float32)
-    weights: Tensor = (1 - (position.unsqueeze(-1) - cell).abs()).clamp(min=0)
-    return weights.unsqueeze(2).to(feature.dtype)
 
 
 def checkpoint_shapes(network: DMDNet) -> dict[str, tuple[int, ...]]:

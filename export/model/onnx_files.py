@@ -19,6 +19,7 @@ import onnx
 import onnx_ir
 import torch
 
+from export.model.components.padding import pad_masks
 from export.model.graphs import MemorizerGraph, RestorerGraph
 from export.model.network import DMDNet
 
@@ -30,7 +31,11 @@ BundleGraph = RestorerGraph | MemorizerGraph
 
 
 def export_onnx(graph: BundleGraph, path: Path) -> None:
-    """Write `graph` to `path` and its weights to `path` + `.data`, checked by ONNX."""
+    """Write `graph` to `path` and its weights to `path` + `.data`, checked by ONNX.
+
+    Mask's inner channels are padded on the way.
+    """
+    graph = type(graph)(pad_masks(graph.network))
     kept = traced_before(graph)
     model = trace(graph) if kept is None else onnx_ir.load(kept)
     weights = graph.state_dict()
@@ -103,7 +108,7 @@ def network_to_trace(half: bool) -> DMDNet:
 
 def _main() -> None:
     precision, folder = sys.argv[1], Path(sys.argv[2])
-    network = network_to_trace(half=precision == "float16")
+    network = pad_masks(network_to_trace(half=precision == "float16"))
     for graph in (RestorerGraph(network), MemorizerGraph(network)):
         write_without_weights(trace(graph), graph, folder / f"{graph.name}-{precision}.onnx")
 

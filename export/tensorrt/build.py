@@ -15,14 +15,14 @@ from export.checks import reference, verdict
 from export.tensorrt.compile import compile_engine
 from export.tensorrt.options import BuildOptions, choose_edition
 from export.tensorrt.place import locked, refuse_full_disk, staging_folder
-from export.tensorrt.receipt import finished_convolutions
+from export.tensorrt.receipt import finished_convolutions, unclear
 from runtime.backends.tensorrt.backend import TensorRtBackend
 from runtime.backends.tensorrt.engine_files import Wanted, read_record
 from runtime.bundle.engine_record import FOLDER, EngineParity, EngineRecord, Profile
 from runtime.bundle.files import wrong_with
 from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
-from runtime.errors import DeviceError, EngineError, ExportError
+from runtime.errors import DeviceError, DeviceMemoryError, EngineError, ExportError
 from runtime.machine.gpu import first_gpu
 from runtime.machine.tensorrt_editions import Edition
 from runtime.storage.local import sha256_of, write_atomically
@@ -45,13 +45,14 @@ def build_engines(
 
     Args:
         bundle: the bundle to extend.
-        options: what to build. If `engine` is "auto" and no edition can build here, the result is
-            empty.
+        options: what to build. If `engine` is "auto", and no edition can build here, memory runs
+            out, or an engine fails when it is run, the result is empty.
         rebuild: replace existing engines; without it, those that fit `options` are kept.
         report: gets a line for each step.
 
     Raises:
-        DeviceError: the edition cannot build here.
+        DeviceError: the edition cannot build here, memory ran out (`DeviceMemoryError`), or an
+            engine failed when it was run.
         EngineError: a build failed, or an existing engine does not fit.
         ExportError: an engine does not compute in the bundle's precision, or misses its parity.
     """
@@ -79,8 +80,18 @@ def build_engines(
             return found
         refuse_full_disk(bundle)
         with staging_folder(folder) as staging:
-            records = [_build(bundle, each, options, staging / FOLDER, report) for each in wanted]
-            records = _judge(bundle, staging, records, edition, report)
+            try:
+                records = [
+                    _build(bundle, each, options, staging / FOLDER, report) for each in wanted
+                ]
+                records = _judge(bundle, staging, records, edition, report)
+            except EngineError:
+                raise
+            except DeviceError as error:
+                if options.engine != "auto":
+                    raise
+                report(f"no engine: {error}")
+                return ()
             for record in records:  # an engine without its record is never loaded
                 engine, sidecar = record.file, f"{record.file}.json"
                 write_atomically(staging / FOLDER / sidecar, record.to_json().encode())
@@ -143,28 +154,43 @@ def _build(
 def _judge(
     bundle: Bundle, staging: Path, records: list[EngineRecord], edition: Edition, report: Report
 ) -> list[EngineRecord]:
-    """Run the new engines if a GPU can, and record their convolutions' precision and parity."""
+    """Run the new engines if a GPU can, and record their convolutions' precision and parity.
+
+    Raises `DeviceError` for an engine that opens, and then fails when it runs.
+    """
     for record in records:
         (staging / FOLDER / f"{record.file}.json").write_text(record.to_json())
+    opened = False
     try:
-        backend = TensorRtBackend(Bundle(staging, bundle.manifest), edition.name)
+        with closing(TensorRtBackend(Bundle(staging, bundle.manifest), edition.name)) as backend:
+            opened = True
+            return _measured(bundle, backend, records, report)
     except EngineError:
         raise
     except DeviceError as error:
+        if opened and not isinstance(error, DeviceMemoryError):
+            raise
         report(f"engines cannot be run here, so their parity is not measured: {error}")
         return records
-    with closing(backend):
-        restored, memorized = reference.measure(backend, bundle)
-        parity: dict[str, tuple[EngineParity, ...]] = {"restorer": restored, "memorizer": memorized}
-        rows = restored + memorized
-        for line in verdict.table(rows).splitlines():
-            report(line)
-        if reasons := verdict.failures(rows, verdict.tolerance_of(bundle.manifest)):
-            missed = "the engines differ too much from the bundle's reference and are not kept"
-            raise ExportError(f"{missed}: {'; '.join(reasons)}")
-        judged = []
-        for record in records:
-            information, asked = backend.information(record.graph), record.receipt.asked
-            built = replace(record.receipt, engine=finished_convolutions(information, asked))
-            judged.append(replace(record, parity=parity[record.graph], receipt=built))
+
+
+def _measured(
+    bundle: Bundle, backend: TensorRtBackend, records: list[EngineRecord], report: Report
+) -> list[EngineRecord]:
+    restored, memorized = reference.measure(backend, bundle)
+    parity: dict[str, tuple[EngineParity, ...]] = {"restorer": restored, "memorizer": memorized}
+    rows = restored + memorized
+    for line in verdict.table(rows).splitlines():
+        report(line)
+    if reasons := verdict.failures(rows, verdict.tolerance_of(bundle.manifest)):
+        missed = "the engines differ too much from the bundle's reference and are not kept"
+        raise ExportError(f"{missed}: {'; '.join(reasons)}")
+    judged = []
+    for record in records:
+        information, asked = backend.information(record.graph), record.receipt.asked
+        found = finished_convolutions(information, asked)
+        if doubt := unclear(found, asked):
+            report(f"warning: {record.graph}: {doubt}")
+        built = replace(record.receipt, engine=found)
+        judged.append(replace(record, parity=parity[record.graph], receipt=built))
     return judged

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,7 +22,7 @@ from typing import Any, TextIO
 from export.tensorrt.progress import Phases
 from export.tensorrt.receipt import receipt
 from runtime.bundle.engine_record import Receipt
-from runtime.errors import DmdnetError, EngineError
+from runtime.errors import DeviceError, DeviceMemoryError, DmdnetError, EngineError
 from runtime.machine.tensorrt_editions import Edition, load_edition
 from runtime.storage.local import write_atomically
 
@@ -58,15 +59,15 @@ def main() -> None:
     except DmdnetError as error:
         answer = {"error": str(error), "kind": type(error).__name__}
     except MemoryError:
-        answer = {"error": f"{job.source}: out of memory", "kind": EngineError.__name__}
+        answer = {"error": f"{job.source}: out of memory", "kind": DeviceMemoryError.__name__}
     _send(answers, answer)
 
 
 def _build(job: Job, phases: Phases) -> Receipt:
-    """Build the engine and write it. Raises `EngineError`, or `ExportError` for its precision."""
+    """Build the engine and write it. Raises `DeviceError`, or `ExportError` for its precision."""
     edition = load_edition(job.edition)
     trt, polygraphy = edition.module, _polygraphy(edition)
-    with _as_ours(f"{job.source}: {edition} cannot read it"):
+    with _as_ours(edition, f"{job.source}: {edition} cannot read it"):
         parsed = polygraphy.network_from_onnx_path(job.source, strongly_typed=True)
     builder, network, _ = parsed
     best = {name: shapes[1] for name, shapes in job.sizes.items()}
@@ -77,7 +78,7 @@ def _build(job: Job, phases: Phases) -> Receipt:
     limits, cache = None, job.timing_cache
     if job.workspace is not None:
         limits = {trt.MemoryPoolType.WORKSPACE: int(job.workspace * 2**30)}
-    with _as_ours(f"{job.source}: {edition} cannot build an engine"):
+    with _as_ours(edition, f"{job.source}: {edition} cannot build an engine"):
         config = polygraphy.create_config(
             builder,
             network,
@@ -104,12 +105,16 @@ def _polygraphy(edition: Edition) -> Any:
 
 
 @contextmanager
-def _as_ours(what: str) -> Iterator[None]:
-    """Polygraphy's exceptions as `EngineError`."""
+def _as_ours(edition: Edition, what: str) -> Iterator[None]:
+    """Polygraphy's exceptions as `EngineError`, or `DeviceError` where TensorRT does not start."""
     from polygraphy.exception import PolygraphyException
 
     try:
         yield
+    except TypeError as error:  # the binding's words where TensorRT makes no builder
+        if "nullptr" not in str(error):
+            raise
+        raise DeviceError(f"{edition} cannot start") from None
     except PolygraphyException as error:
         raise EngineError(f"{what}: {' '.join(str(error).split())}") from None
 
@@ -143,7 +148,7 @@ def _send(answers: TextIO, answer: dict[str, object]) -> None:
 def _beat(answers: TextIO, phases: Phases) -> None:
     while True:
         _send(answers, {"done": phases.fraction})
-        threading.Event().wait(_BEAT)
+        time.sleep(_BEAT)
 
 
 def _end_with_parent() -> None:

@@ -17,9 +17,10 @@ from export.tensorrt.builder import Job
 from export.tensorrt.options import BuildOptions
 from export.tensorrt.progress import shown
 from runtime import errors
+from runtime.backends.tensorrt.log import is_full
 from runtime.bundle.engine_record import Profile, Receipt
 from runtime.bundle.manifest import GraphSpec
-from runtime.errors import EngineError
+from runtime.errors import DeviceError, DeviceMemoryError, EngineError
 from runtime.machine.tensorrt_editions import Edition
 from runtime.storage.local import write_atomically
 
@@ -38,7 +39,9 @@ def compile_engine(
     """Build the engine of the ONNX file `source`, whose inputs `spec` describes, as the file `out`.
 
     Raises `EngineError`, with the end of TensorRT's log, if the graph cannot be read or built or
-    the builder crashes; `ExportError` if TensorRT does not keep the graph's precisions.
+    the builder crashes; `DeviceMemoryError` if memory, the GPU's or the host's, runs out;
+    `DeviceError` if TensorRT does not start here; `ExportError` if TensorRT does not keep the
+    graph's precisions.
     """
     cache, staged = options.timing_cache, None
     if cache is not None and edition.name == "tensorrt_rtx":
@@ -113,7 +116,9 @@ def _last_answer(process: subprocess.Popen[str], show: Callable[[float], None]) 
 def _failure(answer: dict[str, Any], code: int, what: str, log: str) -> errors.DmdnetError:
     if "error" in answer:
         kind: type[errors.DmdnetError] = getattr(errors, answer["kind"])
-        return kind(answer["error"] + (log if kind is EngineError else ""))
+        if not issubclass(kind, DeviceError):
+            return kind(answer["error"])
+        return (DeviceMemoryError if is_full(log) else kind)(answer["error"] + log)
     name = signal.Signals(-code).name if code < 0 else ""
     if name == "SIGKILL":
         how = "was killed, most likely because memory ran out,"
@@ -121,7 +126,8 @@ def _failure(answer: dict[str, Any], code: int, what: str, log: str) -> errors.D
         how = f"crashed ({name})"
     else:
         how = f"ended with exit code {code}"
-    return EngineError(f"{what} {how} while it built the engine{log}")
+    kind = DeviceMemoryError if name == "SIGKILL" or is_full(log) else EngineError
+    return kind(f"{what} {how} while it built the engine{log}")
 
 
 def _end(log: IO[bytes]) -> str:

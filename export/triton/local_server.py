@@ -9,6 +9,7 @@ two engine models of a repository into Python models that run the same ONNX file
 import ctypes
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -31,6 +32,7 @@ from runtime.errors import RemoteError, UsageError
 
 _STAND_IN = Path(__file__).with_name("onnx_model.py")
 _START_S = 120
+_TRIES = 5  # of ports that are free when they are chosen, and may be taken when they are opened
 _SHARED_MEMORY = Path("/dev/shm")
 _SHARED_MIB = 256
 
@@ -107,7 +109,7 @@ class Server:
     """
 
     def __init__(self, repository: Path, options: tuple[str, ...] = (), port: int = 0) -> None:
-        self.port = port or _free_port()
+        self.port, self._is_fixed = port or _free_port(), bool(port)
         self._repository, self._options = repository, options
         self._folder = tempfile.TemporaryDirectory(prefix="triton-")
         self._process: subprocess.Popen[bytes] | None = None
@@ -122,7 +124,20 @@ class Server:
 
     def start(self) -> None:
         """Start it, and wait until all models are loaded. Raises `RemoteError` with its log."""
-        http = _free_port()
+        for left in reversed(range(_TRIES)):
+            http = _free_port()
+            try:
+                self._start(http)
+                self._is_fixed = True
+                return
+            except RemoteError as error:
+                port_is_taken = not self._is_fixed and f":{self.port}' already" in str(error)
+                if not left or not (port_is_taken or f":{http}' already" in str(error)):
+                    raise
+                if port_is_taken:
+                    self.port = _free_port()
+
+    def _start(self, http: int) -> None:
         libraries = [str(_site() / "nvidia_pytriton.libs"), str(_libpython_folder())]
         libraries += filter(None, [os.environ.get("LD_LIBRARY_PATH")])
         # the first `python` in PATH says which packages the Python backend sees
@@ -147,8 +162,14 @@ class Server:
         end = time.monotonic() + _START_S
         try:
             while not _ready(http):
-                if self._process.poll() is not None or time.monotonic() > end:
-                    raise RemoteError(f"tritonserver did not start:\n{self._errors()}")
+                if (code := self._process.poll()) is not None:
+                    raise RemoteError(
+                        f"tritonserver ended with exit code {code}:\n{self._errors()}"
+                    )
+                if time.monotonic() > end:
+                    raise RemoteError(
+                        f"tritonserver was not ready after {_START_S} s:\n{self._errors()}"
+                    )
                 time.sleep(0.1)
         except BaseException:  # Ctrl-C too: it runs in a session of its own, and would stay
             self.kill()
@@ -170,7 +191,8 @@ class Server:
 
     def _errors(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join([line[:400] for line in lines if "rror" in line][-20:])
+        found = [line[:400] for line in lines if "rror" in line or re.match(r"E\d{4} ", line)]
+        return "\n".join(found[-20:])
 
     def __enter__(self) -> "Server":
         return self

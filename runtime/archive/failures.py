@@ -1,7 +1,5 @@
 """Which failures are one picture's own, and which end the whole run."""
 
-import errno
-import os
 import traceback
 from pathlib import Path
 
@@ -15,9 +13,8 @@ from runtime.errors import (
 )
 from runtime.redaction import public_name
 from runtime.storage import locations as storage
+from runtime.storage.local import is_for_nobody
 from runtime.text import shown
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def ends_the_run(error: Exception) -> bool:
@@ -36,7 +33,7 @@ def unwritable(out: str, error: Exception) -> OutputError | None:
     if storage.is_url(out):
         refused = isinstance(error.__cause__, PermissionError) or not _answers(out)
     else:
-        refused = error.errno in _NO_ROOM or not _takes_files(Path(out))
+        refused = is_for_nobody(Path(out), error)
     if not refused:
         return None
     return OutputError(f"{out}: cannot be written: {error.strerror or error_line(error)}")
@@ -63,7 +60,3 @@ def _answers(url: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def _takes_files(folder: Path) -> bool:
-    return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

@@ -16,6 +16,8 @@ from runtime.people.known import load_people
 from runtime.redaction import public_name
 from runtime.restorer import Restorer
 from runtime.storage import locations as storage
+from runtime.video.naming import is_clip, output_name
+from runtime.video.options import ClipOptions
 
 COMPARE, DRAW = ".compare.png", ".draw.png"
 """What is added to an output's name for its previews."""
@@ -27,9 +29,10 @@ class Job:
 
     `out`: a folder or URL. `bundle`, `identity` (a file of `dmd-enroll`) and `landmarks` are read
     where the work is done, and so are the dictionaries of `people`, which go into the `options`
-    there. `options`: what else is done with the faces. `bundle`, `device`,
-    `allow_fallback`, `threads`, `min_face` and `remote` are those of `Restorer`; the others are the
-    options of `dmd-restore`. `report` is known here so that no output is written over it.
+    there. `options`: what else is done with the faces. `clip`: what is done with videos. `bundle`,
+    `device`, `allow_fallback`, `threads`, `min_face` and `remote` are those of `Restorer`; the
+    others are the options of `dmd-restore`. `report` is known here so that no output is written
+    over it.
     """
 
     bundle: str | Path
@@ -37,6 +40,7 @@ class Job:
     identity: Path | None = None
     people: tuple[Path, ...] = ()
     options: RestoreOptions = field(default_factory=RestoreOptions)
+    clip: ClipOptions = field(default_factory=ClipOptions)
     aligned: bool = False
     compare: bool = False
     draw: bool = False
@@ -82,22 +86,28 @@ class Job:
             remote=self.remote,
         )
 
-    def output_of(self, name: str) -> str:
-        """The output of a picture; a format that cannot be written, such as GIF, becomes PNG."""
+    def output_of(self, name: str, in_table: bool = False) -> str:
+        """The output of a picture; a format that cannot be written, such as GIF, becomes PNG.
+
+        The result of a clip has the clip's name. `in_table`: the file's bytes are in a table, so
+        that it is no clip, whatever it is called.
+        """
+        if not in_table and is_clip(name):
+            return storage.join(self.out, output_name(name))
         base = storage.base_name(name)
         known = Path(base).suffix.lower() in SUFFIXES
         return storage.join(self.out, base if known else f"{base}.png")
 
-    def outputs_of(self, name: str) -> tuple[str, ...]:
+    def outputs_of(self, name: str, in_table: bool = False) -> tuple[str, ...]:
         """All files written for a picture: its output, and the previews that were asked for."""
-        output = self.output_of(name)
+        output = self.output_of(name, in_table)
         asked = {COMPARE: self.compare, DRAW: self.draw}
         return output, *(output + ending for ending in asked if asked[ending])
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture of the archive: a path or URL, or a name and the file's bytes.
+    """One picture or clip of the archive: a path or URL, or a name and the file's bytes.
 
     `error`: what kept it, or all pictures of the table `name`, from being read.
     """
@@ -106,6 +116,16 @@ class Picture:
     data: bytes | None = None
     error: Exception | None = None
 
+    @property
+    def in_table(self) -> bool:
+        """Whether its bytes are in a table."""
+        return self.data is not None
+
+    @property
+    def is_clip(self) -> bool:
+        """Whether it is a clip; one whose bytes are in a table is not, whatever it is called."""
+        return not self.in_table and is_clip(self.name)
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -113,7 +133,8 @@ class Outcome:
 
     `output`: "" where it was not read or restored. `trace`: the error's traceback. `faces` and
     `seconds`: for the report, None where nothing was restored. `there`: nothing was done, because
-    `resume` found the output. `backend`: what ran the network.
+    `resume` found the output. `backend`: what ran the network. `clip`: of a clip, what the report
+    has in place of `faces`.
     """
 
     input: str
@@ -125,6 +146,7 @@ class Outcome:
     seconds: dict[str, float] | None = None
     there: bool = False
     trace: str | None = None
+    clip: dict[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
         """The line of the report, as an object for JSON; URLs are without passwords and tokens."""
@@ -134,7 +156,7 @@ class Outcome:
             "error": self.error,
             "notes": list(self.notes),
         }
-        more = {"faces": self.faces, "seconds": self.seconds}
+        more = {"faces": self.faces, "clip": self.clip, "seconds": self.seconds}
         return line | {key: value for key, value in more.items() if value is not None}
 
 

@@ -4,10 +4,12 @@ import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Any
 
 import cv2
 
+from runtime.archive.clips import ClipProgress, restore_item
 from runtime.archive.failures import ends_the_run, failure_of, trace_of, unwritable
 from runtime.archive.job import COMPARE, DRAW, Job, Outcome, Picture, refuse_overwriting
 from runtime.archive.previews import before_and_after, draw_faces
@@ -25,6 +27,7 @@ from runtime.restorer import steps_of
 from runtime.scheduling.stages import Limits, Work, stream
 from runtime.steps import RestoredFace
 from runtime.storage import locations as storage
+from runtime.video.restoring import Wanted
 
 _PIXELS = 12_000_000  # of a photo, for so many of which there is room
 
@@ -54,13 +57,21 @@ class ArchiveRestorer:
         self.backend = self._restorer.backend
         self._steps = steps_of(self._restorer)
 
-    def restore(self, pictures: Iterable[Picture]) -> Generator[Outcome, None, None]:
+    def restore(
+        self,
+        pictures: Iterable[Picture],
+        again: bool = False,
+        progress: ClipProgress | None = None,
+    ) -> Generator[Outcome, None, None]:
         """Restore pictures. Yields what became of each, failed ones too, in their order.
 
         Each of the threads of the job reads a picture and finds its faces, as many others paste and
         write, and beside them the engine is called with `max_batch` faces at a time; where that
         is more than one, a second call is prepared while the first runs. A picture is taken
         from `pictures` when it is about to be read. `_limits` says how many are on their way.
+
+        A clip goes alone, frame by frame; `progress` is told of it. `again`: a worker died on it,
+        so that its finished segments are taken on.
 
         An error of one picture is in its outcome. Raises `DeviceError` or `ClosedError` when the
         engine cannot run or be reached any more, and `OutputError` when nothing can be written to
@@ -69,7 +80,13 @@ class ArchiveRestorer:
         work = Work(
             self._prepare, _faces, self._steps.run, self._finish, self._failed, ends_the_run
         )
-        return stream(work, self._limits(), pictures)
+        wanted = Wanted(self._identity, self._options)
+        for are_clips, alike in groupby(pictures, lambda picture: picture.is_clip):
+            if not are_clips:
+                yield from stream(work, self._limits(), alike)
+                continue
+            for clip in alike:
+                yield restore_item(self._job, self._restorer, wanted, clip, again, progress)
 
     def close(self) -> None:
         """Free the engine."""
@@ -83,7 +100,7 @@ class ArchiveRestorer:
         return Limits(threads, batch, calls, _PIXELS * (2 * threads + (calls + 1) * batch))
 
     def _output(self, picture: Picture) -> str:
-        return self._job.output_of(picture.name)
+        return self._job.output_of(picture.name, picture.in_table)
 
     def _prepare(self, picture: Picture, take_room: Callable[[int], None]) -> _Ready | None:
         """The picture with its faces; None where its output is there already."""
@@ -153,11 +170,13 @@ class ArchiveRestorer:
         return Outcome(picture.name, "", self.backend, message, trace=trace_of(error))
 
 
-def restore_archive(job: Job, pictures: Iterable[Picture]) -> Generator[Outcome, None, None]:
+def restore_archive(
+    job: Job, pictures: Iterable[Picture], progress: ClipProgress | None = None
+) -> Generator[Outcome, None, None]:
     """Do a job in this process; see `ArchiveRestorer.restore`."""
     with closing(ArchiveRestorer(job)) as restorer:
         storage.make_folder(job.out)
-        yield from restorer.restore(pictures)
+        yield from restorer.restore(pictures, progress=progress)
 
 
 def _record(face: Face, restored: bool) -> dict[str, Any]:

@@ -17,12 +17,13 @@ from runtime.storage.local import are_one_file
 _File = tuple[int, int]  # device and inode, which all links to a file have in common
 
 
-def check_outputs(job: Job, names: Callable[[], Iterable[str]]) -> int:
+def check_outputs(job: Job, names: Callable[[], Iterable[str]], in_tables: bool = False) -> int:
     """Raise `UsageError` where two files to be written have one name. Returns how many pictures.
 
     Previews and the report count, too. Two names that differ only in capital letters, or in how an
     accent is encoded, are refused where the disk of `--out` takes them for one. `names`: gives the
     pictures' names at each call, since they are read twice: 8 bytes are held for each output.
+    `in_tables`: the bytes of all of them are in tables.
     """
     count = 0
 
@@ -34,7 +35,7 @@ def check_outputs(job: Job, names: Callable[[], Iterable[str]]) -> int:
         for name in names():
             count += 1
             if storage.flaw(name) is None:  # else it is an error of its own, and writes nothing
-                for output in job.outputs_of(name):
+                for output in job.outputs_of(name, in_tables):
                     yield name, storage.base_name(output)
 
     hashes = np.fromiter((hash(_alike(base)) for _, base in outputs()), np.int64)

@@ -18,6 +18,7 @@ from runtime.errors import ClusterError, DmdnetWarning, UsageError, error_line
 from runtime.redaction import public_name
 from runtime.scheduling.background import interruptibly
 from runtime.storage import locations as storage
+from runtime.video.naming import is_clip
 
 if TYPE_CHECKING:
     from runtime.archive.job import Job, Outcome
@@ -172,13 +173,10 @@ class Cluster:
                 override_num_blocks=math.ceil(count / size),
             )
             return data.select_columns(list(archive.columns))
-        starts = range(0, count, size)
         return self._ray.data.from_arrow(
             [
-                pyarrow.table(
-                    {"path": [os.fsencode(name) for name in archive[start : start + size]]}
-                )
-                for start in starts
+                pyarrow.table({"path": [os.fsencode(name) for name in batch]})
+                for batch in batches(archive, size)
             ]
         )
 
@@ -204,6 +202,14 @@ def _batch_size(pictures: int, workers: Workers) -> int:
     """Small enough to share the work out, large enough that a million are few batches."""
     fair = pictures // (8 * (workers.actors or 1))
     return max(1, min(_BATCH, fair), math.ceil(pictures / _BATCHES))
+
+
+def batches(names: Sequence[str], size: int) -> list[Sequence[str]]:
+    """Clips, which take long, come first, and each alone: none is done again with another."""
+    clips = [name for name in names if is_clip(name)]
+    pictures = [name for name in names if not is_clip(name)] if clips else names
+    starts = range(0, len(pictures), size)
+    return [[clip] for clip in clips] + [pictures[start : start + size] for start in starts]
 
 
 def _connect(ray: Any, address: str) -> None:

@@ -112,17 +112,17 @@ class Worker:
         begun = self._ray.get(self._ledger.begun.remote(names))
         for picture in pictures:
             if begun.get(picture.name, 0) >= _ATTEMPTS:
-                output = self._job.output_of(picture.name)
+                output = self._job.output_of(picture.name, picture.in_table)
                 error = f"{picture.name}: the worker died on this picture {_ATTEMPTS} times"
                 yield Outcome(picture.name, output, self._restorer.backend, error)
             elif picture.name in begun:
                 if not storage.is_url(self._job.out):
                     remove_unfinished(Path(self._job.out))
-                yield from self._do([picture])
+                yield from self._do([picture], again=True)
         yield from self._do([picture for picture in pictures if picture.name not in begun])
 
-    def _do(self, pictures: "Sequence[Picture]") -> "Iterator[Outcome]":
-        for outcome in self._restorer.restore(self._begin(pictures)):
+    def _do(self, pictures: "Sequence[Picture]", again: bool = False) -> "Iterator[Outcome]":
+        for outcome in self._restorer.restore(self._begin(pictures), again):
             yield outcome
             self._ledger.end.remote(outcome.input)
 

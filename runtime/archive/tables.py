@@ -63,7 +63,7 @@ def open_tables(paths: Sequence[str], job: Job) -> Tables:
             for texts in _batches(file, store, [key], 1 << 16, lambda rows: _texts(rows[key])):
                 yield from texts
 
-    count = check_outputs(job, names)
+    count = check_outputs(job, names, "bytes" in columns)
     if not count:
         raise InvalidImageError(f"{_shown(paths)}: no rows")
     return Tables(paths, columns, count)

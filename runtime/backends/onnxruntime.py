@@ -1,20 +1,25 @@
 """ONNX Runtime, on the CPU or through its CUDA provider."""
 
 import threading
+import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.base import Boxes, Rows
+from runtime.backends.dictionary_cache import KeptRows
 from runtime.bundle.manifest import GraphSpec
 from runtime.bundle.opening import Bundle
 from runtime.errors import (
     BundleError,
     ClosedError,
     DeviceError,
+    DeviceMemoryError,
+    DmdnetError,
     DmdnetWarning,
     EngineCallError,
 )
@@ -23,7 +28,9 @@ from runtime.machine.onnx_session import (
     PROVIDERS,
     load_onnxruntime,
     offered_providers,
+    on_device,
     open_session,
+    run_bound,
 )
 from runtime.text import squeezed
 
@@ -35,25 +42,32 @@ _TYPES = {
     "float16": "tensor(float16)",
     "float32": "tensor(float)",
 }
+_ADVICE = "lower max_batch or dictionary_cache, use fewer references, or free the memory"
+# CUDA's own words, and those of ONNX Runtime's arena
+_FULL = ("out of memory", "Failed to allocate memory")
 
 
 class OnnxRuntimeBackend:
     """Runs a bundle in ONNX Runtime: a session for each graph, the memorizer's opened on first use.
 
-    `device`: "cuda" or "cpu". `threads`: CPU threads of a call; None: one for each core. Raises
+    `device`: "cuda" or "cpu". `threads`: CPU threads of a call; None: one for each core.
+    `dictionary_cache`: MiB of GPU memory for dictionaries that no call is using. Raises
     `DeviceError` where the device is not available or the bundle is not made for it, `BundleError`
     for a graph that cannot be opened.
     """
 
     last_restore = None  # ONNX Runtime keeps the GPU's clock to itself
 
-    def __init__(self, bundle: Bundle, device: str, threads: int | None) -> None:
+    def __init__(
+        self, bundle: Bundle, device: str, threads: int | None, *, dictionary_cache: int = 512
+    ) -> None:
         self._bundle, self._threads = bundle, threads
         self._lock = threading.Lock()
         self._memorizer: Any = None
         self._device = device
         self._refuse(device)
         self._restorer = self._open("restorer", bundle.manifest.restorer)
+        self._kept = _OnGpu(dictionary_cache << 20) if device == "cuda" else None
         self.max_batch = _MAX_BATCH[device]
         self.max_references: int | None = None
         self.description = (
@@ -70,25 +84,25 @@ class OnnxRuntimeBackend:
     def restore(
         self, image: Image, boxes: Boxes, people: Sequence[Rows], membership: NDArray[np.float32]
     ) -> Image:
-        inputs: dict[str, NDArray[Any]] = {
-            "image": image,
-            "boxes": boxes,
-            "dictionary": people[0] if len(people) == 1 else np.concatenate(people),
-            "membership": membership,
-        }
-        return cast(Image, self._run(self._restorer, inputs))
+        inputs: dict[str, Any] = {"image": image, "boxes": boxes, "membership": membership}
+        with _errors_as_ours(self._device):
+            if self._kept is None:
+                return cast(Image, _run(self._restorer, inputs | {"dictionary": _joined(people)}))
+            return self._restore_on_gpu(self._kept, inputs, people)
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
         with self._lock:
             if self._memorizer is None and self._restorer is not None:
                 self._memorizer = self._open("memorizer", self._bundle.manifest.memorizer)
-            memorizer = self._memorizer
-        return cast(Rows, self._run(memorizer, {"image": image, "boxes": boxes}))
+        with _errors_as_ours(self._device):
+            return cast(Rows, _run(self._memorizer, {"image": image, "boxes": boxes}))
 
     def close(self) -> None:
         self._restorer = None  # at once, whoever opens the memorizer just now
         with self._lock:
             self._memorizer = None
+        if self._kept is not None:
+            self._kept.close()
 
     def _refuse(self, device: str) -> None:
         """Refuse a missing provider, and an INT8 graph for another device, where it is slow."""
@@ -103,22 +117,26 @@ class OnnxRuntimeBackend:
                 "this INT8 bundle is made for CPUs; for a GPU export with --fp16, or with --int8 "
                 "--target tensorrt"
             )
-        offered = offered_providers()
-        if PROVIDERS[device] not in offered:
+        if device == "cuda" and PROVIDERS[device] not in (offered := offered_providers()):
             raise DeviceError(
                 f"this ONNX Runtime offers no {PROVIDERS[device]}; it offers "
                 f"{', '.join(offered)}; install dmdnet-runtime[gpu] in place of [cpu]"
             )
 
     def _open(self, graph: str, spec: GraphSpec) -> Any:
-        wanted = PROVIDERS[self._device]
         with self._bundle.unaltered(graph) as path:
             try:
                 session = open_session(path, device=self._device, threads=self._threads)
+            except DeviceError:
+                raise
             except Exception as error:  # the binding raises many classes, none public
+                text = _text_of(error)
                 if self._device == "cpu":
-                    raise BundleError(f"{path}: ONNX Runtime cannot open it: {error}") from None
-                raise DeviceError(f"{wanted} could not start: {error}") from None
+                    raise BundleError(f"{path}: ONNX Runtime cannot open it: {text}") from None
+                says = f"{PROVIDERS[self._device]} could not start: {text}"
+                if _is_full(text):
+                    raise DeviceMemoryError(f"{says}; {_ADVICE}") from None
+                raise DeviceError(says) from None
         for tensors, found in (
             (spec.inputs, session.get_inputs()),
             (spec.outputs, session.get_outputs()),
@@ -128,28 +146,71 @@ class OnnxRuntimeBackend:
                 raise BundleError(
                     f"{path}: its inputs or outputs are not those in the manifest; export again"
                 )
-        # ONNX Runtime leaves out a provider that fails and goes on without it
-        if session.get_providers()[0] != wanted:
-            raise DeviceError(
-                f"{wanted} could not start (its libraries or the GPU are missing); ONNX Runtime "
-                f"would have used {session.get_providers()[0]}"
-            )
         return session
 
-    def _run(self, session: Any, inputs: dict[str, NDArray[Any]]) -> NDArray[Any]:
-        """Run with I/O binding: inputs go to the device once, the result comes back once."""
-        if session is None:
+    def _restore_on_gpu(
+        self, kept: "_OnGpu", inputs: dict[str, Any], people: Sequence[Rows]
+    ) -> Image:
+        if self._restorer is None:  # before anything is copied
             raise ClosedError
-        binding = session.io_binding()
-        for name, array in inputs.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(array))
-        binding.bind_output(session.get_outputs()[0].name, "cpu")
+        with kept.hold([tuple(people)]) as memories:  # a name would keep it for longer
+            return cast(Image, _run(self._restorer, inputs | {"dictionary": memories.pop()}))
+
+
+def _run(session: Any | None, inputs: dict[str, Any]) -> NDArray[Any]:
+    if session is None:
+        raise ClosedError
+    return run_bound(session, inputs)
+
+
+class _OnGpu(KeptRows[Any]):
+    """Keeps dictionaries as `OrtValue`s on the GPU.
+
+    The memory of one that is dropped stays in ONNX Runtime's arena, for the next ones.
+    """
+
+    def _put(self, people: tuple[Rows, ...]) -> Any:
+        rows = np.ascontiguousarray(_joined(people))
         try:
-            session.run_with_iobinding(binding)
-            return cast(NDArray[Any], binding.copy_outputs_to_cpu()[0])
-        except Exception as error:  # as in `_open`
-            text = squeezed(str(error)) or type(error).__name__
-            # after any other failure of CUDA, all later calls of the process fail, too
-            lost = "CUDA failure" in text and "out of memory" not in text
-            kind = DeviceError if lost else EngineCallError
-            raise kind(f"ONNX Runtime failed at this engine call: {text}") from error
+            return on_device(rows, "cuda")
+        except Exception as error:  # the binding raises many classes, none public
+            if not _is_full(str(error)):
+                raise
+        self._make_room()
+        return on_device(rows, "cuda")
+
+    def _free(self, memory: Any) -> None:
+        pass
+
+
+def _joined(people: Sequence[Rows]) -> Rows:
+    return people[0] if len(people) == 1 else np.concatenate(people)
+
+
+@contextmanager
+def _errors_as_ours(device: str) -> Iterator[None]:
+    """Turn ONNX Runtime's errors into ours.
+
+    Any error forgets the variables of the calls that ended with it: who keeps it keeps nothing on
+    the GPU.
+    """
+    try:
+        yield
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)
+        if isinstance(error, DmdnetError) or not isinstance(error, Exception):
+            raise
+        text = _text_of(error)
+        says = f"ONNX Runtime failed at this engine call: {text}"
+        if device == "cuda" and _is_full(text):
+            raise DeviceMemoryError(f"{says}; {_ADVICE}") from None
+        # after any other failure of CUDA, all later calls of the process fail, too
+        raise (DeviceError if "CUDA failure" in text else EngineCallError)(says) from None
+
+
+def _text_of(error: Exception) -> str:
+    return squeezed(str(error)) or type(error).__name__
+
+
+def _is_full(text: str) -> bool:
+    return any(words in text for words in _FULL)

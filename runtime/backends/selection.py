@@ -77,7 +77,9 @@ def _open(bundle: Bundle, device: str, choice: Choice) -> Backend:
     if device in ("cuda", "cpu"):
         from runtime.backends.onnxruntime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(bundle, device, choice.threads)
+        return OnnxRuntimeBackend(
+            bundle, device, choice.threads, dictionary_cache=choice.dictionary_cache
+        )
     from runtime.backends.tensorrt.backend import TensorRtBackend
 
     return TensorRtBackend(

@@ -114,7 +114,7 @@ class EngineRecord:
         str,
         Meta(
             pattern=r"^(any|[0-9]{1,3}\.[0-9]{1,3})$(?!\n)",
-            description="compute capability of the GPU it is for; any: 8.0 and later",
+            description="compute capability of the GPU it is for; any: what TensorRT for RTX knows",
         ),
     ]
     gpu: Annotated[Text | None, Meta(description="GPU that it was built on; null: without one")]

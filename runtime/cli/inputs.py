@@ -117,21 +117,23 @@ def server_of(args: Namespace) -> Remote | None:
     return Remote(authorization=os.environ.get(AUTHORIZATION), **named)
 
 
-def picture_files(arguments: Sequence[str]) -> list[str]:
+def picture_files(arguments: Sequence[str], clips: bool = False) -> list[str]:
     """The picture files and URLs that arguments name, each once.
 
-    An argument is a file or URL, a folder of pictures, or a glob. Raises `InvalidImageError` for a
-    folder without pictures, and for a glob that matches nothing.
+    An argument is a file or URL, a folder of pictures, or a glob. `clips`: of a folder, videos are
+    taken, too. Raises `InvalidImageError` for a folder without any, and for a glob that matches
+    nothing.
     """
-    return list(dict.fromkeys(file for each in arguments for file in _files(each)))
+    return list(dict.fromkeys(file for each in arguments for file in _files(each, clips)))
 
 
-def _files(argument: str) -> list[str]:
+def _files(argument: str, clips: bool) -> list[str]:
     from runtime.images.files import SUFFIXES
     from runtime.storage.locations import is_url, matches
+    from runtime.video import naming
 
     try:
-        return matches(argument, SUFFIXES)
+        return matches(argument, SUFFIXES + naming.SUFFIXES if clips else SUFFIXES)
     except OSError:
         if is_url(argument) or _is_folder(argument):
             raise

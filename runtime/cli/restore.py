@@ -1,4 +1,4 @@
-"""`dmd-restore`: restore the faces of photographs with a bundle."""
+"""`dmd-restore`: restore the faces of photographs and videos with a bundle."""
 
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Generator
@@ -7,6 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from runtime.cli import console
+from runtime.cli.clips import (
+    FrameBar,
+    add_clip_arguments,
+    clip_options,
+    line_of,
+    refuse_without_clips,
+)
 from runtime.cli.inputs import (
     add_common_arguments,
     check_landmark_file,
@@ -27,16 +34,16 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     parser = console.Parser(
-        "dmd-restore", "Restore the faces of photographs with a bundle made by dmd-export."
+        "dmd-restore", "Restore the faces of photographs and videos with a bundle."
     )
     parser.add_argument(
         "inputs",
         nargs="+",
         metavar="INPUT",
-        help="picture, folder, glob or URL (s3://..., https://...), or NAME.parquet of many "
+        help="picture, video, folder, glob or URL (s3://..., https://...), or NAME.parquet of many "
         "pictures (docs/archive.md)",
     )
-    parser.add_argument("--out", required=True, help="folder or URL for the restored pictures")
+    parser.add_argument("--out", required=True, help="folder or URL for what is restored")
     parser.add_argument(
         "--identity", type=Path, metavar="FILE", help="dictionary made by dmd-enroll"
     )
@@ -64,7 +71,8 @@ def main() -> NoReturn:
     parser.add_argument(
         "--only",
         metavar="largest|center|N",
-        help="restore one face only; N is its index as --draw shows it, from 0",
+        help="restore one face only; N is its index as --draw shows it, from 0; of a video, the "
+        "number of its track, as the report has it",
     )
     parser.add_argument(
         "--upscale",
@@ -78,7 +86,7 @@ def main() -> NoReturn:
         ("--require-face", "a picture without a face is an error"),
         ("--compare", "also write NAME.compare.png, before and after"),
         ("--draw", "also write NAME.draw.png, with the box, index and landmarks of each face"),
-        ("--resume", "skip pictures whose output exists"),
+        ("--resume", "skip what is done, and go on with videos that are not"),
     ):
         parser.add_argument(flag, action="store_true", help=meaning)
     parser.add_argument(
@@ -87,6 +95,7 @@ def main() -> NoReturn:
         metavar="FILE",
         help="write a line of JSON for each picture; with --resume, append to the earlier report",
     )
+    add_clip_arguments(parser)
     add_common_arguments(parser)
     ray = parser.add_argument_group("on many machines (docs/archive.md)")
     ray.add_argument(
@@ -131,26 +140,31 @@ def restore(args: Namespace) -> int:
     remark = job.check().weights.remark
     with ExitStack() as stack:
         tally = stack.enter_context(Tally(args.out, remark))
-        tally.count, outcomes = _begin(args, job, stack)
+        bars = FrameBar()
+        tally.count, outcomes = _begin(args, job, stack, bars)
         report = None
         if args.report is not None:
             report = stack.enter_context(Report(args.report, args.resume, _say))
         bar = stack.enter_context(tqdm(total=tally.count, unit="photo", disable=None, leave=False))
+        stack.enter_context(bars)
         for outcome in outcomes:
             console.check_interrupted()
+            bars.end()
             bar.update()
             tally.add(outcome)
             if outcome.there:
                 continue
             for note in outcome.notes:
                 console.say_above_bar(f"dmd-restore: {public_name(outcome.input)}: {note}")
+            if outcome.clip is not None:
+                console.say_above_bar(f"dmd-restore: {line_of(outcome)}")
             if report:
                 report.add(outcome)
     return console.FAILED if tally.failed else 0
 
 
 def _begin(
-    args: Namespace, job: "Job", stack: ExitStack
+    args: Namespace, job: "Job", stack: ExitStack, bars: FrameBar
 ) -> "tuple[int, Generator[Outcome, None, None]]":
     """How many pictures there are, and what becomes of each: here, or on Ray."""
     from runtime.archive.job import Picture
@@ -170,13 +184,14 @@ def _begin(
         count, pictures = archive.count, archive.pictures()
         check_landmark_file(args.landmarks, count)
     else:
-        archive = picture_files(args.inputs)
+        archive = picture_files(args.inputs, clips=True)
+        refuse_without_clips(args, archive)
         count, pictures = len(archive), map(Picture, archive)
         check_landmark_file(args.landmarks, count)
         check_outputs(job, lambda: archive)
         check_inputs(job, archive)
     if args.ray is None:
-        outcomes = restore_archive(job, pictures)
+        outcomes = restore_archive(job, pictures, bars.show)
     else:
         from runtime.archive.ray_driver import Cluster, Workers
 
@@ -210,6 +225,7 @@ def _job(args: Namespace) -> "Job":
             people_threshold=threshold,
             strength=args.strength,
         ),
+        clip=clip_options(args),
         aligned=args.aligned,
         compare=args.compare,
         draw=args.draw,

@@ -14,6 +14,7 @@ from importlib.metadata import Distribution, distributions
 from typing import TypeVar
 
 from runtime.errors import DmdnetError
+from runtime.machine import pycuda_build
 from runtime.machine.gpu import Gpu
 from runtime.machine.gpu import gpus as visible_gpus
 from runtime.machine.onnx_session import PROVIDERS, offered_providers
@@ -24,6 +25,7 @@ from runtime.machine.tensorrt_editions import (
     TITLES,
     installed_version,
     load_edition,
+    refuse_capability,
 )
 
 T = TypeVar("T")
@@ -117,11 +119,21 @@ def examine() -> Report:
     if gpus or pycuda.version is None:  # without a driver it cannot be loaded
         build = "--no-cache-dir pycuda  # built from source: nvcc must be in PATH"
         pycuda = _loaded(pycuda, build, _import_pycuda)
+    lacks = pycuda_build.missing() if gpus and pycuda.finding else ()
+    to_build = [Finding(problem, remedy) for problem, remedy in lacks]
     editions = {name: _edition(name, installed) for name in EDITIONS}
     too_new = {name: _too_new(name, installed, cuda) for name in EDITIONS}
+    unfit = {name: _unfit(name, gpus[0]) if gpus else None for name in EDITIONS}
 
-    needs = {
-        EXTRAS[name]: (no_gpu, too_new[name], editions[name].finding, pycuda.finding)
+    needs: dict[str, tuple[Finding | None, ...]] = {
+        EXTRAS[name]: (
+            no_gpu,
+            unfit[name],
+            too_new[name],
+            editions[name].finding,
+            pycuda.finding,
+            *to_build,
+        )
         for name in EDITIONS
     } | {"cuda": (no_gpu, no_cuda), "cpu": (onnxruntime.finding,)}
     return Report(
@@ -210,8 +222,17 @@ def _too_new(name: str, installed: Installed, cuda: str | None) -> Finding | Non
     return Finding(problem, remedy)
 
 
+def _unfit(name: str, gpu: Gpu) -> Finding | None:
+    """The finding that an edition does not run on this GPU, or None."""
+    _, error = _attempt(lambda: refuse_capability(name, gpu))
+    if error is None:
+        return None
+    problem, remedy = str(error).split("; ")
+    return Finding(problem, remedy)
+
+
 def _parts(name: str, installed: Installed) -> dict[str, int]:
-    """The distributions of an edition, and the CUDA in their names or 0."""
+    """The distributions of an edition, each with the CUDA version in its name, or 0."""
     matches = {part: re.fullmatch(_TENSORRT, part) for part in sorted(installed)}
     return {
         part: int(match[2] or 0)

@@ -2,6 +2,7 @@
 
 import ctypes
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from functools import lru_cache
 from typing import Any
 
 from runtime.errors import DeviceError, DeviceMemoryError
+
+NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING: the stream and the legacy stream do not wait for each other."""
 
 _DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
@@ -26,7 +30,7 @@ class Gpu:
 
 def gpus() -> tuple[Gpu, ...]:
     """The GPUs that CUDA shows to this process. Raises `DeviceError` if the driver fails."""
-    cuda = _driver_library()
+    cuda = driver_library()
     code = cuda.cuInit(0)
     if code:
         raise DeviceError(f"the NVIDIA driver cannot start (CUDA error {code}); run dmd-doctor")
@@ -52,19 +56,24 @@ class GpuContext:
     """The first GPU's primary context, which PyTorch, CuPy and ONNX Runtime use too.
 
     `with context:` makes it current in the thread. `facts`: that GPU. `driver`: the module
-    `pycuda.driver`. Raises `DeviceError` where PyCUDA or the GPU is missing.
+    `pycuda.driver`. `alone`: held where TensorRT opens something, which may wait for the whole GPU,
+    and where this package or TensorRT for RTX captures a CUDA graph, which that would end. Raises
+    `DeviceError` where PyCUDA or the GPU is missing.
     """
 
     def __init__(self) -> None:
         self.facts = first_gpu()
         self.driver = _pycuda()
-        self.driver.init()
-        self._context = self.driver.Device(0).retain_primary_context()
+        self.alone = threading.Lock()
+        with self.errors_as_ours("free the GPU"):
+            self.driver.init()
+            self._context = self.driver.Device(0).retain_primary_context()
         # PyCUDA's destructor treats a primary context as its own and warns at exit: never run it
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._context))
 
     def __enter__(self) -> "GpuContext":
-        self._context.push()
+        with self.errors_as_ours("free the GPU"):
+            self._context.push()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -72,13 +81,21 @@ class GpuContext:
 
     @contextmanager
     def errors_as_ours(self, advice: str) -> Iterator[None]:
-        """Turn PyCUDA's errors into `DeviceError`, or into `DeviceMemoryError` with `advice`."""
+        """Turn PyCUDA's errors into `DeviceError`, or into `DeviceMemoryError` with `advice`.
+
+        Any error forgets the variables of the calls that ended with it: who keeps it keeps nothing
+        on the GPU.
+        """
         try:
             yield
-        except self.driver.MemoryError:
-            raise DeviceMemoryError(f"{self.facts.name} is out of memory; {advice}") from None
-        except self.driver.Error as error:
-            raise DeviceError(f"{self.facts.name}: {error}") from None
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            if isinstance(error, self.driver.MemoryError):
+                says = f"{self.facts.name} is out of memory; {advice}"
+                raise DeviceMemoryError(says) from None
+            if isinstance(error, self.driver.Error):
+                raise DeviceError(f"{self.facts.name}: {error}") from None
+            raise
 
 
 _opening = threading.Lock()
@@ -104,7 +121,8 @@ def _pycuda() -> Any:
     return pycuda.driver
 
 
-def _driver_library() -> Any:
+def driver_library() -> Any:
+    """The NVIDIA driver's own API. Raises `DeviceError` where there is none."""
     for name in _DRIVERS:
         try:
             return ctypes.CDLL(name)

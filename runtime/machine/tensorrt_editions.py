@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime.errors import DeviceError
+from runtime.machine.gpu import Gpu
 
 EDITIONS = ("tensorrt", "tensorrt_rtx")
 TITLES = {"tensorrt": "TensorRT", "tensorrt_rtx": "TensorRT for RTX"}
@@ -23,8 +24,11 @@ EXTRAS = {"tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx"}
 DEVICES = (*EXTRAS.values(), "cuda", "cpu")
 """What a Restorer runs on, in the order in which "auto" tries them."""
 
-OLDEST = (10, 0)
-"""Oldest full TensorRT that is used: without strong typing, it would choose precisions itself."""
+OLDEST = (10, 1)
+"""Oldest full TensorRT that is used: before, execution contexts cannot share memory as ours do."""
+
+RTX_CAPABILITIES = ("8.0", "8.6", "8.9", "12.0", "12.1")
+"""What TensorRT for RTX 1.7 compiles for by its documentation (7.5 only where a build asks)."""
 
 _DISTRIBUTIONS = {
     "tensorrt": ("tensorrt", "tensorrt_cu13", "tensorrt_cu12"),
@@ -69,8 +73,18 @@ def load_edition(name: str) -> Edition:
         raise DeviceError(f"{title} is installed, but cannot be loaded: {error}") from None
     found = str(module.__version__)
     if name == "tensorrt" and numbers(found) < OLDEST:
-        raise DeviceError(f"TensorRT {found} is too old; install version 10 or later")
+        raise DeviceError(f"TensorRT {found} is too old; install version 10.1 or later")
     return Edition(name, found, module)
+
+
+def refuse_capability(name: str, gpu: Gpu) -> None:
+    """Raise `DeviceError` where the edition does not run on this GPU, with what does."""
+    if name == "tensorrt_rtx" and gpu.capability not in RTX_CAPABILITIES:
+        raise DeviceError(
+            f"{TITLES[name]} runs on compute capability {', '.join(RTX_CAPABILITIES)}, and "
+            f"{gpu.name} has {gpu.capability}; install full TensorRT (dmdnet-runtime[tensorrt]), "
+            "or dmdnet-runtime[gpu] for device cuda"
+        )
 
 
 def _load_rtx() -> Any:

@@ -97,14 +97,31 @@ def who(
     for column, person in enumerate(people):
         distances[:, column] = person.distances(vectors)
     free = np.array([person.name not in taken for person in people], bool)
+    names = [person.name for person in people]
+    return by_distances(distances, names, threshold, np.broadcast_to(free, distances.shape))
+
+
+def by_distances(
+    distances: Distances,
+    names: Sequence[str],
+    threshold: float,
+    free: NDArray[np.bool_],
+    heard: NDArray[np.bool_] | None = None,
+) -> list[Match]:
+    """Who the faces are of which the distances (F, P) to the people are known; see `who`.
+
+    `names` (P,): the people's; `free` (F, P): whether a face may be a person; `heard` (F, P):
+    whether one that is nobody else speaks against another's being the person; None: all do.
+    """
     pairs = assign(np.where(free, distances, math.inf), threshold)
-    ranked = [_ranked(row, people, threshold) for row in distances]
+    ranked = [_ranked(row, names, threshold) for row in distances]
     likely = {
         index: pair
         for index, (pair, match) in enumerate(zip(pairs, ranked, strict=True))
-        if pair is not None and people[pair].name == match.guess and not match.is_close
+        if pair is not None and names[pair] == match.guess and not match.is_close
     }
-    nameless = distances[[index for index in range(len(vectors)) if index not in likely]]
+    speaking = distances if heard is None else np.where(heard, distances, math.inf)
+    nameless = speaking[[index for index in range(len(distances)) if index not in likely]]
     for index, pair in likely.items():
         match = ranked[index]
         distance = distances[index, pair]
@@ -126,10 +143,10 @@ def assign(costs: Distances, alone: float) -> list[int | None]:
     return [int(column) if column < columns else None for column in chosen]
 
 
-def _ranked(row: Distances, people: Sequence[Person], threshold: float) -> Match:
+def _ranked(row: Distances, people: Sequence[str], threshold: float) -> Match:
     """Whom a face is nearest to, as a guess at most, from its distances to all people."""
     order = [int(index) for index in np.argsort(row, kind="stable")[:2]]
-    names: list[str | None] = [*(people[index].name for index in order), None, None]
+    names: list[str | None] = [*(people[index] for index in order), None, None]
     distances: list[float | None] = [*(float(row[index]) for index in order), None, None]
     near = bool(order) and row[order[0]] <= max(threshold, GUESS)
     guess = names[0] if near else None

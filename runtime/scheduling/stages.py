@@ -139,12 +139,18 @@ class _Stream(Generic[T, P, F, R, D]):
             raise self._end
 
     def _next(self, source: Any) -> _Entry[T, P, F, R, D] | None:
-        """The first entry, when it is settled or never will be; reads ahead meanwhile."""
+        """The first entry, when it is settled or never will be; reads ahead meanwhile.
+
+        Where it is, one more item is taken before: so as many stay on their way as were needed to
+        have it in time, and the results of a slow source, such as a camera, do not wait for others.
+        """
+        taken = False
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._wants_more() or self._first_is_over())
-                if not self._wants_more():
+                if not self._wants_more() or (taken and self._first_is_over()):
                     return self._entries.popleft() if self._entries else None
+            taken = True
             try:
                 item = next(source)
             except StopIteration:
@@ -262,7 +268,6 @@ class _Stream(Generic[T, P, F, R, D]):
                 first.taken += 1
             while self._stopped and call:  # nobody shall wait for their results
                 call.pop()[0].taken -= 1
-                self._changed.notify_all()
                 self._changed.notify_all()
         return call
 

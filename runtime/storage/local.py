@@ -9,6 +9,14 @@ from pathlib import Path
 
 from runtime.storage.temporary import temporary_file, temporary_folder
 
+_FOR_NOBODY = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+
+
+def is_for_nobody(folder: Path, error: OSError) -> bool:
+    """Whether an error at one file means that none at all can be written to its folder."""
+    takes_files = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    return error.errno in _FOR_NOBODY or not takes_files
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: `data` goes to a file beside `path`, which is then renamed.

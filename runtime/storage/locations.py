@@ -99,6 +99,11 @@ def write(name: str, data: bytes) -> None:
         write_atomically(Path(name), data)
 
 
+def send(file: Path, url: str) -> None:
+    """Copy a file of this machine to a URL, whole or not at all. Raises OSError."""
+    stores.ask(url, lambda store, path: store.put_file(str(file), path))
+
+
 def exists(name: str) -> bool:
     """Whether a file or object exists. Raises OSError where that cannot be known."""
     if is_url(name):

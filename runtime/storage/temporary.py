@@ -23,7 +23,8 @@ from runtime.storage.unfinished import unfinished
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _UNKNOWN = "0" * 12  # for a machine that does not tell, and a disk without locks
-_NAME = re.compile(r"\.dmdnet-([0-9a-f]{12})-[0-9a-f]{8}\.tmp")
+NAME = re.compile(r"\.dmdnet-([0-9a-f]{12})-[0-9a-f]{8}\.tmp")
+"""Names of temporary files and folders."""
 
 _lock = threading.Lock()
 _looked_at: set[Path] = set()
@@ -81,7 +82,7 @@ def remove_unfinished(folder: Path) -> None:
         _looked_at.add(folder)
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            made = _NAME.fullmatch(entry.name)
+            made = NAME.fullmatch(entry.name)
             if made and made[1] == _machine() != _UNKNOWN:
                 _remove_if_left(Path(entry.path))
 

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from calibration.ranges import ranges_of
 from calibration.statistics import Activation
@@ -16,3 +17,17 @@ def test_methods() -> None:
     low, high = ranges_of(statistics, "entropy")["x"]
     assert low < -2
     assert 4 < high <= 40
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
+def test_channels_of_zeros_change_nothing(method: str) -> None:
+    """An export pads with them."""
+    rng = np.random.default_rng(0)
+    samples = rng.normal(1, 1, (5_000, 4)).astype(np.float32)
+    padded = np.pad(samples, ((0, 0), (0, 4)))
+    x, same, nothing = (
+        Activation(of, of.min(0), of.max(0)) for of in (samples, padded, padded[:, 4:])
+    )
+    ranges = ranges_of({"x": x, "same": same, "nothing": nothing}, method)
+    assert ranges["same"] == ranges["x"]
+    assert ranges["nothing"] == (0, 0)

@@ -12,6 +12,7 @@ from runtime.dictionary import SpecificDictionary
 from runtime.images.files import write_image
 from runtime.samples.faces import PHOTOS, sample_faces
 from tests.conftest import picture
+from tests.runtime.video.making import moving_face, write_clip
 
 NewFolder = Callable[..., Path]
 
@@ -24,7 +25,7 @@ def example_files(
 
     `bundle` (compact weights, float32), `photo.jpg` (one face), `photos/` (two photos),
     `alice/1.jpg` and `alice/2.jpg` (one person), `faces/` (three aligned faces),
-    `alice.safetensors`.
+    `alice.safetensors`, `clip.mp4` (0.8 s of one face).
     """
     folder = tmp_path_factory.mktemp("examples")
     for name in ("photos", "alice", "faces"):
@@ -39,6 +40,7 @@ def example_files(
     for index, face in enumerate(sample_faces()[0]):
         write_image(folder / "faces" / f"{index}.jpg", np.ascontiguousarray(face[:, :, ::-1]))
     alice.save(folder / "alice.safetensors")
+    write_clip(folder / "clip.mp4", moving_face(12))
     return folder
 
 

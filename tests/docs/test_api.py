@@ -19,6 +19,8 @@ from runtime import (
     Likeness,
     Restored,
     Restorer,
+    VideoReport,
+    VideoTrack,
 )
 from runtime.bundle.manifest import MANIFEST_VERSION
 from runtime.cli import console
@@ -27,7 +29,7 @@ from tests.docs.blocks import blocks
 from tests.fakes.engines import FakeEngine
 
 PAGE = "docs/api.md"
-RESULTS = (Restored, Face, Likeness)
+RESULTS = (Restored, Face, Likeness, VideoReport, VideoTrack)
 """Classes that apps receive and do not make: they have no signature on the page."""
 
 

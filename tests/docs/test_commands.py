@@ -37,6 +37,7 @@ LEFT_OUT = {
     "pytest ": "runs these tests; its files and markers must be there",
     "python -m tests.": "hours of hostile inputs, or many interrupted exports",
     "python -m benchmarks.studies.endurance": "needs a GPU",
+    "python -m benchmarks.studies.gpu": "needs a GPU",
     "tritonserver": "the server of NVIDIA's container",
     "dmd-restore archive.parquet": "needs an object store and a Ray cluster of several machines",
     "dmd-bench latency --bundle bundle --bundle bundle8 --threads 2": "measures for two minutes",

@@ -208,7 +208,7 @@ def test_cuda_gives_what_the_cpu_gives(
     pictures, points = zip(*faces, strict=True)
     person = restorer.memorize(pictures, points)
     expected = restorer.restore_batch(pictures, points, [None, person])
-    for folder, decibels in ((bundle, 60), (half_bundle, 50)):  # the CUDA provider may use TF32
+    for folder, decibels in ((bundle, 60), (half_bundle, 50)):
         with Restorer(folder, device="cuda") as cuda:
             own = cuda.memorize(pictures, points)
             for out, wanted in zip(

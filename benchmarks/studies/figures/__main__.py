@@ -1,8 +1,9 @@
-"""The figures of docs/figures.md, README.md and docs/people.md, from `benchmarks/results/`.
+"""The figures of docs/figures.md, README.md, docs/people.md and docs/video.md.
 
     python -m benchmarks.studies.figures [--check]
 
-Rewrites what stands between the markers of these pages, from the newest run of each kind.
+Rewrites what stands between the markers of these pages, from the newest run of each kind in
+`benchmarks/results/`.
 """
 
 from typing import NoReturn

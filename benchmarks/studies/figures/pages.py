@@ -4,14 +4,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report.tables import machine_line
 from benchmarks.studies.figures.kinds import KINDS, Figure, people_rates
+from benchmarks.studies.figures.video import VIDEO, measured
 from runtime.errors import BenchmarkError
 from runtime.storage.local import write_atomically
 
 START, END = "<!-- figures -->", "<!-- /figures -->"
-README, ALL, PEOPLE = "README.md", "docs/figures.md", "docs/people.md"
+README, ALL = "README.md", "docs/figures.md"
+PEOPLE, CLIPS = "docs/people.md", "docs/video.md"
 ROOT = Path(__file__).parents[3]
 RESULTS = "benchmarks/results"
 PROG = "python -m benchmarks.studies.figures"
@@ -33,13 +36,15 @@ class Run:
 
 
 def update(pages: Path, results: Path, check: bool) -> int:
-    """Write the figures of the three pages, which lie under `pages`.
+    """Write the figures of the four pages, which lie under `pages`.
 
     With `check` nothing is written: `BenchmarkError` is raised if a page has other figures.
     """
     runs = read(results)
-    rates = people_rates(json.loads(_newest(results, "people").read_text(encoding="utf-8")))
-    for name, block in ((README, decisive(runs)), (ALL, table(runs)), (PEOPLE, rates)):
+    rates = people_rates(_record(results, "people"))
+    clips = measured(_record(results, "video-listing"), _record(results, "video-speed-cpu"))
+    blocks = {README: decisive(runs), ALL: table(runs), PEOPLE: rates, CLIPS: clips}
+    for name, block in blocks.items():
         page = pages / name
         old = page.read_text(encoding="utf-8")
         new = replace(old, block, name)
@@ -87,7 +92,7 @@ def read(results: Path) -> list[Run]:
     """The newest run of each kind; of two that give the same figure, the first gives it."""
     runs: list[Run] = []
     known: set[str] = set()
-    for kind, (command, figures_of) in KINDS.items():
+    for kind, (command, figures_of) in {**KINDS, **VIDEO}.items():
         path = _newest(results, kind)
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
@@ -107,6 +112,12 @@ def _machines(runs: Iterable[Run]) -> str:
     for run in runs:
         days.setdefault(run.machine, set()).add(run.day)
     return "; ".join(f"{name}: {', '.join(sorted(those))}" for name, those in days.items()) + "."
+
+
+def _record(results: Path, kind: str) -> dict[str, Any]:
+    """The newest run of a kind."""
+    run: dict[str, Any] = json.loads(_newest(results, kind).read_text(encoding="utf-8"))
+    return run
 
 
 def _newest(results: Path, kind: str) -> Path:

@@ -11,8 +11,6 @@ from runtime.errors import EngineError
 from runtime.machine.gpu import Gpu
 from runtime.machine.tensorrt_editions import EXTRAS, TITLES, Edition, numbers
 
-_ANY_NEEDS = (8, 0)  # its documentation: 8.0, 8.6, 8.9, 12.0 and later; 7.5 must be asked for
-
 
 @dataclass(frozen=True)
 class Wanted:
@@ -50,11 +48,8 @@ class Wanted:
             if self.gpu is not None:
                 pairs.append(("GPU", record.gpu or "none", self.gpu.name))
         found = [f"{what} {theirs}, here {ours}" for what, theirs, ours in pairs if theirs != ours]
-        if self.gpu is not None:
-            if record.capability == ANY and numbers(self.gpu.capability) < _ANY_NEEDS:
-                found.append(f"any GPU from compute capability 8.0, here {self.gpu.capability}")
-            if record.driver and numbers(self.gpu.driver) < numbers(record.driver):
-                found.append(f"a driver for CUDA {record.driver}, here {self.gpu.driver}")
+        if self.gpu and record.driver and numbers(self.gpu.driver) < numbers(record.driver):
+            found.append(f"a driver for CUDA {record.driver}, here {self.gpu.driver}")
         return found
 
 

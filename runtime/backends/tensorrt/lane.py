@@ -1,4 +1,4 @@
-"""One execution context of an engine, with a stream and buffers of its own."""
+"""One stream that runs an engine, with buffers of its own."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runtime.backends.base import DeviceSeconds, Rows
-from runtime.bundle.engine_record import EngineRecord
-from runtime.bundle.manifest import GraphSpec
-from runtime.errors import DeviceError, DeviceMemoryError, EngineCallError
-from runtime.machine.gpu import GpuContext
-from runtime.machine.tensorrt_editions import Edition
+from runtime.backends.tensorrt.contexts import ADVICE, Contexts, LoadedEngine
+from runtime.machine.gpu import NON_BLOCKING
+
+_RESULTS = 2  # buffers that are kept: one is copied from while the next call fills the other
 
 Inputs = Mapping[str, NDArray[Any]]
 """A call's inputs in host memory, by name."""
@@ -20,26 +19,18 @@ Inputs = Mapping[str, NDArray[Any]]
 Resident = Mapping[str, Sequence[tuple[Any, Rows]]]
 """A call's inputs in GPU memory, by name: the address of each part, and the rows copied there."""
 
-_ADVICE = "lower --max-batch or --max-references of the engine, or free the GPU"
-
 
 @dataclass(frozen=True)
-class LoadedEngine:
-    """A deserialised engine, and what its execution contexts need.
+class Result:
+    """A call's output, in page-locked memory that the lane wants back, and its time on the GPU."""
 
-    `engine` is TensorRT's ICudaEngine, `log` the listener that keeps its last error.
-    """
-
-    gpu: GpuContext
-    edition: Edition
-    log: Any
-    engine: Any
-    spec: GraphSpec
-    record: EngineRecord
+    array: NDArray[Any]
+    buffer: NDArray[np.uint8]
+    seconds: DeviceSeconds
 
 
 class Lane:
-    """An execution context with its stream, and page-locked and GPU buffers of the largest size.
+    """An engine's contexts on one stream, and page-locked and GPU buffers of the largest size.
 
     Raises `DeviceMemoryError` where the GPU has no memory for them. The GPU context must be
     current in the thread that opens, runs or frees it; one thread at a time.
@@ -47,104 +38,112 @@ class Lane:
 
     def __init__(self, loaded: LoadedEngine) -> None:
         gpu, spec, record = loaded.gpu, loaded.spec, loaded.record
-        self._gpu, self._log = gpu, loaded.log
-        self._output = spec.outputs[0]
-        self._stream = gpu.driver.Stream()
-        self._events = [gpu.driver.Event() for _ in range(4)]
+        self._gpu = gpu
+        self._inputs, self._output = spec.inputs, spec.outputs[0]
         self._host: dict[str, NDArray[Any]] = {}
+        self._results: list[NDArray[np.uint8]] = []  # page-locked, and not in use
         self._memory: dict[str, Any] = {}
+        self._contexts: Contexts | None = None
         sizes = {"faces": record.profile.max_batch, "references": record.profile.max_references}
         if record.graph == "memorizer":
             sizes["references"] = record.profile.max_batch
         try:
-            with gpu.errors_as_ours(_ADVICE):
+            with gpu.errors_as_ours(ADVICE):
+                self._stream = gpu.driver.Stream(NON_BLOCKING)
+                self._events = [gpu.driver.Event() for _ in range(4)]
                 for tensor in (*spec.inputs, *spec.outputs):
                     shape = [sizes[n] if isinstance(n, str) else n for n in tensor.shape]
                     nbytes = int(np.prod(shape)) * np.dtype(tensor.dtype).itemsize
-                    if tensor.name != "dictionary" or record.graph == "memorizer":
-                        self._host[tensor.name] = gpu.driver.pagelocked_empty(nbytes, np.uint8)
                     self._memory[tensor.name] = gpu.driver.mem_alloc(nbytes)
-            self.context = _context(loaded)
-            if self.context is None:
-                raise DeviceMemoryError(
-                    f"{gpu.facts.name} has no memory for an execution context "
-                    f"({loaded.log.last}); {_ADVICE}"
-                )
+                    if tensor is self._output:
+                        self._result_size = nbytes
+                        self._results.append(self._new_result())
+                    elif tensor.name != "dictionary":
+                        self._host[tensor.name] = gpu.driver.pagelocked_empty(nbytes, np.uint8)
+            addresses = {name: int(memory) for name, memory in self._memory.items()}
+            self._contexts = Contexts(loaded, addresses, self._stream.handle)
         except BaseException:
             self.free()
             raise
 
-    def run(self, inputs: Inputs, resident: Resident) -> tuple[NDArray[Any], DeviceSeconds]:
-        """Make one engine call. Returns its output, and what it took on the GPU."""
-        with self._gpu.errors_as_ours(_ADVICE):
+    @property
+    def context(self) -> Any:
+        """TensorRT's IExecutionContext, set to the shapes of a call."""
+        assert self._contexts is not None
+        return self._contexts.any_shape
+
+    def run(self, inputs: Inputs, resident: Resident) -> Result:
+        """Make one engine call. The caller copies the result's array, then calls `give_back`."""
+        with self._gpu.errors_as_ours(ADVICE):
             try:
                 return self._run(inputs, resident)
             except BaseException:
                 self._stream.synchronize()  # the buffers may not change while they are copied
                 raise
 
-    def _run(self, inputs: Inputs, resident: Resident) -> tuple[NDArray[Any], DeviceSeconds]:
-        driver, context, stream = self._gpu.driver, self.context, self._stream
+    def give_back(self, result: Result) -> None:
+        """Use the memory of a result again. Any thread may call it, also while the lane runs."""
+        if len(self._results) < _RESULTS:  # more were made while many threads copied
+            self._results.append(result.buffer)
+
+    def _run(self, inputs: Inputs, resident: Resident) -> Result:
+        assert self._contexts is not None
+        driver, stream, output = self._gpu.driver, self._stream, self._output
         begin, copied, done, end = self._events
-        begin.record(stream)
-        for name, array in inputs.items():
-            host = self._view(name, array.shape, array.dtype)
-            np.copyto(host, array)
-            driver.memcpy_htod_async(self._memory[name], host, stream)
-            self._bind(name, array.shape, self._memory[name])
+        # the host's work comes before the first event, so that it does not count as the GPU's
+        host = {name: self._locked(name, array) for name, array in inputs.items()}
+        shapes = {name: array.shape for name, array in inputs.items()}
         for name, parts in resident.items():
-            shape = (sum(len(rows) for _, rows in parts), parts[0][1].shape[1])
-            self._bind(name, shape, self._joined(name, parts))
-        output = self._output
-        self._bind(output.name, None, self._memory[output.name])
-        shape = tuple(context.get_tensor_shape(output.name))
+            shapes[name] = (sum(len(rows) for _, rows in parts), parts[0][1].shape[1])
+        ready = self._contexts.prepare({t.name: shapes[t.name] for t in self._inputs})
+        if not self._results:  # threads are still copying theirs
+            self._results.append(self._new_result())
+        result = _view(self._results[0], ready.output_shape(output.name), np.dtype(output.dtype))
+        begin.record(stream)
+        for name, array in host.items():
+            driver.memcpy_htod_async(self._memory[name], array, stream)
+        for name, parts in resident.items():
+            self._join(name, parts)
         copied.record(stream)
-        if not context.execute_async_v3(stream.handle):
-            raise DeviceError(f"the engine failed: {self._log.last}")
+        ready.enqueue(stream.handle)
         done.record(stream)
-        host = self._view(output.name, shape, np.dtype(output.dtype))
-        driver.memcpy_dtoh_async(host, self._memory[output.name], stream)
+        driver.memcpy_dtoh_async(result, self._memory[output.name], stream)
         end.record(stream)
         stream.synchronize()
         steps = ((begin, copied), (copied, done), (done, end))
-        seconds = (late.time_since(early) / 1000 for early, late in steps)
-        return host.copy(), DeviceSeconds(*seconds)
+        seconds = DeviceSeconds(*(late.time_since(early) / 1000 for early, late in steps))
+        return Result(result, self._results.pop(0), seconds)
 
     def free(self) -> None:
         """Free the GPU memory; the GPU context must be current in the thread."""
-        self.context = self._stream = None
+        if self._contexts is not None:
+            self._contexts.free()
+        self._contexts = self._stream = None
         self._events = []
         for memory in self._memory.values():
             memory.free()
-        self._memory, self._host = {}, {}
+        self._memory, self._host, self._results = {}, {}, []
 
-    def _joined(self, name: str, parts: Sequence[tuple[Any, Rows]]) -> Any:
-        """One person's rows where they are; several people's one below the other."""
-        if len(parts) == 1:
-            return parts[0][0]
+    def _join(self, name: str, parts: Sequence[tuple[Any, Rows]]) -> None:
+        """Copy people's rows below each other, to an address that a CUDA graph can keep."""
         start = int(self._memory[name])
         for memory, rows in parts:
             self._gpu.driver.memcpy_dtod_async(start, memory, rows.nbytes, self._stream)
             start += rows.nbytes
-        return self._memory[name]
 
-    def _bind(self, name: str, shape: tuple[int, ...] | None, memory: Any) -> None:
-        if shape is not None and not self.context.set_input_shape(name, shape):
-            raise EngineCallError(f"the engine refuses {name} of shape {shape}: {self._log.last}")
-        if not self.context.set_tensor_address(name, int(memory)):
-            raise EngineCallError(f"the engine refuses the address of {name}: {self._log.last}")
+    def _locked(self, name: str, array: NDArray[Any]) -> NDArray[Any]:
+        """The array, copied to the page-locked buffer of that input."""
+        host = _view(self._host[name], array.shape, array.dtype)
+        np.copyto(host, array)
+        return host
 
-    def _view(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The first bytes of the page-locked buffer as an array."""
-        nbytes = int(np.prod(shape)) * dtype.itemsize
-        return self._host[name][:nbytes].view(dtype).reshape(shape)
+    def _new_result(self) -> NDArray[np.uint8]:
+        """Page-locked memory for a result."""
+        buffer: NDArray[np.uint8] = self._gpu.driver.pagelocked_empty(self._result_size, np.uint8)
+        return buffer
 
 
-def _context(loaded: LoadedEngine) -> Any:
-    """An execution context; TensorRT for RTX captures and replays CUDA graphs by itself."""
-    engine = loaded.engine
-    if loaded.edition.name != "tensorrt_rtx":
-        return engine.create_execution_context()
-    config = engine.create_runtime_config()
-    config.cuda_graph_strategy = loaded.edition.module.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-    return engine.create_execution_context(config)
+def _view(buffer: NDArray[Any], shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The first bytes of a buffer as an array."""
+    nbytes = int(np.prod(shape)) * dtype.itemsize
+    return buffer[:nbytes].view(dtype).reshape(shape)

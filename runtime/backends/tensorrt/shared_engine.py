@@ -9,8 +9,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from runtime.backends.base import DeviceSeconds
-from runtime.backends.tensorrt.lane import Inputs, Lane, LoadedEngine, Resident
-from runtime.errors import ClosedError, DeviceMemoryError, DmdnetWarning
+from runtime.backends.tensorrt.contexts import LoadedEngine
+from runtime.backends.tensorrt.lane import Inputs, Lane, Resident
+from runtime.errors import ClosedError, DeviceMemoryError, DmdnetWarning, EngineCallError
 
 _LANES = 2  # while one copies or waits for the host, the other computes
 
@@ -25,23 +26,29 @@ class SharedEngine:
     def __init__(self, loaded: LoadedEngine) -> None:
         self.record = loaded.record
         self.last: DeviceSeconds | None = None
-        self._loaded = loaded
+        self._loaded: LoadedEngine | None = loaded  # None once closed: it holds the weights' memory
         self._changed = threading.Condition()
         self._idle = [Lane(loaded)]
         self._lanes, self._most = 1, _LANES
-        self._closed = False
 
     def run(self, inputs: Inputs, resident: Resident) -> NDArray[Any]:
         """The output of one engine call; the GPU context must be current in the thread."""
         with self._lane() as lane:
-            result, self.last = lane.run(inputs, resident)
-            return result
+            result = lane.run(inputs, resident)
+            self.last = result.seconds
+        # new memory is slow to fill: another thread may have the lane meanwhile
+        array = result.array.copy()
+        lane.give_back(result)
+        return array
 
     def information(self) -> str:
         """The engine's layers, as JSON of TensorRT's engine inspector."""
-        trt = self._loaded.edition.module
         with self._lane() as lane:
-            inspector = self._loaded.engine.create_engine_inspector()
+            loaded = self._loaded
+            if loaded is None:
+                raise ClosedError
+            trt = loaded.edition.module
+            inspector = loaded.engine.create_engine_inspector()
             inspector.execution_context = lane.context  # with its shapes, formats are known
             text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
             inspector.execution_context = None
@@ -53,10 +60,12 @@ class SharedEngine:
         The GPU context must be current in the thread.
         """
         with self._changed:
-            self._closed = True
+            loaded, self._loaded = self._loaded, None
             while self._idle:
                 self._idle.pop().free()
             self._changed.notify_all()
+        if loaded is not None and loaded.cache:
+            loaded.cache.save()
 
     @contextmanager
     def _lane(self) -> Iterator[Lane]:
@@ -65,30 +74,44 @@ class SharedEngine:
             yield lane
         finally:
             with self._changed:
-                if self._closed:
+                if self._loaded is None:
                     lane.free()
                 else:
                     self._idle.append(lane)
                 self._changed.notify()
 
-    def _take(self) -> Lane:
+    def _take(self, may_open: bool = True) -> Lane:
         with self._changed:
-            while True:
-                if self._closed:
-                    raise ClosedError
-                if self._idle:
-                    return self._idle.pop()
-                if self._lanes < self._most:
-                    try:
-                        lane = Lane(self._loaded)
-                    except DeviceMemoryError as error:
-                        self._most = self._lanes
-                        warnings.warn(
-                            f"threads take turns on {self._lanes} execution context: {error}",
-                            DmdnetWarning,
-                            stacklevel=2,
-                        )
-                        continue
-                    self._lanes += 1
-                    return lane
+            while not self._idle and self._loaded is not None:
+                if may_open and self._lanes < self._most:
+                    break
                 self._changed.wait()
+            loaded = self._loaded
+            if loaded is None:
+                raise ClosedError
+            if self._idle:
+                return self._idle.pop()
+            self._lanes += 1
+        try:  # outside the lock: opening takes long, and the others go on
+            return self._opened(loaded)
+        except EngineCallError as error:
+            warnings.warn(
+                f"threads take turns on 1 execution context: {error}", DmdnetWarning, stacklevel=2
+            )
+        return self._take(may_open=False)
+
+    def _opened(self, loaded: LoadedEngine) -> Lane:
+        """One more lane, which is counted already."""
+        try:
+            lane = Lane(loaded)
+        except BaseException as error:
+            with self._changed:
+                self._lanes -= 1
+                if isinstance(error, DeviceMemoryError):
+                    self._most = self._lanes
+                self._changed.notify()
+            raise
+        if self._loaded is None:  # closed meanwhile; where it is closed now, the call ends first
+            lane.free()
+            raise ClosedError
+        return lane

@@ -22,7 +22,7 @@ from runtime.images.arrays import Image
 from runtime.machine.gpu import Gpu
 from tests.fakes.trt import FakeTensorRt, fake_machine
 
-GPU = Gpu("Fake H200", "9.0", 141 << 30, "13.0")
+GPU = Gpu("Fake RTX", "8.9", 48 << 30, "13.0")
 USED = 7 << 30
 
 
@@ -87,7 +87,7 @@ def test_a_failing_section_loses_nothing(
     assert result["failures"] == ["races: RuntimeError: CUDA error: out of memory"]
     written = json.loads(file.read_text())
     assert written["failures"] == result["failures"]
-    assert written["machine"]["gpu"]["name"] == "Fake H200"
+    assert written["machine"]["gpu"]["name"] == "Fake RTX"
     assert written["build_s"] > 0
     assert written["endurance"]["answers"] == 9
 
@@ -127,6 +127,12 @@ def test_threads_are_compared_with_one_thread(monkeypatch: pytest.MonkeyPatch) -
     assert seen["growth_bytes"]["gpu"] == 60
     assert seen["answers"] > calls[0] + calls[1]
     assert 0 < seen["p50_s"] <= seen["p99_s"]
+
+
+def test_growth_on_the_gpu_is_unknown_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    seen = endure([lambda: [np.zeros((4, 4, 3), np.uint8)]], 0.01)
+    assert seen["growth_bytes"]["gpu"] is None
 
 
 def test_targets() -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -101,7 +102,7 @@ def setting(clock: Clock, bundle: Path, **changes: object) -> Setting:
     fields: dict[str, object] = {
         "runners": runners,
         "cases": Cases(runners[1].memorize, 10),
-        "peaks": {"float": 100.0, "copy": 10.0, "gpu half": 4000.0},
+        "peaks": {"float": 100.0, "copy": 10.0, "gpu float": 500.0},
         "batches": (1, 3),
         "references": (0, 5, 10),
         "duration": 0.1,
@@ -140,7 +141,14 @@ def test_latency(clock: Clock, bundle: Path) -> None:
     made.runners[1].on_cpu = False
     fast = found(list(latency(made)))["fast", "1 face, 5 references"]
     assert fast.gflop is not None
-    assert fast.share_of_peak == pytest.approx(fast.gflop / 4000 / fast.value)
+    assert fast.share_of_peak == pytest.approx(fast.gflop / 500 / fast.value)
+    for precision, rate in (("fp16", 4000), ("int8", None)):
+        made = setting(clock, bundle, peaks={"gpu float": 500.0, "gpu half": 4000.0})
+        runner = made.runners[1]
+        runner.on_cpu, runner.subject = False, replace(runner.subject, precision=precision)
+        fast = found(list(latency(made)))["fast", "1 face, 5 references"]
+        assert fast.gflop is not None
+        assert fast.share_of_peak == (rate and pytest.approx(fast.gflop / rate / fast.value))
     made = setting(clock, bundle, peaks={"float": 1e9, "copy": 1e-3})  # memory is the limit
     fast = found(list(latency(made)))["fast", "1 face, 5 references"]
     counted = cost(bundle / "restorer.onnx", {"faces": 1, "references": 5})
@@ -282,17 +290,27 @@ def test_copies_of_a_photograph(tmp_path: Path) -> None:
 
 
 def test_stages_go_with_the_turns_of_the_whole(clock: Clock, bundle: Path) -> None:
-    """The fast one had two runs in its second turn."""
+    """The fast one had two runs in its second turn; both had two to warm up."""
     whole = {"slow": Times(((9.0,), (9.0,))), "fast": Times(((1.0,), (1.0, 1.0)))}
     runs = {
-        "slow": [{"network": value} for value in (50.0, 4.0, 8.0)],
-        "fast": [{"network": value, "copy in": 0.5} for value in (60.0, 2.0, 1.0, 3.0)],
+        "slow": [{"network": value} for value in (40.0, 50.0, 4.0, 8.0)],
+        "fast": [{"network": value, "copy in": 0.5} for value in (70.0, 60.0, 2.0, 1.0, 3.0)],
     }
     rows = found(list(by_stage(setting(clock, bundle), "pipeline", runs, whole, ("network",))))
     fast = rows["fast", "network"]
     assert (fast.value, fast.runs) == (2, 3)
     assert ratio(fast).median == pytest.approx((2 / 4 + 2 / 8) / 2)
     assert rows["fast", "copy in"].value == 0.5
+
+
+def test_torch_does_not_run_on_the_cpu_beside_cuda(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is said before the bundle is looked for."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    opened = open_runners([tmp_path], "cuda", None, "compact", ("eager",))
+    with pytest.raises(BenchmarkError, match="cannot use CUDA"):
+        opened.__enter__()
 
 
 def test_torch_gives_what_the_bundle_gives(bundle: Path) -> None:

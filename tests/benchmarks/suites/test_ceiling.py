@@ -20,7 +20,6 @@ def setting(bundle: Path) -> Setting:
 
 def test_null_engine(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rates on one core and on all, against the floor, and the stages of one photo."""
-    monkeypatch.setattr(ceiling, "SIZES", SIZES[:1])
     monkeypatch.setattr(ceiling, "_PIXELS", 1)
     rows = list(null_engine(setting))
     cores = len(os.sched_getaffinity(0))

@@ -15,7 +15,7 @@ def test_layers(half_bundle: Path, int8_bundle: Path) -> None:
     half = Counter((layer.kind, layer.precision) for layer in layers_of(half_bundle / RESTORER))
     assert half == {
         ("convolution", "half"): 171,
-        ("matrix product", "half"): 54,
+        ("matrix product", "half"): 48,
         ("matrix product", "float"): 18,
         ("softmax", "float"): 18,
     }

@@ -1,51 +1,12 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
-from export.model.network import DMDNet, adain, cells, checkpoint_shapes, cut, paste
+from export.model.network import DMDNet, adain, checkpoint_shapes
 from runtime.bundle.layout import dictionary_layout, layout_text
 
 BOX = torch.tensor([[101, 183, 234, 271]], dtype=torch.int32)
-
-
-@pytest.mark.parametrize("scale", [256, 128, 64])
-def test_cut_is_slicing_and_bilinear_resizing(scale: int) -> None:
-    feature = torch.randn(1, 3, scale, scale)
-    x1, y1, x2, y2 = (BOX[0] // (512 // scale)).tolist()
-    for size in (10, 40, 55):
-        expected = F.interpolate(
-            feature[:, :, y1:y2, x1:x2], (size, size), mode="bilinear", align_corners=False
-        )
-        torch.testing.assert_close(
-            cut(feature, cells(BOX, scale), size), expected, atol=1e-4, rtol=0
-        )
-
-
-@pytest.mark.parametrize("scale", [256, 128, 64])
-def test_paste_is_resizing_and_slice_assignment(scale: int) -> None:
-    feature, patch = torch.randn(1, 3, scale, scale), torch.randn(1, 3, 13, 13)
-    x1, y1, x2, y2 = (BOX[0] // (512 // scale)).tolist()
-    expected = feature.clone()
-    expected[:, :, y1:y2, x1:x2] = F.interpolate(
-        patch, (y2 - y1, x2 - x1), mode="bilinear", align_corners=False
-    )
-    result = paste(patch, feature, cells(BOX, scale))
-    torch.testing.assert_close(result, expected, atol=1e-4, rtol=0)
-    outside = torch.ones(scale, scale, dtype=torch.bool)
-    outside[y1:y2, x1:x2] = False
-    assert (result[:, :, outside] == feature[:, :, outside]).all()
-
-
-def test_boxes_at_the_border() -> None:
-    feature = torch.randn(1, 2, 64, 64)
-    box = torch.tensor([[0, 0, 512, 512]], dtype=torch.int32)
-    torch.testing.assert_close(cut(feature, cells(box, 64), 64), feature)
-    torch.testing.assert_close(
-        paste(feature[..., :64, :64] * 2, feature, cells(box, 64)), feature * 2
-    )
 
 
 def test_adain_takes_the_crops_statistics() -> None:
@@ -109,12 +70,3 @@ def test_names_and_shapes_are_the_published_ones(shared: Path) -> None:
     published = dict(line.split("\t") for line in lines)
     assert len(published) == 1014
     assert {name: "x".join(map(str, shape)) for name, shape in shapes.items()} == published
-
-
-def test_static_shapes_take_a_batch_of_different_boxes() -> None:
-    feature = torch.randn(2, 2, 64, 64)
-    boxes = torch.tensor([[0, 0, 64, 64], [256, 128, 400, 300]], dtype=torch.int32)
-    together = cut(feature, cells(boxes, 64), 10)
-    for i in range(2):
-        alone = cut(feature[i : i + 1], cells(boxes[i : i + 1], 64), 10)
-        np.testing.assert_allclose(together[i : i + 1], alone, atol=1e-5)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,7 @@ from export.tensorrt.options import BuildOptions
 from runtime.backends.tensorrt.engine_files import Wanted, find_engine, read_records
 from runtime.bundle.engine_record import FOLDER, EngineRecord, Profile, Receipt
 from runtime.bundle.opening import Bundle, open_bundle
-from runtime.errors import BundleError, EngineError, ExportError
+from runtime.errors import BundleError, DeviceError, DeviceMemoryError, EngineError, ExportError
 from runtime.machine.tensorrt_editions import Edition, load_edition
 from tests.conftest import ROOT, Command, one_line
 from tests.export.tensorrt.test_compile import builder_of
@@ -66,14 +67,14 @@ class TestBuilt:
         restorer, memorizer = read_records(bundle.path)
         assert restorer.receipt.asked == {
             "convolution": {"half": 171},
-            "matrix product": {"float": 18, "half": 54},
+            "matrix product": {"float": 18, "half": 48},
             "softmax": {"float": 18},
         }
         assert restorer.receipt.parsed == restorer.receipt.asked
         assert restorer.receipt.arithmetic == {"half": 0.9999, "float": 0.0001}
         assert memorizer.receipt.parsed == {
             "convolution": {"half": 60},
-            "matrix product": {"half": 18},
+            "matrix product": {"half": 12},
         }
         assert memorizer.receipt.arithmetic == {"half": 1.0}
         assert restorer.receipt.engine is None  # no GPU to ask
@@ -262,6 +263,35 @@ class TestRefused:
         with pytest.raises(BundleError, match="engines: cannot be written: Permission"):
             build_engines(bare, RTX, report=lambda _line: None)
 
+    def test_tensorrt_does_not_start(self, bare: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As where the driver is too old: whoever left the choice to us keeps the bundle."""
+
+        def refuse(*_: object, **__: object) -> None:
+            raise DeviceError("TensorRT cannot start")
+
+        monkeypatch.setattr(engines, "compile_engine", refuse)
+        lines: list[str] = []
+        assert build_engines(bare, BuildOptions(), report=lines.append) == ()
+        assert lines[-1] == "no engine: TensorRT cannot start"
+        with pytest.raises(DeviceError, match="TensorRT cannot start"):
+            build_engines(bare, RTX, report=lines.append)
+
+    def test_memory_runs_out(self, bare: Bundle) -> None:
+        """The builder is killed: whoever left the choice to us keeps the bundle."""
+        lines: list[str] = []
+        with ThreadPoolExecutor(1) as pool:
+            for options in (BuildOptions(), RTX):
+                build = pool.submit(build_engines, bare, options, report=lines.append)
+                os.kill(builder_of(os.getpid()), signal.SIGKILL)
+                if options is RTX:
+                    with pytest.raises(DeviceMemoryError, match="was killed"):
+                        build.result(60)
+                else:
+                    assert build.result(60) == ()
+                    assert lines[-1].startswith("no engine: ")
+                    assert "was killed, most likely because memory ran out" in lines[-1]
+        assert read_records(bare.path) == []
+
 
 class TestJudged:
     """With a GPU, a new engine is run before it is kept."""
@@ -291,6 +321,7 @@ class TestJudged:
         # ONNX Runtime against itself, on one thread
         assert all(row.psnr_db > 60 for row in (*restorer.parity, *memorizer.parity))
         assert restorer.receipt.engine == {"half": 1}
+        assert "warning: restorer: TensorRT's inspector tells the precision of 1 of 171" in said
         assert restorer.gpu == "Fake RTX"
         assert "generic    whole" in said
         assert read_records(bare.path) == [restorer, memorizer]
@@ -308,7 +339,7 @@ class TestJudged:
         self, bare: Bundle, fake: FakeTensorRt, graph: str, breaking: Any, reason: str
     ) -> None:
         if graph == "engine":
-            fake.convolution_input = "Float"
+            fake.convolution_weights = "Float"
         else:
             fake.broken[graph] = breaking
         with pytest.raises(ExportError, match=reason):
@@ -322,3 +353,55 @@ class TestJudged:
         assert restorer.parity == ()
         assert "their parity is not measured: " in said
         assert "does not run on compute capability 8.9" in said
+
+    @pytest.mark.parametrize("invalid", [4, 8, 16, 64])
+    def test_a_driver_that_does_not_fit_costs_no_engine(
+        self, bare: Bundle, fake: FakeTensorRt, invalid: int
+    ) -> None:
+        fake.invalid = invalid
+        records, said = self.build(bare)
+        assert [record.parity for record in records] == [(), ()]
+        assert "their parity is not measured: TensorRT for RTX 1.7.1.116 cannot load the" in said
+        assert read_records(bare.path) == list(records)
+
+    def test_a_gpu_that_is_full_costs_no_engine(self, bare: Bundle, fake: FakeTensorRt) -> None:
+        """The memorizer is opened when the restorer has run."""
+        fake.context_limit = 1
+        records, said = self.build(bare)
+        assert [record.parity for record in records] == [(), ()]
+        assert "their parity is not measured: Fake RTX has no memory for an execution" in said
+
+    @pytest.mark.parametrize("graph", ["restorer", "memorizer"])
+    def test_an_engine_that_fails_when_it_runs_is_not_kept(
+        self, bare: Bundle, fake: FakeTensorRt, graph: str
+    ) -> None:
+        def fail(_result: object) -> None:
+            raise fake.driver.LogicError("an illegal memory access was encountered")
+
+        fake.broken[graph] = fail
+        with pytest.raises(DeviceError, match="Fake RTX: an illegal memory access was encounter"):
+            self.build(bare)
+        assert [path.name for path in (bare.path / FOLDER).iterdir()] == [".lock"]
+        assert not fake.driver.live
+        lines: list[str] = []
+        # as by default, where an export keeps its bundle
+        assert build_engines(bare, BuildOptions("auto"), report=lines.append) == ()
+        assert lines[-1].startswith("no engine: Fake RTX: an illegal memory access")
+        assert [path.name for path in (bare.path / FOLDER).iterdir()] == [".lock"]
+
+    def test_a_gpu_that_fills_up_in_a_call_costs_no_engine(
+        self, bare: Bundle, fake: FakeTensorRt
+    ) -> None:
+        def fill(_result: object) -> None:
+            raise fake.driver.MemoryError("cuMemAlloc failed: out of memory")
+
+        fake.broken["restorer"] = fill
+        records, said = self.build(bare)
+        assert [record.parity for record in records] == [(), ()]
+        assert "their parity is not measured: Fake RTX is out of memory" in said
+
+    def test_what_a_new_build_should_have_mended(self, bare: Bundle, fake: FakeTensorRt) -> None:
+        fake.invalid = 32
+        with pytest.raises(EngineError, match="MALFORMED_ENGINE"):
+            self.build(bare)
+        assert read_records(bare.path) == []

@@ -1,6 +1,7 @@
 """The server to try a repository with, as a user starts it."""
 
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,11 @@ from typing import Any
 import pytest
 
 from export.triton import local_server as triton_server
-from export.triton.local_server import _free_port, missing
+from export.triton.local_server import _free_port, missing, stand_in
 from export.triton.repository import Serving, write_repository
 from runtime import Restorer
 from runtime.bundle.opening import open_bundle
+from runtime.errors import RemoteError
 from tests.conftest import ROOT, Face, one_line
 
 needs_triton = pytest.mark.skipif(missing() is not None, reason=str(missing()))
@@ -37,6 +39,32 @@ def test_serves_until_it_is_ended(bundle: Path, tmp_path: Path, faces: list[Face
             server.send_signal(signal.SIGINT)
         assert server.wait(30) == 0
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@needs_triton
+@pytest.mark.parametrize("which", ["grpc", "http", "asked for"])
+def test_a_port_that_is_taken_meanwhile(
+    which: str, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one is taken, unless it is the one that was asked for."""
+    write_repository(open_bundle(bundle), tmp_path / "made", Serving(device="cpu"))
+    stand_in(tmp_path / "made")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        if which == "asked for":
+            with pytest.raises(RemoteError, match=f"(?s)exit code 1:.*{taken}' already in use"):
+                triton_server.Server(tmp_path / "made", port=taken)
+            return
+        first = [taken] if which == "grpc" else [_free_port(), taken]
+        monkeypatch.setattr(
+            triton_server, "_free_port", lambda: first.pop(0) if first else _free_port()
+        )
+        with triton_server.Server(tmp_path / "made") as server:
+            assert server.port != taken
+            Restorer(server.url).close()  # it answers
+    assert first == []
 
 
 @needs_triton

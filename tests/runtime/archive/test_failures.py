@@ -164,7 +164,7 @@ def test_an_engine_that_is_gone_ends_the_run(
     assert done(found) == "abde"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_a_folder_that_cannot_be_written_ends_the_run(
     number: int, job: Job, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,8 +18,8 @@ from runtime.archive.job import Job, Outcome, Picture
 from runtime.archive.local import restore_archive
 from runtime.bundle.opening import open_bundle
 from runtime.errors import InvalidImageError, UsageError
-from runtime.images.files import Photo, decode_photo, write_image
-from tests.conftest import SAMPLES, picture
+from runtime.images.files import Photo, decode_photo, read_image, write_image
+from tests.conftest import SAMPLES, levels, picture
 from tests.fakes.engines import FakeEngine
 
 PHOTOS = SAMPLES / "photos"
@@ -64,7 +64,10 @@ def photos(tmp_path: Path) -> list[Picture]:
 
 
 def test_groups_change_nothing(photos: list[Picture], bundle: Path, tmp_path: Path) -> None:
-    """Outputs byte by byte, errors and notes are those of one picture at a time."""
+    """Outputs, errors and notes are those of one picture at a time.
+
+    Products of more rows may be rounded otherwise: a level is allowed.
+    """
     needs_faces = RestoreOptions(require_face=True)
     alone = Job(bundle, str(tmp_path / "alone"), device="cpu", draw=True, options=needs_faces)
     grouped = Grouped(bundle, str(tmp_path / "grouped"), draw=True, options=needs_faces)
@@ -73,8 +76,12 @@ def test_groups_change_nothing(photos: list[Picture], bundle: Path, tmp_path: Pa
     assert {name for name, error in expected.items() if error} == {"c.png", "broken.png", "g.png"}
     assert "no face" in str(expected["c.png"])
     assert "left eye" in str(expected["g.png"])
-    assert content(tmp_path / "grouped") == content(tmp_path / "alone")
-    assert len(content(tmp_path / "alone")) == 2 * 5
+    names = content(tmp_path / "alone").keys()
+    assert content(tmp_path / "grouped").keys() == names
+    assert len(names) == 2 * 5
+    for name in names:
+        one, other = (read_image(tmp_path / run / name) for run in ("alone", "grouped"))
+        assert levels(one, other) <= 1
 
 
 def test_outcomes_come_in_the_order_of_the_pictures(

@@ -25,7 +25,9 @@ from runtime.photo import Found, Restored
 from runtime.restorer import Restorer
 from runtime.steps import Steps
 from tests.conftest import SAMPLES, Command, Face, one_line, picture
-from tests.fakes.bundle import write_bundle
+from tests.fakes.bundle import COLUMNS, write_bundle
+from tests.fakes.engines import FakeEngine
+from tests.runtime.video.making import moving_face, write_clip
 
 ray = pytest.importorskip("ray")
 pyarrow = pytest.importorskip("pyarrow")
@@ -356,6 +358,51 @@ def test_an_interruption(nodes: Any, bundle: Path, tmp_path: Path, number: int) 
     os.close(end)
     assert said == "dmd-restore: interrupted; no half-written file is left\n"
     assert process.returncode == 130
+
+
+@dataclass(frozen=True)
+class Fragile(Job):
+    """A job whose first worker dies in the second segment of a clip, when the first is written."""
+
+    def open(self) -> Restorer:
+        calls, mark = 0, Path(f"{self.out}.died")
+        second = Path(self.out) / "a.mp4.segments" / "00000075.state"
+
+        def work(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            nonlocal calls
+            calls += 1
+            if calls == 110 and not mark.exists():
+                # pasting and encoding run behind the engine, on a busy machine far behind
+                await_file(second)
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return image
+
+        return Restorer(self.bundle, engine=FakeEngine(work, COLUMNS), threads=1)
+
+
+def await_file(file: Path) -> None:
+    """Come back when the file is there, or after a minute without it."""
+    for _ in range(600):
+        if file.exists():
+            return
+        time.sleep(0.1)
+
+
+def test_a_clip_whose_worker_dies(cluster: Cluster, tmp_path: Path) -> None:
+    """The next one goes on from its segments; a photo beside it has a batch of its own."""
+    pytest.importorskip("av")
+    write_bundle(tmp_path / "bundle")
+    write_clip(tmp_path / "a.mp4", moving_face(120))
+    job = Fragile(tmp_path / "bundle", str(tmp_path / "out"))
+    files = [str(PHOTOS / "astronaut.png"), str(tmp_path / "a.mp4")]
+    found = by_name(cluster.restore(job, files, Workers(actors=1)))
+    assert [outcome.error for outcome in found.values()] == [None] * 2
+    clip = found["a.mp4"]
+    assert clip.clip is not None
+    assert (clip.clip["frames"], clip.clip["resumed"], clip.notes) == (120, 75, ())
+    assert set(content(tmp_path / "out")) == {"astronaut.png", "a.mp4"}
+    assert (tmp_path / "out.died").exists()
 
 
 class Wordy(Steps):

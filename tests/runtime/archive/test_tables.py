@@ -46,6 +46,17 @@ def test_bytes(job: Job, tmp_path: Path) -> None:
     ]
 
 
+def test_bytes_are_no_clip_whatever_their_name(job: Job, tmp_path: Path) -> None:
+    rows: dict[str, list[Any]] = {"name": ["a.mp4", "a.png"], "bytes": [b"1", b"2"]}
+    (picture, _) = open_tables([written(tmp_path / "x.parquet", rows)], job).pictures()
+    assert not picture.is_clip
+    assert job.outputs_of(picture.name, picture.in_table) == (f"{job.out}/a.mp4.png",)
+    assert job.outputs_of("a.mp4") == (f"{job.out}/a.mp4",)
+    rows["name"][1] = "b/a.mp4.png"
+    with pytest.raises(UsageError, match=r"a.mp4 and b/a.mp4.png would both be"):
+        open_tables([written(tmp_path / "y.parquet", rows)], job)
+
+
 @pytest.mark.parametrize(
     ("columns", "says"),
     [

@@ -42,7 +42,7 @@ class Machine:
         patch.setattr(doctor, "installed_version", lambda name: None)
         patch.setenv("PATH", str(folder))
         self.gpu(None)
-        self.module("onnxruntime", "1.30.0", get_available_providers=lambda: [CPU])
+        self.onnxruntime(CPU)
         self.module("cv2", "5.0.0")
         self.patch.setitem(sys.modules, "pycuda.driver", None)
         self.install("onnxruntime", "1.30.0", "onnxruntime")
@@ -56,13 +56,17 @@ class Machine:
         vars(module).update(content | ({"__version__": version} if version else {}))
         self.patch.setitem(sys.modules, name, module)
 
-    def gpu(self, newest: str | None) -> None:
+    def onnxruntime(self, *providers: str) -> None:
+        content = {"get_available_providers": lambda: providers, "preload_dlls": lambda: None}
+        self.module("onnxruntime", "1.30.0", **content)
+
+    def gpu(self, newest: str | None, capability: str = "9.0") -> None:
         """With a driver that runs CUDA up to `newest`."""
 
         def gpus() -> tuple[Gpu, ...]:
             if newest is None:
                 raise DeviceError("no NVIDIA driver is installed here")
-            return (Gpu("NVIDIA H200", "9.0", 2**37, newest),)
+            return (Gpu("NVIDIA H200", capability, 2**37, newest),)
 
         self.patch.setattr(doctor, "visible_gpus", gpus)
 
@@ -154,9 +158,25 @@ def test_all_is_fine(machine: Machine, capsys: pytest.CaptureFixture[str]) -> No
 def test_rtx_alone(machine: Machine) -> None:
     machine.all_for_tensorrt()
     machine.editions = {"tensorrt_rtx": "1.7.1.116"}
+    for capability in ("8.0", "8.6", "8.9", "12.0", "12.1"):
+        machine.gpu("13.0", capability)
+        report = examine()
+        assert report.device == "tensorrt-rtx"
+        assert list(remedies(report, "tensorrt")) == ["TensorRT is not installed"]
+
+
+@pytest.mark.parametrize("capability", ["7.5", "9.0", "10.0"])
+def test_a_gpu_that_rtx_does_not_know(machine: Machine, capability: str) -> None:
+    machine.all_for_tensorrt()
+    machine.editions["tensorrt_rtx"] = "1.7.1.116"
+    machine.gpu("13.0", capability)
     report = examine()
-    assert report.device == "tensorrt-rtx"
-    assert list(remedies(report, "tensorrt")) == ["TensorRT is not installed"]
+    assert report.device == "tensorrt"
+    assert remedies(report, "tensorrt-rtx") == {
+        "TensorRT for RTX runs on compute capability 8.0, 8.6, 8.9, 12.0, 12.1, and NVIDIA H200 "
+        f"has {capability}": "install full TensorRT (dmdnet-runtime[tensorrt]), or "
+        "dmdnet-runtime[gpu] for device cuda"
+    }
 
 
 def test_cuda(machine: Machine) -> None:
@@ -167,7 +187,7 @@ def test_cuda(machine: Machine) -> None:
         f"this ONNX Runtime offers no {CUDA} (only {CPU})": "pip uninstall -y onnxruntime && "
         "pip install onnxruntime-gpu"
     }
-    machine.module("onnxruntime", "1.30.0", get_available_providers=lambda: [CUDA, CPU])
+    machine.onnxruntime(CUDA, CPU)
     report = examine()
     assert (report.device, report.healthy) == ("cuda", True)
     machine.gpu(None)
@@ -234,7 +254,7 @@ def test_tensorrt_is_too_new_for_the_driver(machine: Machine) -> None:
         machine.install(name)
     machine.editions["tensorrt_rtx"] = "1.7.1.116"
     assert examine().clashes == ()
-    machine.gpu("12.4")
+    machine.gpu("12.4", "8.9")
     report = examine()
     full, rtx = report.clashes
     assert full.problem == "TensorRT was built for CUDA 13, but the driver runs CUDA 12.4 at most"
@@ -270,7 +290,7 @@ def test_other_drivers(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("error", "problem"),
     [
-        (DeviceError("TensorRT 8.6 is old; install version 10 or later"), "TensorRT 8.6 is old"),
+        (DeviceError("TensorRT 8.6 is old; install version 10.1 or later"), "TensorRT 8.6 is old"),
         (RuntimeError("bad\nluck"), "TensorRT cannot be loaded: RuntimeError: bad luck"),
     ],
 )
@@ -307,7 +327,7 @@ def test_what_is_left_of_two_onnx_runtimes(machine: Machine) -> None:
 def test_pycuda(machine: Machine) -> None:
     machine.all_for_tensorrt()
     machine.patch.setitem(sys.modules, "pycuda.driver", None)
-    ((problem, remedy),) = remedies(examine(), "tensorrt").items()
+    (problem, remedy), *_ = remedies(examine(), "tensorrt").items()
     assert problem.startswith("pycuda cannot be loaded: ")
     assert remedy.startswith("pip uninstall -y pycuda && pip install --no-cache-dir pycuda")
     machine.gpu(None)
@@ -340,3 +360,13 @@ def test_modules_that_raise(
     assert runtime["remedy"].startswith("pip uninstall -y some-onnxruntime && pip install onnx")
     problems = [finding["problem"] for finding in found["devices"][0]["findings"]]
     assert "TensorRT is not installed (nothing_here is missing)" in problems
+
+
+def test_what_pycudas_build_lacks(machine: Machine) -> None:
+    """Only where there is a GPU, and PyCUDA is not there yet."""
+    assert not any("PyCUDA's build" in problem for problem in remedies(examine(), "tensorrt"))
+    machine.gpu("13.0")
+    found = remedies(examine(), "tensorrt")
+    assert "first in PATH" in found["PyCUDA's build needs nvcc, which is not in PATH"]
+    machine.all_for_tensorrt()
+    assert not remedies(examine(), "tensorrt")

@@ -316,6 +316,27 @@ def test_a_call_that_is_never_full() -> None:
     assert calls == [[0], [50], [100], [150]]
 
 
+def test_a_slow_source_gets_its_results_at_once() -> None:
+    """As a camera's: a result that is there waits for one more item, and not for many."""
+    taken: list[int] = []
+    finished = [threading.Event() for _ in range(20)]
+
+    def source() -> Iterator[int]:
+        for item in range(20):
+            taken.append(item)
+            yield item
+            assert finished[item].wait(_WAIT_S)
+
+    def finish(item: int, prepared: list[int], results: Sequence[int]) -> str:
+        finished[item].set()
+        return wanted(item)
+
+    limits = replace(LIMITS, batch=1)
+    for count, _ in enumerate(stream(work(finish=finish), limits, source()), start=1):
+        assert len(taken) <= count + 6  # and not as many as `ahead`, 14
+    assert count == 20
+
+
 def test_the_source_is_not_read_far_ahead() -> None:
     taken: list[int] = []
 

@@ -15,6 +15,7 @@ from benchmarks.report.tables import machine_line
 from benchmarks.studies.figures.kinds import people_rates
 from benchmarks.studies.figures.pages import (
     ALL,
+    CLIPS,
     END,
     PEOPLE,
     README,
@@ -37,8 +38,8 @@ def results(tmp_path: Path) -> Path:
     """The runs of record of November 2026."""
     folder = tmp_path / "results"
     folder.mkdir()
-    others = ("2026-11-28-quality-compact.json", "2026-11-29-people.json")
-    for pattern in ("2026-11-2[23489]-*-cpu.json", *others):
+    others = ("28-quality-compact", "29-people", "29-video-listing")
+    for pattern in ("2026-11-2[23489]-*-cpu.json", *(f"2026-11-{name}.json" for name in others)):
         for path in (ROOT / "benchmarks" / "results").glob(pattern):
             shutil.copy(path, folder)
     return folder
@@ -47,7 +48,7 @@ def results(tmp_path: Path) -> Path:
 @pytest.fixture
 def pages(tmp_path: Path) -> Path:
     """A folder with the pages, which have old figures between their markers."""
-    for name in (README, ALL, PEOPLE):
+    for name in (README, ALL, PEOPLE, CLIPS):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(replace((ROOT / name).read_text(), "old", name))
@@ -88,6 +89,13 @@ def test_figures(results: Path) -> None:
         "1.38 against 1.46, ratio 0.90; batching, shared memory 0.86, no batching 0.83, "
         "no batching, shared memory 0.87",
         "187, 0, 55 s and 60 s (0.9 s and 1.1 s)",
+        "0.89 and 0.90",
+        "0.90 and 0.91",
+        "1.02, 0.14 frames a second",
+        "15.6, 0.52",
+        "462 MB, 477 MB, ratio 1.034",
+        "1.05",
+        "0, 4.0 s",
     ]
     first, *_ = table(read(results)).splitlines()
     assert first == (
@@ -100,7 +108,7 @@ def test_figures(results: Path) -> None:
         f"([run of 2026-11-23](../benchmarks/results/{INT8})); "
         "[the curve](int8.md#how-fast-how-near)"
     )
-    assert sum("([run of" in command for command in commands) == 10
+    assert sum("([run of" in command for command in commands) == 14
 
 
 def test_four_of_them_decide(results: Path) -> None:
