@@ -79,10 +79,11 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
     _on_interruption(_interrupt)
     try:
         try:
-            sys.exit(work())
+            code = work()
         finally:
             _on_interruption(_end_now)  # Python itself would print traces
             gc.freeze()  # else Python walks through all of torch on its way out, for two seconds
+        _leave(code)
     except (Exception, KeyboardInterrupt) as error:
         if _interrupted:  # libraries turn the KeyboardInterrupt into errors of their own
             code, message = INTERRUPTED, _INTERRUPTED
@@ -108,7 +109,8 @@ class _LibrariesLog(logging.Handler):
 
 def _leave(code: int) -> NoReturn:
     """End the process, also where a thread waits for a server or a disk that never answers."""
-    if not _interrupted and not background_work():
+    # Ray's threads outlive its shutdown: C++, which then clears the process up, sometimes crashes
+    if not _interrupted and not background_work() and "ray" not in sys.modules:
         sys.exit(code)
     with suppress(OSError):  # nobody reads it any more
         sys.stdout.flush()

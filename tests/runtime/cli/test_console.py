@@ -1,6 +1,7 @@
 """How a command ends: by an interruption, by a fault, and what it prints."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -101,6 +102,26 @@ def test_debug_shows_the_traceback() -> None:
     assert "\x1b" not in done.stderr
     ours = run("from runtime import UsageError; raise UsageError('no')")
     assert ours.stderr == "dmd-test: no\n"
+
+
+RAY = """
+    import atexit, ctypes, sys, types
+    atexit.register(print, "atexit")
+    library = ctypes.CDLL(None)
+    library.on_exit(library.abort, None)  # what C++ does at the end crashes
+    sys.modules[{!r}] = types.ModuleType("stand-in")
+    print("done", end=" ")
+    return {}
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_after_ray_nothing_of_c_is_cleared_up(code: int) -> None:
+    """Ray's threads still run then, and a command that did its work ended by SIGSEGV."""
+    done = run(RAY.strip().format("ray", code))
+    assert (done.returncode, done.stdout, done.stderr) == (code, "done atexit\n", "")
+    other = run(RAY.strip().format("another", code))
+    assert other.returncode == -signal.SIGABRT  # as the stand-in can tell
 
 
 EVIL = "a\\nforged: line\\x1b[2J\\u202e\\udcff"
