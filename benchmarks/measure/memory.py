@@ -44,23 +44,25 @@ def peak_bytes(words: Sequence[str]) -> int:
 def peak_gpu_bytes(words: Sequence[str]) -> int | None:
     """Peak memory of the first GPU while the command runs, in bytes over what was in use before.
 
-    It is read from nvidia-smi five times a second; None if that is not installed.
+    It is read from nvidia-smi five times a second; None if that is not installed, or does not tell,
+    as of a GPU that shares the host's memory.
     """
-    if shutil.which("nvidia-smi") is None:
+    if shutil.which("nvidia-smi") is None or (before := _gpu_bytes()) is None:
         return None
-    before, most = _gpu_bytes(), 0
+    most = 0
     with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         while process.poll() is None:
-            most = max(most, _gpu_bytes())
+            most = max(most, _gpu_bytes() or 0)
             time.sleep(0.2)
     if process.returncode:
         raise BenchmarkError(f"{shlex.join(words)}: exit code {process.returncode}")
     return max(0, most - before)
 
 
-def _gpu_bytes() -> int:
+def _gpu_bytes() -> int | None:
     query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
-    return int(output_of(query, "nvidia-smi").split()[0]) << 20
+    said = output_of(query, "nvidia-smi").split()[0]  # "[N/A]" where it does not tell
+    return int(said) << 20 if said.isdecimal() else None
 
 
 def restore_command(bundle: Path, out: Path, threads: int | None) -> list[str]:

@@ -23,6 +23,11 @@ from runtime.storage.local import write_atomically
 FILE = "reference.safetensors"
 
 
+def case_names() -> tuple[str, ...]:
+    """What each face of each case is called in the rows of `measure`."""
+    return tuple(_name(case, i) for case, (faces, _) in CASES.items() for i in range(len(faces)))
+
+
 def write_reference(folder: Path) -> None:
     """Run `restorer.onnx` and `memorizer.onnx` of `folder` on the CPU, and write their outputs."""
     import safetensors.numpy
@@ -47,8 +52,9 @@ def write_reference(folder: Path) -> None:
 def measure(backend: Engine, bundle: Bundle) -> tuple[tuple[EngineParity, ...], ...]:
     """Run the built-in faces through `backend` and compare with the bundle's reference.
 
-    Returns the restorer's rows, one for each region of each face, and the memorizer's one row.
-    Raises `BundleError` if the bundle has no reference.
+    An engine that takes fewer of them in a call gets them in several; a face that reads more rows
+    than a call takes is left out. Returns the restorer's rows, one for each region of each face,
+    and the memorizer's one row. Raises `BundleError` if the bundle has no reference.
     """
     kept = _read(bundle)
     image = kept["image"].astype(np.uint8, copy=False)
@@ -57,12 +63,45 @@ def measure(backend: Engine, bundle: Bundle) -> tuple[tuple[EngineParity, ...], 
     restored: list[EngineParity] = []
     for case, (faces, members) in CASES.items():
         membership = np.array(members, np.float32)
-        got = backend.restore(image[faces], boxes[faces], [rows], membership)
-        for number, face in enumerate(faces):
-            name = case if len(faces) == 1 else f"{case} {number}"
-            restored += _compare(name, got[number], kept[case][number], boxes[face])
-    made = backend.memorize(image, boxes)
+        for numbers, read in _calls(membership, backend):
+            chosen = [faces[number] for number in numbers]
+            belong = membership[np.ix_(numbers, read)]
+            got = backend.restore(image[chosen], boxes[chosen], [rows[read]], belong)
+            for number, face, picture in zip(numbers, chosen, got, strict=True):
+                wanted = kept[case][number]
+                restored += _compare(_name(case, number), picture, wanted, boxes[face])
+    starts = range(0, len(image), backend.max_batch)
+    pieces = [slice(start, start + backend.max_batch) for start in starts]
+    made = np.concatenate([backend.memorize(image[piece], boxes[piece]) for piece in pieces])
     return tuple(restored), (_compare_dictionaries(made, rows),)
+
+
+def _calls(
+    membership: NDArray[np.float32], backend: Engine
+) -> Iterator[tuple[list[int], list[int]]]:
+    """The faces and the dictionary rows of each call, by number; one row at least."""
+    count = membership.shape[1]
+    most = backend.max_references or count
+
+    def read(faces: list[int]) -> list[int]:
+        if count <= most:
+            return list(range(count))
+        return np.flatnonzero(membership[faces].any(axis=0)).tolist() or [0]
+
+    call: list[int] = []
+    for face in range(len(membership)):
+        if len(read([face])) > most:
+            continue
+        if call and (len(call) == backend.max_batch or len(read([*call, face])) > most):
+            yield call, read(call)
+            call = []
+        call.append(face)
+    if call:
+        yield call, read(call)
+
+
+def _name(case: str, number: int) -> str:
+    return case if len(CASES[case][0]) == 1 else f"{case} {number}"
 
 
 def dictionary_levels(got: Rows, wanted: Rows) -> NDArray[np.float64]:

@@ -180,17 +180,20 @@ def _measured(
     restored, memorized = reference.measure(backend, bundle)
     parity: dict[str, tuple[EngineParity, ...]] = {"restorer": restored, "memorizer": memorized}
     rows = restored + memorized
+    judged = {row.case for row in restored}
+    if left := [name for name in reference.case_names() if name not in judged]:
+        report(f"not judged, as they read more references than a call takes: {', '.join(left)}")
     for line in verdict.table(rows).splitlines():
         report(line)
     if reasons := verdict.failures(rows, verdict.tolerance_of(bundle.manifest)):
         missed = "the engines differ too much from the bundle's reference and are not kept"
         raise ExportError(f"{missed}: {'; '.join(reasons)}")
-    judged = []
+    measured = []
     for record in records:
         information, asked = backend.information(record.graph), record.receipt.asked
         found = finished_convolutions(information, asked)
         if doubt := unclear(found, asked):
             report(f"warning: {record.graph}: {doubt}")
         built = replace(record.receipt, engine=found)
-        judged.append(replace(record, parity=parity[record.graph], receipt=built))
-    return judged
+        measured.append(replace(record, parity=parity[record.graph], receipt=built))
+    return measured

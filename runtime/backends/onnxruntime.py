@@ -43,8 +43,9 @@ _TYPES = {
     "float32": "tensor(float)",
 }
 _ADVICE = "lower max_batch or dictionary_cache, use fewer references, or free the memory"
-# CUDA's own words, and those of ONNX Runtime's arena
-_FULL = ("out of memory", "Failed to allocate memory")
+# Words of CUDA, of ONNX Runtime's arena, and of cuBLAS and cuDNN
+_FULL = ("out of memory", "Failed to allocate memory", "ALLOC_FAILED")
+_LOST = ("CUDA failure", "EXECUTION_FAILED")
 
 
 class OnnxRuntimeBackend:
@@ -205,7 +206,8 @@ def _errors_as_ours(device: str) -> Iterator[None]:
         if device == "cuda" and _is_full(text):
             raise DeviceMemoryError(f"{says}; {_ADVICE}") from None
         # after any other failure of CUDA, all later calls of the process fail, too
-        raise (DeviceError if "CUDA failure" in text else EngineCallError)(says) from None
+        lost = device == "cuda" and any(words in text for words in _LOST)
+        raise (DeviceError if lost else EngineCallError)(says) from None
 
 
 def _text_of(error: Exception) -> str:

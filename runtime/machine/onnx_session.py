@@ -75,8 +75,9 @@ def open_session(
     if device == "cuda":
         _preload()
     provider = (PROVIDERS[device], {**_PROVIDER_OPTIONS[device], **(options or {})})
-    opened = onnxruntime.InferenceSession(model, session, providers=[provider])
-    # ONNX Runtime leaves out a provider that fails and goes on without it
+    # with the fallback, it would print why a provider fails, and go on with the CPU's
+    opened = onnxruntime.InferenceSession(model, session, providers=[provider], enable_fallback=0)
+    # some providers that fail are left out all the same
     if (used := opened.get_providers()[0]) != PROVIDERS[device]:
         raise DeviceError(
             f"{PROVIDERS[device]} could not start (its libraries or the GPU are missing); ONNX "

@@ -71,6 +71,7 @@ class FakeTensorRt:
         self.__version__ = VERSIONS[edition]
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()  # engines and contexts
         self.invalid = 0  # diagnostics that every engine gets
+        self._logger: Any = None  # the first that it was given; it calls no other
         self.no_runtime = ""  # what is logged where there is no runtime to be had
         self.no_engine = ["Serialization assertion failed"]  # logged for an unknown engine
         self.others_capture = False  # another library, which keeps contexts from being made
@@ -79,6 +80,7 @@ class FakeTensorRt:
         self.no_call = list[str]()  # logged by a context that does not run, where there is any
         self.graphs = FakeGraphs(driver)
         self.opening: Callable[[], object] = lambda: None  # called where a context is created
+        self.warm_ups = 0  # of new shapes, before TensorRT for RTX captures
         self.capturing: Callable[[], object] = lambda: None  # called where RTX captures
         self.orphans = 0  # runtime configurations that were destroyed after their engines
         self.compiled = 0  # shapes for which TensorRT for RTX had no kernels
@@ -95,27 +97,34 @@ class FakeTensorRt:
             assert (bundle.path / FOLDER / record.file).exists()
 
     def Runtime(self, log: Any) -> "Runtime":  # noqa: N802
+        self._logger = self._logger or weakref.ref(log)
         if self.no_runtime:
-            log.log(self.ILogger.Severity.ERROR, self.no_runtime)
+            self.say(self.no_runtime)
             raise TypeError("pybind11::init(): factory function returned nullptr")
         return RtxRuntime(self, log) if self.edition == "tensorrt_rtx" else Runtime(self, log)
+
+    def say(self, line: str) -> None:
+        """Log an error."""
+        logger = self._logger()
+        assert logger is not None, "TensorRT calls a logger that is gone"
+        logger.log(self.ILogger.Severity.ERROR, line)
 
 
 class Runtime:
     def __init__(self, trt: FakeTensorRt, log: Any) -> None:
-        self._trt, self._log = trt, log
+        self._trt, self._log = trt, log  # kept alive, as the binding does
 
     def deserialize_cuda_engine(self, content: bytes) -> "Engine | None":
         self._trt.driver.check()
         if not self._trt.driver.wait_for_all():
-            self._log.log(self._trt.ILogger.Severity.ERROR, _CAPTURING)
+            self._trt.say(_CAPTURING)
             return None
         digest = hashlib.sha256(content).hexdigest()
         if digest not in self._trt.known:
             for line in self._trt.no_engine:
-                self._log.log(self._trt.ILogger.Severity.ERROR, line)
+                self._trt.say(line)
             return None
-        return Engine(self._trt, self._log, *self._trt.known[digest])
+        return Engine(self._trt, *self._trt.known[digest])
 
 
 class RtxRuntime(Runtime):
@@ -165,9 +174,9 @@ class Engine:
     device_memory_size_v2 = 1 << 20
 
     def __init__(
-        self, trt: FakeTensorRt, log: Any, record: EngineRecord, spec: GraphSpec, graph: Path
+        self, trt: FakeTensorRt, record: EngineRecord, spec: GraphSpec, graph: Path
     ) -> None:
-        self.trt, self.log, self.record, self.spec = trt, log, record, spec
+        self.trt, self.record, self.spec = trt, record, spec
         self.session = open_session(graph, threads=1)
         trt.alive.add(self)
 
@@ -183,10 +192,10 @@ class Engine:
             assert how == self.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self.trt.opening()
         if not self.trt.driver.wait_for_all() or self.trt.others_capture:
-            self.log.log(self.trt.ILogger.Severity.ERROR, _CAPTURING)
+            self.trt.say(_CAPTURING)
             return None
         if self.trt.contexts >= self.trt.context_limit:
-            self.log.log(self.trt.ILogger.Severity.ERROR, "Requested amount of GPU memory")
+            self.trt.say("Requested amount of GPU memory")
             return None
         self.trt.contexts += 1
         return Context(self, how.cache if isinstance(how, RuntimeConfig) else None)
@@ -213,7 +222,7 @@ class Engine:
 class Context:
     """Refuses what TensorRT refuses, and two threads at once.
 
-    `cache`: that of TensorRT for RTX, which captures a CUDA graph in the first run of new shapes;
+    `cache`: that of TensorRT for RTX, which captures a CUDA graph after some runs of new shapes;
     the full edition wants memory, and a run before a capture, after which nothing may change.
     """
 
@@ -223,6 +232,7 @@ class Context:
         self._has_memory = cache is not None
         self._ran = self._captured = False
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._warm_ups = 0  # runs of these shapes before the capture
         self._graph_of: dict[str, tuple[int, ...]] = {}  # these shapes
         self._addresses: dict[str, int] = {}
         self._owner: int | None = None
@@ -239,6 +249,8 @@ class Context:
             fits = 1 <= given <= self._most[wanted] if isinstance(wanted, str) else given == wanted
             if not fits:
                 return False
+        if self._shapes.get(name) != tuple(shape):
+            self._warm_ups = 0
         self._shapes[name] = tuple(shape)
         return True
 
@@ -261,11 +273,13 @@ class Context:
         trt.driver.check("execute_async_v3")
         assert self._has_memory
         for line in trt.no_call:
-            self._engine.log.log(trt.ILogger.Severity.ERROR, line)
+            trt.say(line)
         if trt.no_call:
             return False
-        if self._cache is not None and self._shapes != self._graph_of and not self._capture(handle):
-            return False
+        if self._cache is not None and self._shapes != self._graph_of:
+            self._warm_ups += 1
+            if self._warm_ups > trt.warm_ups and not self._capture(handle):
+                return False
         self._captured = trt.driver.streams[handle].captured is not None
         assert self._ran or not self._captured, "a context must run before it is captured"
         assert self._owner in (None, threading.get_ident()), "two threads in one context"
@@ -284,7 +298,7 @@ class Context:
         code, _ = driver.end_capture(driver.streams[handle])
         self._graph_of = {} if code else dict(self._shapes)
         if code:
-            self._engine.log.log(self._engine.trt.ILogger.Severity.ERROR, _CAPTURING)
+            self._engine.trt.say(_CAPTURING)
         return not code
 
     def _execute(self, shapes: dict[str, tuple[int, ...]], addresses: dict[str, int]) -> None:

@@ -23,6 +23,7 @@ from runtime.errors import (
     ClosedError,
     DeviceError,
     DeviceMemoryError,
+    EngineCallError,
     EngineError,
     UsageError,
 )
@@ -86,6 +87,8 @@ class TensorRtBackend:
             return cast(Image, self._restorer.run(inputs, {"dictionary": parts}))
 
     def memorize(self, image: Image, boxes: Boxes) -> Rows:
+        if len(image) > self.max_batch:  # of both engines, which are built with one profile
+            raise UsageError(f"{len(image)} faces in one call; the engine takes {self.max_batch}")
         with self._lock:
             if not self._finalizer.alive:
                 raise ClosedError
@@ -190,4 +193,6 @@ def _unloaded(what: str, logged: list[str]) -> DeviceError:
             return DeviceMemoryError(f"{what}: {line}; free the GPU")
         if any(words in line.lower() for words in _REBUILD_WORDS):
             return EngineError(f"{what}: {line}; {_REBUILD}")
+        if "capturing" in line:  # of a CUDA graph, in this process; it ends soon
+            return EngineCallError(f"{what} just now: {line}")
     return DeviceError(f"{what}: {logged[-1] if logged else 'no reason given'}")

@@ -23,6 +23,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 _NOTHING = nullcontext()
 _TRIES = 3  # of a capture, which another library's wait for the whole GPU may end
+_QUIET = 4  # runs of new shapes, until TensorRT for RTX should have captured its own graph
 _GRAPHS = 8  # of each lane; a graph keeps a context, of little memory beside the activations
 
 
@@ -56,8 +57,8 @@ class Contexts:
     def __init__(self, loaded: LoadedEngine, addresses: Mapping[str, int], handle: int) -> None:
         self._loaded, self._addresses, self._handle = loaded, addresses, handle
         self._most = 0 if loaded.cache else _GRAPHS
-        # TensorRT for RTX captures once it has compiled the kernels of new shapes
-        self._first: AbstractContextManager[Any] = loaded.gpu.alone if loaded.cache else _NOTHING
+        # TensorRT for RTX captures after some runs of new shapes, within its call
+        self._quiet: AbstractContextManager[Any] = loaded.gpu.alone if loaded.cache else _NOTHING
         self._memory: Any = None  # for the activations of all contexts
         self.any_shape: Any = None
         self._now: _Shaped | None = None  # what `any_shape` is set to
@@ -90,7 +91,7 @@ class Contexts:
                 pass  # a later call of these shapes tries again
         if self._now is None or self._now.shapes != shapes:
             self._now = None
-            self._now = _Shaped(self.any_shape, shapes, self._loaded.log, self._first)
+            self._now = _Shaped(self.any_shape, shapes, self._loaded.log, self._quiet)
             self._seen.add(key)
         return self._now
 
@@ -132,15 +133,15 @@ class Contexts:
 
 
 class _Shaped:
-    """A context that is set to a call's shapes; `first` is held until it has run once."""
+    """A context that is set to a call's shapes; `quiet` is held in its first runs."""
 
     def __init__(
-        self, context: Any, shapes: Shapes, log: Any, first: AbstractContextManager[Any] = _NOTHING
+        self, context: Any, shapes: Shapes, log: Any, quiet: AbstractContextManager[Any] = _NOTHING
     ) -> None:
         self.shapes = dict(shapes)
-        self._context, self._log, self._first = context, log, first
+        self._context, self._log, self._quiet = context, log, quiet
         self._graph: CudaGraph | None = None
-        self._tries, self._ran = _TRIES, False
+        self._tries, self._runs = _TRIES, 0
         for name, shape in shapes.items():
             if not context.set_input_shape(name, shape):
                 raise EngineCallError(f"the engine refuses {name} of shape {shape}: {log.last}")
@@ -153,7 +154,7 @@ class _Shaped:
 
         A later call tries it where something is being opened just now, or the capture fails.
         """
-        if self._graph is not None or not (self._ran and self._tries) or gpu.alone.locked():
+        if self._graph is not None or not (self._runs and self._tries) or gpu.alone.locked():
             return
         work = partial(self._context.execute_async_v3, handle)
         try:
@@ -170,14 +171,14 @@ class _Shaped:
             self._graph.launch(handle)
             return
         before = self._log.count
-        with _NOTHING if self._ran else self._first:
+        with self._quiet if self._runs < _QUIET else _NOTHING:
             succeeded = self._context.execute_async_v3(handle)
         if not succeeded:
             for line in self._log.since(before):
                 if is_full(line):
                     raise DeviceMemoryError(f"the engine failed: {line}; {ADVICE}")
             raise DeviceError(f"the engine failed: {self._log.last}")
-        self._ran = True
+        self._runs += 1
 
     def free(self) -> None:
         if self._graph is not None:

@@ -1,10 +1,13 @@
 """TensorRT's errors, which it logs and does not raise."""
 
+import threading
 from collections import deque
+from functools import cache
 from typing import Any
 
 from runtime.machine.tensorrt_editions import Edition
 
+_making = threading.Lock()
 _MEMORY_WORDS = ("out of memory", "outofmemory")
 
 
@@ -14,11 +17,21 @@ def is_full(text: str) -> bool:
 
 
 def listener(edition: Edition) -> Any:
-    """A logger that keeps TensorRT's last errors for our own messages, and prints nothing."""
-    severity = edition.module.ILogger.Severity
+    """A logger that keeps TensorRT's last errors for our own messages, and prints nothing.
+
+    A process has one for each edition: TensorRT keeps the first that it is given, calls it for
+    whatever is opened later, and does not ask whether it still lives.
+    """
+    with _making:
+        return _listener(edition.module)
+
+
+@cache
+def _listener(module: Any) -> Any:
+    severity = module.ILogger.Severity
     errors = (severity.INTERNAL_ERROR, severity.ERROR)
 
-    class Listener(edition.module.ILogger):  # type: ignore[misc, name-defined]
+    class Listener(module.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.count = 0  # of all errors, of which the last are kept

@@ -177,6 +177,8 @@ def test_peak_of_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     program.chmod(0o755)
     work = f"touch {tmp_path}/on; sleep 0.6; rm {tmp_path}/on"
     assert peak_gpu_bytes(["sh", "-c", work]) == 200 << 20
+    program.write_text("#!/bin/sh\necho '[N/A]'\n")  # of a GPU that shares the host's memory
+    assert peak_gpu_bytes(["true"]) is None
     program.unlink()
     assert peak_gpu_bytes(["true"]) is None
 

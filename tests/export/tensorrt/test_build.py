@@ -327,6 +327,27 @@ class TestJudged:
         assert read_records(bare.path) == [restorer, memorizer]
 
     @pytest.mark.parametrize(
+        ("profile", "left"),
+        [
+            (Profile(2, 32, 1, 3), []),
+            (Profile(1, 2, 1, 1), ["specific"]),
+            (Profile(1, 1, 1, 1), ["specific", "mixed 1"]),
+        ],
+    )
+    def test_a_small_engine_is_judged_in_several_calls(
+        self, bare: Bundle, fake: FakeTensorRt, profile: Profile, left: list[str]
+    ) -> None:
+        lines: list[str] = []
+        options = replace(RTX, profile=profile)
+        restorer, memorizer = build_engines(bare, options, report=lines.append)
+        cases = ["generic", "specific", "mixed 0", "mixed 1", "mixed 2"]
+        assert [row.case for row in restorer.parity[::4]] == [c for c in cases if c not in left]
+        assert all(row.psnr_db > 60 for row in (*restorer.parity, *memorizer.parity))
+        (said,) = [line for line in lines if line.startswith("not judged")] or [""]
+        assert said.endswith(", ".join(left))
+        assert bool(said) == bool(left)
+
+    @pytest.mark.parametrize(
         ("graph", "breaking", "reason"),
         [
             ("restorer", np.zeros_like, "generic, whole: .* dB, under 50"),

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,15 @@ import pytest
 
 from runtime.backends.base import DeviceSeconds
 from runtime.backends.tensorrt import backend as backend_module
+from runtime.backends.tensorrt.backend import TensorRtBackend
+from runtime.bundle.opening import open_bundle
 from runtime.errors import (
     ClosedError,
     DeviceError,
     DeviceMemoryError,
     DictionaryError,
     DmdnetWarning,
+    EngineCallError,
     EngineError,
     UsageError,
 )
@@ -313,6 +317,10 @@ def test_limits_of_the_engine(machine: Machine, faces: list[Face]) -> None:
         assert np.abs(both[0].astype(int) - both[1]).max() <= 1
         many = restorer.memorize([face] * 9, [points] * 9)  # more than one call takes
         np.testing.assert_allclose(many.rows[8], alice.rows[0], atol=1e-2)
+    bare = TensorRtBackend(open_bundle(machine.bundle), "tensorrt_rtx")
+    boxes = np.zeros((9, 4, 4), np.int32)
+    with closing(bare), pytest.raises(UsageError, match="9 faces in one call; the engine takes 8"):
+        bare.memorize(np.stack([face] * 9), boxes)
 
 
 def test_closed(machine: Machine, faces: list[Face]) -> None:
@@ -400,6 +408,7 @@ FOREIGN = (
     "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization assertion "
     "header.magicTag == rt::kPLAN_MAGIC_TAG failed.Trying to load an engine of another version)"
 )
+CAPTURING = "Cuda Runtime (operation not permitted when stream is capturing)"
 NO_DRIVER = "cudaError 35: CUDA driver version is insufficient for CUDA runtime version"
 
 
@@ -414,6 +423,7 @@ NO_DRIVER = "cudaError 35: CUDA driver version is insufficient for CUDA runtime 
         (DeviceMemoryError, [FULL, FOREIGN], FULL),
         (EngineError, [FOREIGN, FULL], FOREIGN),
         (DeviceError, [NO_DRIVER], NO_DRIVER),
+        (EngineCallError, [CAPTURING], CAPTURING),
         (DeviceError, ["Something else", NO_DRIVER], NO_DRIVER),
     ],
 )
@@ -427,6 +437,20 @@ def test_an_engine_that_does_not_load(
         machine.restorer()
     assert type(caught.value) is kind
     assert ("--rebuild" in str(caught.value)) == (kind is EngineError)
+
+
+def test_each_restorer_hears_its_own_errors(either: Machine, faces: list[Face]) -> None:
+    """TensorRT calls the first logger that the process gave it, also when that Restorer is gone."""
+    first = either.restorer()
+    with either.restorer() as second:
+        either.trt.no_call = [FULL]
+        with pytest.raises(DeviceMemoryError, match=re.escape(FULL)):
+            second.restore_aligned(*faces[0])
+        first.close()
+        del first
+        gc.collect()
+        with pytest.raises(DeviceMemoryError, match=re.escape(FULL)):
+            second.restore_aligned(*faces[0])
 
 
 def test_tensorrt_that_cannot_start(machine: Machine) -> None:
