@@ -40,8 +40,7 @@ def add_video(
         made.codec_context.extradata = bytes.fromhex(record.extradata) or None
         made.codec_context.bit_rate = 0
     else:
-        made = output.add_stream(plan.encoder, rate=1 / plan.time_base)  # type: ignore[assignment]
-        plan.prepare(made.codec_context, source)
+        made = plan.add_stream(output, source)
     if (matrix := source.display_matrix) is not None:
         made.set_display_matrix([int(number) for number in matrix])
     made.time_base = unit_of(source, plan)
