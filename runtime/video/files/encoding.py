@@ -1,8 +1,8 @@
 """With which encoder a clip is written, and with which settings: as its source, where possible."""
 
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -11,12 +11,14 @@ from runtime.errors import VideoError
 from runtime.text import squeezed
 from runtime.video.files.kinds import container_of
 from runtime.video.files.picture import SCALERS
+from runtime.video.files.pixels.formats import TWINS, depth_of, is_rgb, nearest
 from runtime.video.files.pixels.mastering import for_svt, for_x264, for_x265
 from runtime.video.files.source import Source
 
 if TYPE_CHECKING:
-    from av import VideoCodecContext, VideoFrame
+    from av import VideoCodecContext, VideoFrame, VideoStream
     from av.codec import Codec
+    from av.container import OutputContainer
     from av.video.reformatter import VideoReformatter
 
 _ENCODERS = {
@@ -54,12 +56,11 @@ _QUALITY = {
     ),
 }
 _QUALITIES: Mapping[str, tuple[str, int, Mapping[str, str]]] = _QUALITY
-_PACKED_RGB = ("rgb24", "bgr0")  # the values of gbrp in one plane
 _GOOD = ("prores_ks", "cfhd", "vc2")  # by themselves, as are those of single pictures
+_RAW = ("rawvideo", "wrapped_avframe", "vnull")  # take any format, and no reader is told which
 _LEAST_BITS = 2_000_000  # a second
 _LAMBDA = 118  # FFmpeg's units of a quantiser
 _PRORES = {"apco": 0, "apcs": 1, "apcn": 2, "apch": 3, "ap4h": 4, "ap4x": 5}
-_FORMAT = re.compile(r"(yuvj?4\d\dp|yuva4\d\dp|gbra?p|gray)(\d*)(?:le)?")
 _GLOBAL_HEADER = 0x40  # AVFMT_GLOBALHEADER: decoders are told beforehand what they need
 _MOST_UNITS = 65535  # of a second, in MPEG-4's headers
 _GREATEST_DIVISOR = 1001  # that of NTSC's rates
@@ -106,25 +107,38 @@ class Plan:
         """A new encoder, which begins with a key frame and uses nothing from before."""
         import av
 
-        os.environ.setdefault("SVT_LOG", "1")  # else it prints its settings
         context = av.CodecContext.create(self.encoder, "w")
         assert isinstance(context, av.VideoCodecContext)
-        self.prepare(context, source)
+        self._prepare(context, source)
         context.open()
         return context
 
-    def prepare(self, context: "VideoCodecContext", source: Source) -> None:
+    def add_stream(self, output: "OutputContainer", source: Source) -> "VideoStream":
+        """A new stream of an output, with an encoder that is not open yet. May raise ValueError."""
+        import av
+
+        made = output.add_stream(self.encoder, rate=1 / self.time_base)
+        assert isinstance(made, av.VideoStream)
+        self._prepare(made.codec_context, source)
+        return made
+
+    def tag(self, context: "VideoCodecContext", source: Source) -> None:
+        """Say in which format the pictures are, and how it codes colours."""
+        context.pix_fmt = self.pixel_format
+        context.color_range, context.colorspace = self._tags(source)
+
+    def _prepare(self, context: "VideoCodecContext", source: Source) -> None:
         """Give an encoder that is not open yet all settings and the source's tags."""
         import av
 
+        os.environ.setdefault("SVT_LOG", "1")  # else it prints its settings
         layout, info = source.layout, source.info
         context.width, context.height = layout.orientation.size(layout.width, layout.height)
-        context.pix_fmt = self.pixel_format
+        self.tag(context, source)
         context.time_base = self.time_base
         context.framerate = 1 / self.time_base
         if info.pixel_aspect:
             context.sample_aspect_ratio = info.pixel_aspect
-        context.color_range, context.colorspace = self._tags(source)
         context.color_primaries = info.colours.primaries
         context.color_trc = info.colours.transfer
         if av.ContainerFormat(self.container, "w").flags & _GLOBAL_HEADER:
@@ -140,7 +154,7 @@ class Plan:
             return frame
         coding = source.layout.coding
         matrix = self._tags(source)[1] if coding.matrix == 0 else coding.matrix
-        full = _is_rgb(self.pixel_format) or (coding.full and coding.matrix != 0)
+        full = is_rgb(self.pixel_format) or (coding.full and coding.matrix != 0)
         return reformatter.reformat(
             frame,
             format=self.pixel_format,
@@ -153,10 +167,10 @@ class Plan:
 
     def _tags(self, source: Source) -> tuple[int, int]:
         """Range and matrix: the source's, unless red, green and blue become luma and chroma."""
-        colours, is_rgb = source.info.colours, _is_rgb(self.pixel_format)
-        if _is_rgb(source.info.pixel_format) == is_rgb:
+        colours, to_rgb = source.info.colours, is_rgb(self.pixel_format)
+        if is_rgb(source.info.pixel_format) == to_rgb:
             return colours.range, colours.matrix
-        return (2, 0) if is_rgb else (1, 1)
+        return (2, 0) if to_rgb else (1, 1)
 
 
 def plan_for(source: Source, encoding: Encoding, target: str) -> Plan:
@@ -166,7 +180,7 @@ def plan_for(source: Source, encoding: Encoding, target: str) -> Plan:
     asked for cannot be encoded.
     """
     container = container_of(target)
-    own = source.info.codec
+    own, own_format = source.info.codec, source.info.pixel_format
     if encoding.codec is not None:
         asked = encoding.codec.lower()
         return _plan(source, encoding, container, _ALIASES.get(asked, asked))
@@ -181,10 +195,10 @@ def plan_for(source: Source, encoding: Encoding, target: str) -> Plan:
         if troubles:
             note = f"the result is {_OTHERS[codec]}, as {own} cannot be written ({troubles[0]})"
             plan = replace(plan, notes=(note, *plan.notes))
-        if encoding.pixel_format or _depth(plan.pixel_format) >= _depth(source.info.pixel_format):
+        if encoding.pixel_format or depth_of(plan.pixel_format) >= depth_of(own_format):
             return plan
         shallow.append(plan)
-        troubles.append(f"{plan.encoder} knows no {source.info.pixel_format}")
+        troubles.append(f"{plan.encoder} knows no {own_format}")
     if not shallow:
         raise VideoError(troubles[0])
     return shallow[0]
@@ -196,11 +210,11 @@ def _plan(source: Source, encoding: Encoding, container: str, codec: str) -> Pla
         raise VideoError(f"{container} files cannot hold {chosen.canonical_name}")
     own = source.info.pixel_format
     why = ""
-    for pixel_format in [encoding.pixel_format] if encoding.pixel_format else _near(own):
+    for pixel_format in [encoding.pixel_format] if encoding.pixel_format else nearest(own):
         options = _options(source, chosen, encoding, pixel_format)
         if container == "avi":
             options["bf"] = "0"  # it holds no order of showing beside that of decoding
-        is_same = pixel_format == own or (own == "gbrp" and pixel_format in _PACKED_RGB)
+        is_same = pixel_format in (own, *TWINS.get(own, ()))
         changed = () if is_same else (f"pictures are {pixel_format}, not {own}",)
         plan = Plan(
             container=container,
@@ -227,6 +241,8 @@ def _encoder(codec: str) -> "Codec":
         raise VideoError(f"PyAV has no encoder for {codec}") from None
     if found.type != "video":
         raise VideoError(f"{codec} is no video codec")
+    if found.name in _RAW:
+        raise VideoError(f"{codec} packs pictures in ways that are not supported")
     return found
 
 
@@ -244,47 +260,30 @@ def _holds(container: str, codec: str) -> bool:
 
 
 def _trouble(plan: Plan, source: Source) -> str | None:
-    """Why the encoder refuses to begin; None where it does not."""
+    """Why the encoder refuses to begin; None where it does not.
+
+    Raises `VideoError` where it begins, but the container refuses it only now, in its header.
+    """
+    import io
+
     import av
 
+    trial = av.open(io.BytesIO(), "w", format=plan.container)
     try:
-        plan.open(source)
+        context = plan.add_stream(trial, source).codec_context
+        if plan.pixel_format == "p010le" and context.width % 2:
+            return "p010le needs an even width"  # FFmpeg's scaler leaves out chroma's last column
+        context.open()
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
         return squeezed(getattr(error, "strerror", None) or str(error))
+    try:
+        trial.start_encoding()
+    except (av.error.FFmpegError, ValueError):
+        raise VideoError(f"{plan.container} files cannot hold {plan.codec}") from None
+    finally:
+        with suppress(av.error.FFmpegError, ValueError):
+            trial.close()
     return None
-
-
-def _is_rgb(pixel_format: str) -> bool:
-    return pixel_format.startswith(("gbr", "rgb", "bgr"))
-
-
-def _depth(pixel_format: str) -> int:
-    """Bits of a value, of those formats that clips are worked on in."""
-    made = _FORMAT.fullmatch(pixel_format)
-    return int(made[2] or 8) if made else 8
-
-
-def _near(own: str) -> Iterator[str]:
-    """Formats for an encoder that may not know a clip's own: depth first, then colour, is kept."""
-    yield own
-    if own == "gbrp":
-        yield from _PACKED_RGB
-    made = _FORMAT.fullmatch(own)
-    kind, depth = made[1] if made else "yuv420p", _depth(own)
-    for bits in (12, 10, 8) if kind.startswith("yuva") else ():  # with its transparency
-        if bits < depth:
-            yield f"{kind}{'' if bits == 8 else f'{bits}le'}"
-    full = kind.startswith("yuvj")
-    least = {"yuv422p": 1, "yuvj422p": 1, "yuv420p": 2, "yuvj420p": 2}.get(kind, 0)
-    for bits in (16, 12, 10, 8):
-        if bits > depth:
-            continue
-        for chroma in ("444", "422", "420")[least:]:
-            name = f"yuv{'j' if full else ''}{chroma}p{'' if bits == 8 else f'{bits}le'}"
-            if name != own:
-                yield name
-    for chroma in ("422", "444"):  # ProRes and others know no less
-        yield f"yuv{chroma}p10le"
 
 
 def _options(

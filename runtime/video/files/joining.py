@@ -21,6 +21,7 @@ from runtime.text import squeezed
 from runtime.video.files.decoding import is_cover, opened, packets, video_of
 from runtime.video.files.encoding import Plan
 from runtime.video.files.parts import disk_error, read_parts
+from runtime.video.files.pixels.orientation import Orientation
 from runtime.video.files.segments import Segments
 from runtime.video.files.source import Source
 from runtime.video.files.streams import Nowhere, add_copy, add_video, is_remade, refusal
@@ -151,7 +152,9 @@ def _write(
             elif not is_remade(stream, plan, container):
                 notes.append(f"{stream.type} stream {stream.index} is left out: {why}")
         window = _window(source, segments)
-        _describe(output, container, window)
+        notes += _describe(output, container, window)
+        if plan.container == "avi" and source.layout.orientation != Orientation():
+            notes.append("the picture's rotation is left out: avi files cannot hold it")
         output.start_encoding()
         video.discard = av.stream.Discard.all  # its bytes need not be read
         everything = heapq.merge(
@@ -293,8 +296,10 @@ def _options(plan: Plan, source: Source, container: "InputContainer") -> dict[st
     return options
 
 
-def _describe(output: "OutputContainer", container: "InputContainer", window: _Window) -> None:
-    """Copy the file's metadata and its chapters."""
+def _describe(
+    output: "OutputContainer", container: "InputContainer", window: _Window
+) -> tuple[str, ...]:
+    """Copy the file's metadata and its chapters. Returns what is left out, a sentence each."""
     metadata = {key: value for key, value in container.metadata.items() if key not in _OF_CONTAINER}
     output.metadata.update(metadata)
     chapters = []
@@ -305,8 +310,11 @@ def _describe(output: "OutputContainer", container: "InputContainer", window: _W
         start, end = max(0, chapter["start"] - shift), end - shift
         if start < end:
             chapters.append({**chapter, "start": start, "end": end})
+    if chapters and output.format.name == "avi":
+        return ("chapters are left out: avi files cannot hold them",)
     if chapters:
         output.set_chapters(chapters)  # type: ignore[arg-type]  # they are what chapters() gave
+    return ()
 
 
 def _check_space(size: int, segments: Segments, folder: Path) -> None:

@@ -23,7 +23,7 @@ _QUICKTIME = ("mp4", "mov")
 # names of codecs in QuickTime files that fit what our encoders make; Dolby Vision's do not
 _TAGS = {"h264": ("avc1",), "hevc": ("hvc1", "hev1")}
 _HALF = Fraction(1, 2)
-_STATISTICS = ("BPS", "NUMBER_OF_", "_STATISTICS_")  # tags of Matroska, of all a stream's packets
+_STATISTICS = ("bps", "number_of_", "_statistics_")  # tags of Matroska, of all a stream's packets
 
 
 def add_video(
@@ -39,9 +39,12 @@ def add_video(
         made = output.add_stream_from_template(video, opaque=True)
         made.codec_context.extradata = bytes.fromhex(record.extradata) or None
         made.codec_context.bit_rate = 0
+        if plan.pixel_format != source.info.pixel_format:
+            plan.tag(made.codec_context, source)
+            if plan.codec == "vp9":  # of other codecs, the encoder's own header says it
+                made.codec_context.profile = f"Profile {0 if '420' in plan.pixel_format else 1}"
     else:
-        made = output.add_stream(plan.encoder, rate=1 / plan.time_base)  # type: ignore[assignment]
-        plan.prepare(made.codec_context, source)
+        made = plan.add_stream(output, source)
     if (matrix := source.display_matrix) is not None:
         made.set_display_matrix([int(number) for number in matrix])
     made.time_base = unit_of(source, plan)
@@ -150,8 +153,8 @@ def _describe(made: "Stream", stream: "Stream", is_part: bool) -> None:
     """Copy what a stream says of itself, and what it is for, but for what is not true of `made`."""
     false: tuple[str, ...] = ("encoder", *_STATISTICS) if stream.type == "video" else ()
     if is_part:
-        false += (*_STATISTICS, "DURATION")
+        false += (*_STATISTICS, "duration")
     for key, value in stream.metadata.items():
-        if not key.startswith(false):
+        if not key.lower().startswith(false):
             made.metadata[key] = value
     made.disposition = stream.disposition

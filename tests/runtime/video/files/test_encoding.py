@@ -9,8 +9,10 @@ import pytest
 from av.video.reformatter import VideoReformatter
 
 from runtime.errors import VideoError
+from runtime.video.files import encoding
 from runtime.video.files.encoding import Encoding, Plan, plan_for
 from runtime.video.files.source import Source
+from tests.runtime.video.files import clips
 from tests.runtime.video.files.clips import X265, X265_SOURCE, Clip
 
 MASTERING = "master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,1)"
@@ -52,6 +54,28 @@ def test_a_codec_without_an_encoder_becomes_h264(tmp_path: Path) -> None:
     assert note == "the result is H.264, as vc1 cannot be written (PyAV has no encoder for vc1)"
 
 
+@pytest.mark.parametrize("suffix", ["mov", "avi", "mkv"])
+def test_an_uncompressed_clip_becomes_h264(suffix: str, tmp_path: Path) -> None:
+    """Its pictures may be packed, those that are worked on are not, and its encoder takes both."""
+    unit = Fraction(1, 25 if suffix == "avi" else 1000)
+    clip = Clip(2, "rawvideo", "uyvy422", unit=unit, sound=())
+    made = plan(tmp_path, clip, f"clip.{suffix}")
+    assert (made.encoder, made.pixel_format) == ("libx264", "yuv422p")
+    (note,) = made.notes
+    assert note.startswith("the result is H.264, as rawvideo cannot be written (rawvideo packs")
+
+
+@pytest.mark.parametrize(("codec", "name"), [("libvpx-vp9", "vp9"), ("libsvtav1", "av1")])
+def test_a_container_may_refuse_a_codec_in_its_header(
+    codec: str, name: str, tmp_path: Path
+) -> None:
+    """FFmpeg says that MOV holds both, and fails when it begins to write."""
+    made = plan(tmp_path, Clip(2, codec, sound=()), "clip.mp4", "clip.mov")
+    assert made.encoder == "libx264"
+    reason = f"{name} cannot be written (mov files cannot hold {name})"
+    assert made.notes == (f"the result is H.264, as {reason}",)
+
+
 def test_depth_counts_more_than_the_codec(tmp_path: Path) -> None:
     """PyAV's VP9 knows 8 bits only: 10 bits become AV1 in WebM, and H.264 elsewhere."""
     source = Source(str(HEVC.write(tmp_path / "clip.mp4")))
@@ -78,7 +102,10 @@ def test_what_is_asked_for_counts(tmp_path: Path) -> None:
     [
         ({"codec": "cinema"}, "clip.mp4", "PyAV has no encoder for cinema"),
         ({"codec": "aac"}, "clip.mp4", "aac is no video codec"),
+        ({"codec": "rawvideo"}, "clip.mov", "rawvideo packs pictures in ways that are not"),
+        ({"codec": "wrapped_avframe"}, "clip.mkv", "wrapped_avframe packs pictures in ways that"),
         ({"codec": "h264"}, "clip.webm", "webm files cannot hold h264"),
+        ({"codec": "av1"}, "clip.mov", "mov files cannot hold av1"),
         ({"codec": "ffv1", "crf": 9}, "clip.mkv", "ffv1 takes no crf"),
         ({"pixel_format": "yuv411p"}, "clip.mp4", "libx264 does not encode this clip"),
         ({"pixel_format": "violet"}, "clip.mp4", "libx264 does not encode this clip"),
@@ -155,7 +182,7 @@ def test_a_codec_without_a_quality_becomes_h264(tmp_path: Path) -> None:
 def test_an_encoder_without_a_quality_gets_twice_the_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Plan, "open", lambda made, source: None)  # of Cinepak, for its formats
+    monkeypatch.setattr(encoding, "_trouble", lambda made, source: None)  # of Cinepak's formats
     source = Source(str(Clip(2).write(tmp_path / "clip.avi")))
     assert source.info.bit_rate > 0
     object.__setattr__(source.info, "bit_rate", 3_000_000)
@@ -164,10 +191,50 @@ def test_an_encoder_without_a_quality_gets_twice_the_bits(
 
 
 def test_nvenc_gets_a_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Plan, "open", lambda made, source: None)  # there need not be a GPU
+    monkeypatch.setattr(encoding, "_trouble", lambda made, source: None)  # there need not be a GPU
     made = plan(tmp_path, Clip(2), "clip.mp4", codec="h264_nvenc")
     assert (made.options["cq"], made.options["b"], made.options["rc"]) == ("19", "0", "vbr")
     assert plan(tmp_path, Clip(2), "a.mp4", codec="hevc_nvenc", crf=30).options["cq"] == "30"
+
+
+@pytest.mark.parametrize(
+    ("codec", "own", "pixel_format", "notes"),
+    [
+        ("hevc_nvenc", "yuv420p10le", "p010le", ()),
+        ("av1_nvenc", "yuv422p10le", "p210le", ()),
+        ("hevc_nvenc", "yuv420p12le", "p010le", ("pictures are p010le, not yuv420p12le",)),
+        ("hevc_nvenc", "yuv420p", "yuv420p", ()),
+        ("h264_qsv", "yuv420p", "nv12", ()),
+    ],
+)
+def test_formats_of_fewer_planes(
+    codec: str,
+    own: str,
+    pixel_format: str,
+    notes: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """NVENC knows 10 bits with both kinds of chroma in one plane only."""
+
+    def trouble(made: Plan, source: Source) -> str | None:  # there need not be a GPU
+        known = {each.name for each in av.codec.Codec(made.encoder, "w").video_formats or ()}
+        return None if made.pixel_format in known else "unknown"
+
+    monkeypatch.setattr(encoding, "_trouble", trouble)
+    source = Source(str(Clip(2, sound=()).write(tmp_path / "clip.mp4")))
+    object.__setattr__(source.info, "pixel_format", own)
+    made = plan_for(source, Encoding(codec=codec), "clip.mp4")
+    assert (made.pixel_format, made.notes) == (pixel_format, notes)
+
+
+def test_p010le_has_an_even_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FFmpeg's scaler leaves out its last column of chroma else."""
+    monkeypatch.setattr(clips, "WIDTH", 95)
+    clip = Clip(2, "ffv1", "yuv420p10le", unit=Fraction(1, 1000), sound=())
+    source = Source(str(clip.write(tmp_path / "clip.mkv")))
+    with pytest.raises(VideoError, match="p010le needs an even width"):
+        plan_for(source, Encoding(codec="hevc_nvenc", pixel_format="p010le"), "clip.mkv")
 
 
 def test_a_picture_every_hour_is_a_rate(tmp_path: Path) -> None:

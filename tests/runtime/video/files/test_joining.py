@@ -281,6 +281,20 @@ def test_other_codecs_and_containers(tmp_path: Path) -> None:
     assert [data for _, data in packets(target)[1]] == [data for _, data in packets(path)[1]]
 
 
+def test_an_avi_holds_no_rotation_and_no_chapters(tmp_path: Path) -> None:
+    path = Clip(4, rotation=90, chapters=True, sound=()).write(tmp_path / "clip.mp4")
+    turn, chapters = (
+        "the picture's rotation is left out: avi files cannot hold it",
+        "chapters are left out: avi files cannot hold them",
+    )
+    notes = restore(path, tmp_path / "out.avi")
+    assert turn in notes
+    assert chapters in notes
+    assert not {turn, chapters} & set(restore(path, tmp_path / "out.mkv"))
+    plain = Clip(4, sound=()).write(tmp_path / "plain.mp4")
+    assert restore(plain, tmp_path / "plain.avi") == ()
+
+
 def test_temporary_files_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At every packet that is written, all files together are hardly larger than the result."""
     path, target = Clip(pictures=100).write(tmp_path / "clip.mp4"), tmp_path / "out" / "clip.mp4"
