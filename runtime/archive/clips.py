@@ -17,7 +17,7 @@ from runtime.redaction import public_name
 from runtime.restorer import Restorer
 from runtime.storage import locations as storage
 from runtime.video.clip import restore_clip
-from runtime.video.files.records import LOCK, segments_of
+from runtime.video.files.records import KEY, LOCK, segments_of
 from runtime.video.report import VideoReport
 from runtime.video.restoring import Wanted
 
@@ -168,13 +168,18 @@ def _is_begun_anew(output: str) -> bool:
     """Whether a run after the one that made a result has left something to go on with."""
     if storage.is_url(output):
         target = _made_at(output)
-        return target.exists() or segments_of(target).exists()
-    return segments_of(Path(output)).exists()
+        return target.exists() or _has_segments(target)
+    return _has_segments(Path(output))
 
 
 def _is_whole(target: Path) -> bool:
     """Whether an earlier run has made a result, and none after it has begun anew."""
-    return target.exists() and not segments_of(target).exists()
+    return target.exists() and not _has_segments(target)
+
+
+def _has_segments(target: Path) -> bool:
+    """Whether a run has begun a result; a folder may stay when others put a file into it."""
+    return (segments_of(target) / KEY).exists()
 
 
 def _send(job: Job, target: Path, url: str) -> None:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from runtime.archive.job import Job, Outcome, Picture
 
 
-_ATTEMPTS = 3  # deaths of a worker on one picture
+_ATTEMPTS = 3  # deaths of a worker on one picture or clip
+_GOES_ON = "; --resume goes on from its finished segments"
 
 
 class Ledger:
@@ -113,7 +114,8 @@ class Worker:
         for picture in pictures:
             if begun.get(picture.name, 0) >= _ATTEMPTS:
                 output = self._job.output_of(picture.name, picture.in_table)
-                error = f"{picture.name}: the worker died on this picture {_ATTEMPTS} times"
+                what, more = ("clip", _GOES_ON) if picture.is_clip else ("picture", "")
+                error = f"{picture.name}: the worker died on this {what} {_ATTEMPTS} times{more}"
                 yield Outcome(picture.name, output, self._restorer.backend, error)
             elif picture.name in begun:
                 if not storage.is_url(self._job.out):

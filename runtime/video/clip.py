@@ -14,6 +14,7 @@ from runtime.errors import CancelledError, InvalidImageError, NoFaceError, Usage
 from runtime.images.files import MAX_PIXELS
 from runtime.options import RestoreOptions, strength_of
 from runtime.people.matching import THRESHOLD
+from runtime.redaction import public_name
 from runtime.restorer import Restorer, steps_of
 from runtime.scheduling.ahead import ahead
 from runtime.storage import locations as storage
@@ -88,8 +89,8 @@ def restore_video(
     clip = ClipOptions(_exact("start", start), _exact("end", end), encoding)
     return restore_clip(
         restorer,
-        str(source),
-        str(target),
+        storage.local(str(source)),
+        storage.local(str(target)),
         Wanted(identity, options),
         clip,
         resume=resume,
@@ -118,6 +119,12 @@ def restore_clip(
     Raises `NoFaceError`, too, where the options require a face.
     """
     check_wanted(restorer, wanted)
+    if storage.is_url(source):
+        raise UsageError(f"{public_name(source)}: a clip is read from a file: download it first")
+    if storage.is_url(target):
+        raise UsageError(
+            f"{public_name(target)}: a clip is written to a file; dmd-restore sends clips to URLs"
+        )
     if storage.same(source, target):
         raise UsageError(f"{source} would be overwritten: choose another target")
     left = threading.Event()

@@ -152,13 +152,14 @@ def _write(
             elif not is_remade(stream, plan, container):
                 notes.append(f"{stream.type} stream {stream.index} is left out: {why}")
         window = _window(source, segments)
+        length = _length(source, container, video, window)
         notes += _describe(output, container, window)
         if plan.container == "avi" and source.layout.orientation != Orientation():
             notes.append("the picture's rotation is left out: avi files cannot hold it")
         output.start_encoding()
         video.discard = av.stream.Discard.all  # its bytes need not be read
         everything = heapq.merge(
-            _encoded(source, segments, made, window, _length(container, video, window), delete),
+            _encoded(source, segments, made, window, length, delete),
             _others(container, copies, window, notes),
             key=_time,
         )
@@ -187,7 +188,7 @@ def _encoded(
 
     A packet is decoded when, of all pictures, as many are shown as came before it, less the depth
     of reordering: so times of decoding rise over the segments' borders, too. `length`: as `_length`
-    has it.
+    has it; the last picture of a part is shown until then, and not shorter than others.
     """
     import av
 
@@ -197,12 +198,16 @@ def _encoded(
     order = np.concatenate([record.first + record.packets[:, 0] for record in records])
     depth = int(max(np.arange(len(order)) - order))
     gaps = np.diff(pts)
-    step = int(min(gaps, default=1))
+    step = int(min(gaps, default=max(1, round(1 / source.info.rate / time_base))))
     decoded = np.concatenate([pts[0] - step * np.arange(depth, 0, -1), pts])
     ends = None
     if length is not None:  # durations are those between times of decoding
-        durations = np.append(gaps, max(length - int(pts[-1] - pts[0]), step))
-        ends = max(length - int(decoded[len(pts) - 1] - decoded[0]), 1) if length else None
+        span, own = int(pts[-1] - pts[0]), int(durations[-1])
+        last = max(length - span if length else own, min(step, own or step))
+        durations = np.append(gaps, last)
+        if source.is_part or not length:
+            length = span + last
+        ends = max(length - int(decoded[len(pts) - 1] - decoded[0]), 1)
     shift = round(window.shift / time_base)
     place = 0
     for record in records:
@@ -272,14 +277,23 @@ def _window(source: Source, segments: Segments) -> _Window:
     return _Window(begin, end, begin)
 
 
-def _length(container: "InputContainer", video: "VideoStream", window: _Window) -> int | None:
-    """The sum of the video's durations in a QuickTime file, where it is known and stays; else 0.
+def _length(
+    source: Source, container: "InputContainer", video: "VideoStream", window: _Window
+) -> int | None:
+    """How long the video of a QuickTime file lasts, or its part; 0 where the file does not say.
 
     There, durations are those between times of decoding. None for other containers.
     """
     if not container.format.name.startswith("mov"):
         return None
-    return (video.duration or 0) if window.end is None and window.begin is None else 0
+    length = video.duration or 0
+    if not source.is_part:
+        return length
+    end = source.begin + length * source.info.time_base
+    if source.is_cut and window.end is not None:
+        end = window.end
+    begin = source.begin if window.begin is None else window.begin
+    return max(0, int((end - begin) / source.info.time_base))
 
 
 def _options(plan: Plan, source: Source, container: "InputContainer") -> dict[str, str]:

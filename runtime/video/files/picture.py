@@ -163,7 +163,12 @@ class VideoPicture:
         if across * down > 1:
             left, top = x % across, y % down
             right, bottom = -(left + delta.shape[1]) % across, -(top + delta.shape[0]) % down
-            blocks = cv2.copyMakeBorder(delta, top, bottom, left, right, cv2.BORDER_CONSTANT)
+            # beyond the picture's edges nothing keeps its value
+            below = bottom if y + delta.shape[0] == self.frame.height else 0
+            beside = right if x + delta.shape[1] == self.frame.width else 0
+            blocks = cv2.copyMakeBorder(delta, 0, below, 0, beside, cv2.BORDER_REPLICATE)
+            bottom, right = bottom - below, right - beside
+            blocks = cv2.copyMakeBorder(blocks, top, bottom, left, right, cv2.BORDER_CONSTANT)
             size = (blocks.shape[1] // across, blocks.shape[0] // down)
             delta = np.asarray(cv2.resize(blocks, size, interpolation=cv2.INTER_AREA), np.float32)
             x, y = x // across, y // down

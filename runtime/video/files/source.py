@@ -105,6 +105,7 @@ class Source:
         display_matrix, mastering, light: rotation and static HDR metadata as the first frame has
             them, the latter two as FFmpeg's structures; None where there is none.
         is_dolby_vision: whether the first frame says how Dolby Vision shows it.
+        is_cut: whether pictures were left out that come at `end` or later.
         notes: what the result will lack; a sentence each.
     """
 
@@ -124,6 +125,7 @@ class Source:
         """
         self.path, self.start, self.end, self._check = path, start, end, check
         self._damage: dict[tuple[float, str], None] = {}
+        self.is_cut = False
         with opened(path) as container:
             stream = video_of(container, path)
             with closing(decoded(container, stream, lambda pts, what: None)) as frames:
@@ -216,6 +218,7 @@ class Source:
             if self.start is not None and time < self.start:
                 continue
             if self.end is not None and time >= self.end:
+                self.is_cut = True
                 return
             if gap <= max(self._units(Fraction(_MISSING_SECONDS)), _MISSING_TIMES * longest):
                 longest = max(longest, gap)

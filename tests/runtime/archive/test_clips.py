@@ -278,6 +278,32 @@ def test_segments_beside_a_result(
 
 
 @pytest.mark.filterwarnings("ignore:.*dmdnet-video:runtime.errors.DmdnetWarning")
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("out", ["out", "s3://bucket/out"])
+def test_a_file_of_others_among_the_segments(
+    out: str, fails: bool, bundle: Path, clip: Path, tmp_path: Path, store: type[Store]
+) -> None:
+    """As the Finder or a NAS puts it there; the folder stays with it, and the result is whole."""
+
+    def visit(*told: object) -> None:
+        (folder,) = tmp_path.rglob("*.segments")
+        (folder / ".DS_Store").touch()
+
+    job = Inverting(bundle, out)
+    store.fails.extend([ConnectionError("reset")] * fails)
+    restored = only(restore_archive(job, [Picture(str(clip))], visit))
+    (folder,) = tmp_path.rglob("*.segments")
+    assert [file.name for file in folder.iterdir()] == [".DS_Store"]
+    again = replace(job, resume=True, most=0)
+    if out == "out" or not fails:
+        assert restored.error is None
+    else:
+        assert "--resume sends it" in str(restored.error)
+        assert "sent now" in only(restore_archive(again, [Picture(str(clip))])).notes[0]
+    assert only(restore_archive(again, [Picture(str(clip))])).there
+
+
+@pytest.mark.filterwarnings("ignore:.*dmdnet-video:runtime.errors.DmdnetWarning")
 def test_a_newer_result_that_was_not_sent(
     bundle: Path, clip: Path, tmp_path: Path, store: type[Store]
 ) -> None:

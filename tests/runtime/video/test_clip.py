@@ -374,6 +374,25 @@ def test_what_cannot_be_done(
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/a.mp4", "https://user:secret@host/a.mp4?token=x"])
+def test_urls_are_no_sources_or_targets(
+    url: str, restorer: Restorer, clip: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a path, such a name would be that of a folder here."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="a clip is written to a file; dmd-restore sends") as sent:
+        restore_video(restorer, clip.source, url, end=0.2)
+    with pytest.raises(UsageError, match="a clip is read from a file: download it first") as read:
+        restore_video(restorer, url, "a.mp4")
+    assert "secret" not in f"{sent.value}{read.value}"
+    assert names(tmp_path) == []
+
+
+def test_a_url_of_this_machine_is_a_path(restorer: Restorer, clip: Clip, tmp_path: Path) -> None:
+    restore_video(restorer, clip.source.as_uri(), f"file://{tmp_path}/a.mp4", end=0.2)
+    assert names(tmp_path) == ["a.mp4"]
+
+
 def test_what_is_no_source_or_target(restorer: Restorer, clip: Clip, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="would be overwritten"):
         restore_video(restorer, clip.source, clip.source)

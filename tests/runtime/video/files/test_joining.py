@@ -1,6 +1,7 @@
 """Whole results: the source's times, sound, texts, chapters and tags around changed pictures."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -251,6 +252,60 @@ def test_a_part_keeps_its_sync(tmp_path: Path) -> None:
     assert chapters == [(0, 160)]
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "length"),
+    [
+        ("0.2", "0.21", "0.04"),  # one picture
+        ("0.2", "0.27", "0.08"),  # no picture is cut in its middle
+        ("0.3", "0.71", "0.4"),
+        ("0.3", "9", "0.68"),
+        (None, "0.03", "0.04"),
+        ("0.95", None, "0.04"),
+    ],
+)
+def test_the_length_of_a_part(
+    start: str | None, end: str | None, length: str, tmp_path: Path
+) -> None:
+    path, target = Clip(pictures=25).write(tmp_path / "clip.mp4"), tmp_path / "out.mp4"
+    restore(path, target, start=seconds(start), end=seconds(end))
+    assert length_of(target) == Fraction(length)
+
+
+LONG_BREAKS = Clip(5, times=[0, 512, 13312, 26112, 38912], sound=())  # 3.04 seconds
+IN_ORDER = replace(LONG_BREAKS, options={"bf": "0"})  # so that the file says when the last one ends
+
+
+@pytest.mark.parametrize(
+    ("clip", "start", "end", "length"),
+    [
+        (LONG_BREAKS, None, "3", "3"),
+        (LONG_BREAKS, None, "2.5", "2.5"),
+        (LONG_BREAKS, "1", "3", "1.96"),
+        (IN_ORDER, None, "3", "3"),
+        (IN_ORDER, None, "9", "3.08"),
+        (IN_ORDER, "1", None, "2.04"),
+    ],
+)
+def test_a_picture_after_a_long_break_is_shown_until_the_end(
+    clip: Clip, start: str | None, end: str | None, length: str, tmp_path: Path
+) -> None:
+    path, target = clip.write(tmp_path / "clip.mp4"), tmp_path / "out.mp4"
+    restore(path, target, start=seconds(start), end=seconds(end))
+    assert length_of(target) == Fraction(length)
+
+
+def seconds(text: str | None) -> Fraction | None:
+    return None if text is None else Fraction(text)
+
+
+def length_of(path: Path) -> Fraction:
+    """Seconds for which the video of a file is shown."""
+    with av.open(path) as clip:
+        video = clip.streams.video[0]
+        assert video.time_base is not None
+        return (video.duration or 0) * video.time_base
+
+
 @pytest.mark.parametrize("end", [None, Fraction("0.3")])
 def test_a_part_has_no_statistics_of_the_whole(end: Fraction | None, tmp_path: Path) -> None:
     """Players take the bit rate and the length of a sound from such tags."""
@@ -293,6 +348,15 @@ def test_an_avi_holds_no_rotation_and_no_chapters(tmp_path: Path) -> None:
     assert not {turn, chapters} & set(restore(path, tmp_path / "out.mkv"))
     plain = Clip(4, sound=()).write(tmp_path / "plain.mp4")
     assert restore(plain, tmp_path / "plain.avi") == ()
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_two_pictures_in_a_millisecond(suffix: str, tmp_path: Path) -> None:
+    """Both are there, at the same time, which such a file does not split."""
+    clip = Clip(4, unit=Fraction(1, 90_000), times=[0, 3600, 3620, 7200], sound=())
+    path, target = clip.write(tmp_path / "clip.mp4"), tmp_path / f"out.{suffix}"
+    restore(path, target, Encoding(codec="vp9", crf=40))
+    assert times(target) == [0, 40, 40, 80]
 
 
 def test_temporary_files_stay_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

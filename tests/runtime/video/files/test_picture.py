@@ -111,6 +111,25 @@ def test_pictures_of_odd_size_change_up_to_their_edges() -> None:
     assert (values(made.frame)[0] - old[0].astype(int) == round(20 * 219 / 255)).all()
 
 
+@pytest.mark.parametrize("name", ["yuv420p", "yuv422p", "yuv411p"])
+@pytest.mark.parametrize("corner", [(0, 0), (32, 20)])
+def test_chroma_of_odd_size_changes_up_to_its_edges(name: str, corner: tuple[int, int]) -> None:
+    """There, a value stands for fewer pixels, and changes by the mean of those."""
+    frame = av.VideoFrame.from_ndarray(ramp(0)[:63, :95].copy(), "rgb24").reformat(format=name)
+    made = VideoPicture(0, 0, Fraction(1), Fraction(0), 1, frame, Layout(frame, BT709))
+    old = values(frame)[1].astype(int)
+    x, y = corner
+    before = shown(made)[y:, x:]
+    after = before.copy()
+    after[:, :, 2] += 60
+    made.change(before, after, corner)
+    change = values(made.frame)[1] - old
+    across, down = -(-95 // old.shape[1]), -(-63 // old.shape[0])
+    inside = change[y // down :, x // across :]
+    assert (inside == round(60 * 0.5 * 224 / 255)).all()
+    assert np.count_nonzero(change) == inside.size
+
+
 @pytest.mark.parametrize("name", ["yuv420p", "yuv420p10le", "yuv440p"])
 @pytest.mark.parametrize("colours", [HDR, Colours(1, 9, 18, 9)])
 def test_hdr_of_odd_width_has_its_colours(name: str, colours: Colours) -> None:
