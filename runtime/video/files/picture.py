@@ -1,5 +1,6 @@
 """One decoded frame: shown upright to the network, and changed only where a face was restored."""
 
+import math
 import re
 import threading
 from collections.abc import Mapping
@@ -187,14 +188,23 @@ def working_format(name: str) -> str:
 
 def side_data(frame: "VideoFrame", name: str) -> bytes | None:
     """What a frame brings along under FFmpeg's name, if it does."""
-    data = cast("Mapping[str, Any]", frame.side_data).get(name)
+    try:
+        data = cast("Mapping[str, Any]", frame.side_data).get(name)
+    except ValueError:  # PyAV reads none of a frame that has a kind it does not know, as EXIF
+        return None
     return None if data is None else bytes(data)
 
 
 def display_matrix(frame: "VideoFrame") -> NDArray[np.int32] | None:
     """The nine numbers by which a frame is to be turned and mirrored, if it says so."""
     data = side_data(frame, "DISPLAYMATRIX")
-    return None if data is None else np.frombuffer(data, np.int32)
+    if data is not None:
+        return np.frombuffer(data, np.int32)
+    if not frame.rotation:
+        return None
+    turn = math.radians(frame.rotation)  # counter-clockwise; known where `side_data` is not
+    c, s = (round(65536 * part) for part in (math.cos(turn), math.sin(turn)))
+    return np.array([c, -s, 0, s, c, 0, 0, 0, 1 << 30], np.int32)
 
 
 def fingerprint_of(frame: "VideoFrame") -> int:

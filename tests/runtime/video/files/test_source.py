@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from typing import Any, cast
 
 import av
 import pytest
+from PIL import Image
 
 from runtime.errors import VideoError
 from runtime.video.files import decoding
@@ -35,6 +37,31 @@ def test_what_a_clip_is(clip: Path) -> None:
     assert (info.width, info.height) == (HEIGHT, WIDTH)
     assert (info.frames, info.rate) == (30, Fraction(25))
     assert (info.codec, info.codec_tag, info.pixel_format) == ("h264", "avc1", "yuv420p")
+
+
+@pytest.mark.parametrize(
+    ("orientation", "wanted"),
+    [(1, Orientation()), (6, Orientation(transposed=True, left_right=True))],
+)
+def test_pictures_with_exif_of_a_camera(
+    orientation: int, wanted: Orientation, tmp_path: Path
+) -> None:
+    """PyAV does not know EXIF in frames, and then tells nothing of them but their turn."""
+    exif, jpeg = Image.Exif(), BytesIO()
+    exif[0x0112] = orientation
+    Image.new("RGB", (96, 64), "green").save(jpeg, "JPEG", exif=exif)
+    path = tmp_path / "camera.avi"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuvj420p"
+        for number in range(3):
+            packet = av.Packet(jpeg.getvalue())
+            packet.pts = packet.dts = number
+            packet.time_base, packet.stream = Fraction(1, 25), stream
+            output.mux(packet)
+    source = Source(str(path))
+    assert source.layout.orientation == wanted
+    assert len(list(source.pictures())) == 3
 
 
 def test_pictures_come_in_the_order_of_showing(clip: Path) -> None:
