@@ -114,8 +114,10 @@ class Worker:
         for picture in pictures:
             if begun.get(picture.name, 0) >= _ATTEMPTS:
                 output = self._job.output_of(picture.name, picture.in_table)
-                what, more = ("clip", _GOES_ON) if picture.is_clip else ("picture", "")
-                error = f"{picture.name}: the worker died on this {what} {_ATTEMPTS} times{more}"
+                what = "clip" if picture.is_clip else "picture"
+                error = f"{picture.name}: the worker died on this {what} {_ATTEMPTS} times"
+                if picture.is_clip and not storage.is_url(output):
+                    error += _GOES_ON
                 yield Outcome(picture.name, output, self._restorer.backend, error)
             elif picture.name in begun:
                 if not storage.is_url(self._job.out):

@@ -83,7 +83,9 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
         finally:
             _on_interruption(_end_now)  # Python itself would print traces
             gc.freeze()  # else Python walks through all of torch on its way out, for two seconds
-        _leave(code)
+        if "ray" in sys.modules:  # its threads outlive its shutdown
+            _end(code)  # in the clean-up of C++ libraries they sometimes crash
+        sys.exit(code)
     except (Exception, KeyboardInterrupt) as error:
         if _interrupted:  # libraries turn the KeyboardInterrupt into errors of their own
             code, message = INTERRUPTED, _INTERRUPTED
@@ -109,9 +111,13 @@ class _LibrariesLog(logging.Handler):
 
 def _leave(code: int) -> NoReturn:
     """End the process, also where a thread waits for a server or a disk that never answers."""
-    # Ray's threads outlive its shutdown: C++, which then clears the process up, sometimes crashes
     if not _interrupted and not background_work() and "ray" not in sys.modules:
         sys.exit(code)
+    _end(code)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process as Python does, but wait for no thread, and let C++ clean up nothing."""
     with suppress(OSError):  # nobody reads it any more
         sys.stdout.flush()
     atexit._run_exitfuncs()  # what libraries clean up at the end

@@ -58,6 +58,7 @@ _QUALITY = {
 _QUALITIES: Mapping[str, tuple[str, int, Mapping[str, str]]] = _QUALITY
 _GOOD = ("prores_ks", "cfhd", "vc2")  # by themselves, as are those of single pictures
 _RAW = ("rawvideo", "wrapped_avframe", "vnull")  # take any format, and no reader is told which
+_TELL_RANGE = ("h264", "hevc", "vp9", "av1")  # in the stream, for values of the full range
 _LEAST_BITS = 2_000_000  # a second
 _LAMBDA = 118  # FFmpeg's units of a quantiser
 _PRORES = {"apco": 0, "apcs": 1, "apcn": 2, "apch": 3, "ap4h": 4, "ap4x": 5}
@@ -169,7 +170,7 @@ class Plan:
         """Range and matrix: the source's, unless red, green and blue become luma and chroma."""
         colours, to_rgb = source.info.colours, is_rgb(self.pixel_format)
         if is_rgb(source.info.pixel_format) == to_rgb:
-            return colours.range, colours.matrix
+            return (2 if source.is_full else colours.range), colours.matrix
         return (2, 0) if to_rgb else (1, 1)
 
 
@@ -210,11 +211,14 @@ def _plan(source: Source, encoding: Encoding, container: str, codec: str) -> Pla
         raise VideoError(f"{container} files cannot hold {chosen.canonical_name}")
     own = source.info.pixel_format
     why = ""
+    twins = TWINS.get(own, ())
     for pixel_format in [encoding.pixel_format] if encoding.pixel_format else nearest(own):
+        if source.is_full and pixel_format in twins and chosen.canonical_name not in _TELL_RANGE:
+            continue
         options = _options(source, chosen, encoding, pixel_format)
         if container == "avi":
             options["bf"] = "0"  # it holds no order of showing beside that of decoding
-        is_same = pixel_format in (own, *TWINS.get(own, ()))
+        is_same = pixel_format in (own, *twins)
         changed = () if is_same else (f"pictures are {pixel_format}, not {own}",)
         plan = Plan(
             container=container,
@@ -242,7 +246,7 @@ def _encoder(codec: str) -> "Codec":
     if found.type != "video":
         raise VideoError(f"{codec} is no video codec")
     if found.name in _RAW:
-        raise VideoError(f"{codec} packs pictures in ways that are not supported")
+        raise VideoError(f"{codec} is not supported for a result")
     return found
 
 

@@ -1,6 +1,5 @@
 """One decoded frame: shown upright to the network, and changed only where a face was restored."""
 
-import math
 import re
 import threading
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
 # formats whose planes hold one thing each, which are worked on as they are
 _PLANAR = re.compile(r"(yuvj?4\d\dp|yuva4\d\dp|gbra?p|gray)(9|10|12|14|16)?(le)?")
+_KINDS = 64  # of side data; FFmpeg 8 has half as many
 # the same values in separate planes
 _UNPACKED = {
     "nv12": "yuv420p",
@@ -186,25 +186,44 @@ def working_format(name: str) -> str:
     return name
 
 
+def readable(frame: "VideoFrame") -> "VideoFrame":
+    """The frame, without side data that PyAV does not know, such as EXIF: it would read none."""
+    import av
+    from av.sidedata.sidedata import Type
+
+    try:
+        len(frame.side_data)
+        return frame
+    except ValueError:
+        graph = av.filter.Graph()
+    last = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base,
+    )
+    for kind in range(len(Type), _KINDS):
+        deleting = graph.add("sidedata", f"mode=delete:type={kind}")
+        last.link_to(deleting)
+        last = deleting
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    graph.push(frame)
+    made = graph.pull()
+    assert isinstance(made, av.VideoFrame)
+    return made
+
+
 def side_data(frame: "VideoFrame", name: str) -> bytes | None:
     """What a frame brings along under FFmpeg's name, if it does."""
-    try:
-        data = cast("Mapping[str, Any]", frame.side_data).get(name)
-    except ValueError:  # PyAV reads none of a frame that has a kind it does not know, as EXIF
-        return None
+    data = cast("Mapping[str, Any]", frame.side_data).get(name)
     return None if data is None else bytes(data)
 
 
 def display_matrix(frame: "VideoFrame") -> NDArray[np.int32] | None:
     """The nine numbers by which a frame is to be turned and mirrored, if it says so."""
     data = side_data(frame, "DISPLAYMATRIX")
-    if data is not None:
-        return np.frombuffer(data, np.int32)
-    if not frame.rotation:
-        return None
-    turn = math.radians(frame.rotation)  # counter-clockwise; known where `side_data` is not
-    c, s = (round(65536 * part) for part in (math.cos(turn), math.sin(turn)))
-    return np.array([c, -s, 0, s, c, 0, 0, 0, 1 << 30], np.int32)
+    return None if data is None else np.frombuffer(data, np.int32)
 
 
 def fingerprint_of(frame: "VideoFrame") -> int:

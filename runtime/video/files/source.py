@@ -24,6 +24,7 @@ from runtime.video.files.picture import (
     VideoPicture,
     display_matrix,
     fingerprint_of,
+    readable,
     side_data,
 )
 from runtime.video.files.pixels.colour import Colours
@@ -134,6 +135,7 @@ class Source:
                 raise VideoError(f"{path}: no frame of its video can be decoded")
             if first.interlaced_frame:
                 raise VideoError(f"{path}: interlaced video is not supported; deinterlace it first")
+            first = readable(first)
             self._time_base = stream.time_base
             self.begin = Fraction(first.pts or 0) * self._time_base
             colours = Colours(
@@ -158,6 +160,11 @@ class Source:
     def is_part(self) -> bool:
         """Whether something of the clip is left out."""
         return bool(self.start) or self.end is not None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the name of its format says that its luma and chroma have the full range."""
+        return self.info.pixel_format.startswith("yuvj")
 
     @property
     def damage(self) -> list[tuple[float, str]]:

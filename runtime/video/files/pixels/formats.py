@@ -9,11 +9,17 @@ TWINS = {
     "yuv422p": ("nv16",),
     "yuv420p10le": ("p010le",),
     "yuv422p10le": ("p210le",),
+    "yuvj420p": ("yuv420p", "nv12"),
+    "yuvj422p": ("yuv422p", "nv16"),
+    "yuvj444p": ("yuv444p",),
 }
-"""The same values in fewer planes: NVENC and others know 10 bits only so."""
+"""The same values in fewer planes, as NVENC and others know 10 bits only, or by another name.
+
+Of a format with a j, whose values have the full range, the others need a stream that says so.
+"""
 
 _FORMAT = re.compile(r"(yuvj?4\d\dp|yuva4\d\dp|gbra?p|gray)(\d*)(?:le)?")
-_PLANAR = {twin: planar for planar, twins in TWINS.items() for twin in twins}
+_PLANAR = {twin: planar for planar, twins in TWINS.items() for twin in twins if "j" not in planar}
 
 
 def is_rgb(pixel_format: str) -> bool:
@@ -31,7 +37,7 @@ def nearest(own: str) -> Iterator[str]:
 
     Each is followed by its twins, which have the same values.
     """
-    for name in _nearest(own):
+    for name in dict.fromkeys(_nearest(own)):
         yield name
         yield from TWINS.get(name, ())
 
@@ -53,5 +59,7 @@ def _nearest(own: str) -> Iterator[str]:
             name = f"yuv{'j' if full else ''}{chroma}p{'' if bits == 8 else f'{bits}le'}"
             if name != own:
                 yield name
+    for chroma in ("422", "444"):  # of odd sizes
+        yield f"yuv{'j' if full else ''}{chroma}p{'' if depth == 8 else f'{depth}le'}"
     for chroma in ("422", "444"):  # ProRes and others know no less
         yield f"yuv{chroma}p10le"

@@ -62,7 +62,8 @@ def test_an_uncompressed_clip_becomes_h264(suffix: str, tmp_path: Path) -> None:
     made = plan(tmp_path, clip, f"clip.{suffix}")
     assert (made.encoder, made.pixel_format) == ("libx264", "yuv422p")
     (note,) = made.notes
-    assert note.startswith("the result is H.264, as rawvideo cannot be written (rawvideo packs")
+    why = "rawvideo is not supported for a result"
+    assert note == f"the result is H.264, as rawvideo cannot be written ({why})"
 
 
 @pytest.mark.parametrize(("codec", "name"), [("libvpx-vp9", "vp9"), ("libsvtav1", "av1")])
@@ -102,8 +103,8 @@ def test_what_is_asked_for_counts(tmp_path: Path) -> None:
     [
         ({"codec": "cinema"}, "clip.mp4", "PyAV has no encoder for cinema"),
         ({"codec": "aac"}, "clip.mp4", "aac is no video codec"),
-        ({"codec": "rawvideo"}, "clip.mov", "rawvideo packs pictures in ways that are not"),
-        ({"codec": "wrapped_avframe"}, "clip.mkv", "wrapped_avframe packs pictures in ways that"),
+        ({"codec": "rawvideo"}, "clip.mov", "rawvideo is not supported for a result"),
+        ({"codec": "wrapped_avframe"}, "clip.mkv", "wrapped_avframe is not supported for a result"),
         ({"codec": "h264"}, "clip.webm", "webm files cannot hold h264"),
         ({"codec": "av1"}, "clip.mov", "mov files cannot hold av1"),
         ({"codec": "ffv1", "crf": 9}, "clip.mkv", "ffv1 takes no crf"),
@@ -205,6 +206,10 @@ def test_nvenc_gets_a_quality(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ("hevc_nvenc", "yuv420p12le", "p010le", ("pictures are p010le, not yuv420p12le",)),
         ("hevc_nvenc", "yuv420p", "yuv420p", ()),
         ("h264_qsv", "yuv420p", "nv12", ()),
+        ("h264_nvenc", "yuvj420p", "yuv420p", ()),
+        ("h264_qsv", "yuvj420p", "nv12", ()),
+        ("libx264", "yuvj420p", "yuvj420p", ()),
+        ("libsvtav1", "yuvj420p", "yuv420p", ()),
     ],
 )
 def test_formats_of_fewer_planes(
@@ -226,6 +231,22 @@ def test_formats_of_fewer_planes(
     object.__setattr__(source.info, "pixel_format", own)
     made = plan_for(source, Encoding(codec=codec), "clip.mp4")
     assert (made.pixel_format, made.notes) == (pixel_format, notes)
+
+
+def test_the_full_range_needs_a_stream_that_tells_it(tmp_path: Path) -> None:
+    clip = Clip(2, "mjpeg", "yuvj420p", unit=Fraction(1, 25), sound=())
+    source = Source(str(clip.write(tmp_path / "clip.avi")))
+    assert plan_for(source, Encoding(codec="vp9"), "clip.webm").pixel_format == "yuv420p"
+    assert plan_for(source, Encoding(), "clip.webm").codec == "av1"
+    with pytest.raises(VideoError, match="mpeg4 does not encode this clip"):
+        plan_for(source, Encoding(codec="mpeg4"), "clip.avi")
+
+
+def test_odd_sizes_keep_their_depth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clips, "WIDTH", clips.WIDTH - 1)
+    path = Clip(2, "libvpx-vp9", unit=Fraction(1, 1000), sound=()).write(tmp_path / "clip.webm")
+    made = plan_for(Source(str(path)), Encoding(), "clip.mov")
+    assert (made.codec, made.pixel_format) == ("h264", "yuv444p")
 
 
 def test_p010le_has_an_even_width(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

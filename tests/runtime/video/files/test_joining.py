@@ -306,6 +306,22 @@ def length_of(path: Path) -> Fraction:
         return (video.duration or 0) * video.time_base
 
 
+def test_the_full_range_stays_in_another_codec(tmp_path: Path) -> None:
+    """H.264 as phones and webcams write it, in a format that VP9 knows by another name."""
+    path, target = tmp_path / "clip.mp4", tmp_path / "out.webm"
+    Clip(4, pixel_format="yuvj420p", options={"qp": "0"}, sound=()).write(path)
+    assert restore(path, target, Encoding("vp9", 4)) == ()
+    with av.open(path) as clip, av.open(target) as result:
+        pairs = list(zip(clip.decode(video=0), result.decode(video=0), strict=True))
+    for before, after in pairs:
+        assert after.color_range == 2
+        old, new = (
+            each.reformat(format="rgb24").to_ndarray().astype(int) for each in (before, after)
+        )
+        old[PATCH] = new[PATCH]
+        assert np.abs(old - new).mean() < 2
+
+
 @pytest.mark.parametrize("end", [None, Fraction("0.3")])
 def test_a_part_has_no_statistics_of_the_whole(end: Fraction | None, tmp_path: Path) -> None:
     """Players take the bit rate and the length of a sound from such tags."""

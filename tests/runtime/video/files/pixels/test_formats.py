@@ -8,7 +8,13 @@ from av.video.reformatter import VideoReformatter
 from runtime.video.files.pixels.formats import TWINS, depth_of, nearest
 from tests.runtime.video.files.clips import values
 
-PAIRS = [(own, twin) for own, twins in TWINS.items() if own != "gbrp" for twin in twins]
+PAIRS = [
+    (own, twin, full)
+    for own, twins in TWINS.items()
+    for twin in twins
+    for full in ([True] if "j" in own else [False, True])
+    if own != "gbrp"
+]
 
 
 def test_depth_is_that_of_a_value() -> None:
@@ -24,8 +30,7 @@ def test_a_format_is_followed_by_its_twins() -> None:
     assert list(nearest("gbrp"))[:3] == ["gbrp", "rgb24", "bgr0"]
 
 
-@pytest.mark.parametrize(("own", "twin"), PAIRS)
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize(("own", "twin", "full"), PAIRS)
 def test_twins_have_the_same_values(own: str, twin: str, full: bool) -> None:
     frame, side = av.VideoFrame(642, 482, own), 2 if full else 1
     depth = depth_of(own)
