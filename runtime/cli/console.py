@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from runtime.errors import CheckpointUnavailableError, DmdnetError, DmdnetWarning, error_line
 from runtime.redaction import without_secrets
-from runtime.scheduling.background import background_work
+from runtime.scheduling.background import background_work, settle
 from runtime.storage.unfinished import abandon
 from runtime.text import shown, squeezed
 
@@ -31,6 +31,7 @@ _INTERRUPTED = "interrupted; no half-written file is left"
 _CLEANING_S = 2.0  # a second Ctrl-C is ignored this long, so that the message is true
 _interrupted = 0.0  # when, by the monotonic clock
 _debug = False
+_without_clean_up = False
 
 
 class Parser(argparse.ArgumentParser):
@@ -83,8 +84,8 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
         finally:
             _on_interruption(_end_now)  # Python itself would print traces
             gc.freeze()  # else Python walks through all of torch on its way out, for two seconds
-        if "ray" in sys.modules:  # its threads outlive its shutdown
-            _end(code)  # in the clean-up of C++ libraries they sometimes crash
+        if _without_clean_up:
+            _end(code)
         sys.exit(code)
     except (Exception, KeyboardInterrupt) as error:
         if _interrupted:  # libraries turn the KeyboardInterrupt into errors of their own
@@ -101,6 +102,15 @@ def run(prog: str, work: Callable[[], int]) -> NoReturn:
         _leave(code)
 
 
+def end_without_clean_up() -> None:
+    """Have the command leave when Python has cleaned up, and before C++ libraries do.
+
+    For Ray, whose threads outlive its end, and then sometimes crash.
+    """
+    global _without_clean_up
+    _without_clean_up = True
+
+
 class _LibrariesLog(logging.Handler):
     """What libraries log is for their developers: shown with `--debug`, else not."""
 
@@ -111,13 +121,14 @@ class _LibrariesLog(logging.Handler):
 
 def _leave(code: int) -> NoReturn:
     """End the process, also where a thread waits for a server or a disk that never answers."""
-    if not _interrupted and not background_work() and "ray" not in sys.modules:
+    if not _interrupted and not background_work() and not _without_clean_up:
         sys.exit(code)
     _end(code)
 
 
 def _end(code: int) -> NoReturn:
     """End the process as Python does, but wait for no thread, and let C++ clean up nothing."""
+    atexit.unregister(settle)
     with suppress(OSError):  # nobody reads it any more
         sys.stdout.flush()
     atexit._run_exitfuncs()  # what libraries clean up at the end

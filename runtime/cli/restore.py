@@ -195,6 +195,7 @@ def _begin(
     else:
         from runtime.archive.ray_driver import Cluster, Workers
 
+        console.end_without_clean_up()
         cluster = stack.enter_context(Cluster(args.ray))
         workers = Workers(args.ray_actors, args.ray_gpus, args.ray_cpus)
         outcomes = cluster.restore(job, archive, workers)

@@ -1,12 +1,18 @@
 """Background threads that the process need not wait for when it ends."""
 
+import atexit
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
+
+_END_S = 10.0  # a call of a large engine on a slow machine takes 7
+_ending = False
 
 
 class Background:
@@ -41,11 +47,13 @@ class Background:
     def _run(self) -> None:
         while (task := self._waiting.get()) is not None and not self._left.is_set():
             future, work = task
+            _begin()
             try:
                 future.set_result(work())
             except BaseException as error:  # it is raised where the result is asked for
                 future.set_exception(error)
             del task, future, work  # else the last picture would stay in memory
+            _rest()
 
 
 def interruptibly(work: Callable[..., _T], *arguments: object) -> _T:
@@ -62,5 +70,48 @@ def background_work() -> bool:
     return any(isinstance(thread, _Thread) for thread in threading.enumerate())
 
 
+@contextmanager
+def resting() -> Iterator[None]:
+    """Within the block, a thread of a `Background` only waits for what other threads do."""
+    _rest()
+    try:
+        yield
+    finally:
+        _begin()
+
+
+@atexit.register
+def settle() -> None:
+    """Let the threads end what they are at, for some seconds, and begin nothing more.
+
+    For the end of a process that Python clears up: it unwinds threads that come back from C++ then,
+    which aborts the process.
+    """
+    global _ending
+    _ending = True
+    end = time.monotonic() + _END_S
+    while time.monotonic() < end and any(
+        isinstance(thread, _Thread) and thread.at_work for thread in threading.enumerate()
+    ):
+        time.sleep(0.01)
+
+
 class _Thread(threading.Thread):
     """Known by its class among all threads of the process."""
+
+    at_work = False
+
+
+def _begin() -> None:
+    thread = threading.current_thread()
+    if isinstance(thread, _Thread):
+        thread.at_work = True
+        if _ending:
+            thread.at_work = False
+            threading.Event().wait()  # for the end of the process
+
+
+def _rest() -> None:
+    thread = threading.current_thread()
+    if isinstance(thread, _Thread):
+        thread.at_work = False

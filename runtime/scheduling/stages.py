@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from runtime.one_by_one import ItemError, together
-from runtime.scheduling.background import Background
+from runtime.scheduling.background import Background, resting
 
 T = TypeVar("T")  # an item
 P = TypeVar("P")  # a prepared item
@@ -211,7 +211,7 @@ class _Stream(Generic[T, P, F, R, D]):
             fits = size <= self._room or self._room == self._limits.room
             return self._stopped or (self._unsized[0] is entry and fits)
 
-        with self._changed:
+        with resting(), self._changed:
             entry.waits = True
             self._changed.notify_all()
             self._changed.wait_for(has_room)
@@ -258,7 +258,7 @@ class _Stream(Generic[T, P, F, R, D]):
             first = self._line[0]
             return first.parts is not None or is_far(first) or (bool(call) and first.waits)
 
-        with self._gathering, self._changed:
+        with resting(), self._gathering, self._changed:
             while len(call) < self._limits.batch:
                 self._changed.wait_for(is_clear)
                 first = self._line[0] if self._line else None
