@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from runtime.images.files import read_image
 from runtime.restorer import Restorer
 from runtime.samples.faces import SAMPLES as SAMPLES  # tests import it from here
 from runtime.samples.faces import samples
+from runtime.scheduling.background import background_work
 
 ROOT = Path(__file__).parent.parent
 SHARED = Path(os.environ.get("DMDNET_SHARED", ROOT.parent / "shared"))
@@ -224,3 +226,13 @@ def one_line(result: subprocess.CompletedProcess[str], *parts: str) -> None:
     assert len(lines) == 1, result.stderr
     for part in parts:
         assert part in lines[0]
+
+
+@pytest.fixture
+def no_thread_is_left() -> Iterator[None]:
+    """After the test no thread of ours runs any more, or it fails."""
+    yield
+    end = time.monotonic() + 60
+    while background_work() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not background_work()

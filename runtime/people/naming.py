@@ -38,15 +38,20 @@ class Known:
         if match is None:
             name = None if self.dictionary is None else self.dictionary.name or None
             return replace(face, name=name, distance=self.distance)
-        return replace(
-            face,
-            name=match.name,
-            distance=match.distance,
-            runner_up=match.runner_up,
-            runner_up_distance=match.runner_up_distance,
-            threshold=match.threshold,
-            guess=match.guess,
-        )
+        return matched(face, match)
+
+
+def matched(face: Face, match: Match) -> Face:
+    """The face with what its match says of who it is."""
+    return replace(
+        face,
+        name=match.name,
+        distance=match.distance,
+        runner_up=match.runner_up,
+        runner_up_distance=match.runner_up_distance,
+        threshold=match.threshold,
+        guess=match.guess,
+    )
 
 
 NOBODY = Known(None, None, None, None)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from runtime.faces.alignment import TEMPLATE, five_points, similarity
 from runtime.faces.finder import Face
-from runtime.people.matching import Match
+from runtime.people.naming import matched
 from runtime.video.tracks.following import Kept, Sight, State
 from runtime.video.tracks.seen import REACH, Tracked, TrackedFace
 from runtime.video.tracks.smoothing import between, smoothed
@@ -58,7 +58,9 @@ def decided(
     faces, tracks = [], {track.number: track for track in state.tracks}
     for (track, opacity, sights), (ballot, match) in zip(shown, elected, strict=True):
         tracks[track.number] = replace(track, ballot=ballot)
-        face = _named(_face(sights, frame.time, steady), match)
+        face = _face(sights, frame.time, steady)
+        if match is not None:
+            face = matched(face, match)
         faces.append(TrackedFace(track.number, face, ballot.person, opacity))
     oldest = at + 1 - REACH
     state = replace(
@@ -145,18 +147,3 @@ def _face(sights: _Sights, at: float, steady: bool) -> Face:
 def _points(sight: Sight) -> NDArray[np.float64]:
     """The box's corners and the landmarks (70, 2)."""
     return np.vstack([sight.box.reshape(2, 2), sight.landmarks])
-
-
-def _named(face: Face, match: Match | None) -> Face:
-    """The face with what is known of who it is."""
-    if match is None:
-        return face
-    return replace(
-        face,
-        name=match.name,
-        distance=match.distance,
-        runner_up=match.runner_up,
-        runner_up_distance=match.runner_up_distance,
-        threshold=match.threshold,
-        guess=match.guess,
-    )

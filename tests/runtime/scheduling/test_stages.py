@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from runtime.errors import DeviceError
-from runtime.scheduling.background import background_work
 from runtime.scheduling.stages import Limits, Work, stream
 
 LIMITS = Limits(threads=3, batch=4, calls=1, room=100)
 _WAIT_S = 60  # for what happens at once, unless it never does
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 Room = Callable[[int], None]
 
@@ -46,15 +46,6 @@ def until_the_end(results: Iterator[str]) -> tuple[list[str], BaseException | No
     except (Exception, SystemExit) as error:
         return found, error
     return found, None
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    yield
-    end = time.monotonic() + _WAIT_S
-    while background_work() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not background_work()
 
 
 def test_results_come_in_order_and_calls_are_full() -> None:

@@ -29,7 +29,6 @@ from runtime import (
 )
 from runtime.images.arrays import Image
 from runtime.samples.faces import samples
-from runtime.scheduling.background import background_work
 from runtime.video.clip import restore_clip
 from runtime.video.files import decoding
 from runtime.video.files import source as module
@@ -52,7 +51,7 @@ pytest.importorskip("av")
 
 FRAMES = 90  # of 15 a second
 SEGMENT = 75  # frames of a segment, five seconds
-_WAIT_S = 60
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 @dataclass(frozen=True)
@@ -82,15 +81,6 @@ def clip(once: Once, restorer: Restorer, tmp_path_factory: pytest.TempPathFactor
     source = once("moving.mp4", lambda path: write_clip(path, moving_face(FRAMES)))
     result = tmp_path_factory.mktemp("whole") / "result.mp4"
     return Clip(source, result, restore_video(restorer, source, result))
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    yield
-    end = time.monotonic() + _WAIT_S
-    while background_work() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not background_work()
 
 
 def same_frames(one: Path, other: Path) -> bool:

@@ -5,7 +5,6 @@ import math
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from fractions import Fraction
@@ -29,14 +28,13 @@ from runtime import (
 )
 from runtime.images.arrays import Image
 from runtime.samples.faces import samples
-from runtime.scheduling.background import background_work
 from tests.conftest import ROOT, Once, levels
 from tests.fakes.bundle import COLUMNS, LAYOUT, WEIGHTS, write_bundle
 from tests.fakes.engines import FakeEngine
 from tests.runtime.video.making import HEIGHT, WIDTH, moving_face
 
 _MOST_AHEAD = 45  # frames, as docs/video.md says: tracks look 15 ahead, and some 25 are in work
-_WAIT_S = 60
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 Frames = list[NDArray[np.uint8]]
 
@@ -52,15 +50,6 @@ def inverting(bundle: Path) -> Iterator[Restorer]:
     engine = FakeEngine(lambda image: 255 - image, COLUMNS)
     with Restorer(bundle, engine=engine, threads=1) as restorer:
         yield restorer
-
-
-@pytest.fixture(autouse=True)
-def _no_thread_is_left() -> Iterator[None]:
-    yield
-    end = time.monotonic() + _WAIT_S
-    while background_work() and time.monotonic() < end:
-        time.sleep(0.01)
-    assert not background_work()
 
 
 @pytest.fixture(scope="module")
